@@ -1,0 +1,84 @@
+"""Secure aggregation for federated learning: the server combines what it cannot read and learns only the sum.
+
+The face of the library: the names that an integrator needs. See `privfl.session` for the one interface, and
+`privfl.errors` for the exceptions.
+"""
+
+from __future__ import annotations
+
+from privfl.encoding.fixed_point import FixedPoint as FixedPoint
+from privfl.encoding.layout import Layout as Layout
+from privfl.encoding.update import UpdateCodec as UpdateCodec
+from privfl.errors import BudgetExceeded as BudgetExceeded
+from privfl.errors import ConfigurationError as ConfigurationError
+from privfl.errors import DecodeError as DecodeError
+from privfl.errors import DisclosureRefused as DisclosureRefused
+from privfl.errors import LedgerError as LedgerError
+from privfl.errors import LocalProtocolError as LocalProtocolError
+from privfl.errors import MissingExtra as MissingExtra
+from privfl.errors import PrivflError as PrivflError
+from privfl.errors import ProtocolError as ProtocolError
+from privfl.errors import ReconstructionError as ReconstructionError
+from privfl.errors import RemoteProtocolError as RemoteProtocolError
+from privfl.errors import RoundAborted as RoundAborted
+from privfl.errors import UnsupportedEvent as UnsupportedEvent
+from privfl.params import ServerModel as ServerModel
+from privfl.params import SessionParams as SessionParams
+from privfl.params import ThreatModel as ThreatModel
+from privfl.params import VectorSpec as VectorSpec
+from privfl.session import Aggregate as Aggregate
+from privfl.session import ClientPolicy as ClientPolicy
+from privfl.session import ClientSession as ClientSession
+from privfl.session import Phase as Phase
+from privfl.session import ServerSession as ServerSession
+from privfl.simulate import Simulation as Simulation
+from privfl.simulate import aggregate as aggregate
+from privfl.simulate import simulate as simulate
+from privfl.suites import SUITE_NAMES as SUITE_NAMES
+from privfl.suites import plan_session as plan_session
+from privfl.suites import suite as suite
+from privfl.wire.envelope import SERVER as SERVER
+from privfl.wire.envelope import PartyId as PartyId
+from privfl.wire.envelope import Role as Role
+from privfl.wire.envelope import client as client
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SERVER",
+    "SUITE_NAMES",
+    "Aggregate",
+    "BudgetExceeded",
+    "ClientPolicy",
+    "ClientSession",
+    "ConfigurationError",
+    "DecodeError",
+    "DisclosureRefused",
+    "FixedPoint",
+    "Layout",
+    "LedgerError",
+    "LocalProtocolError",
+    "MissingExtra",
+    "PartyId",
+    "Phase",
+    "PrivflError",
+    "ProtocolError",
+    "ReconstructionError",
+    "RemoteProtocolError",
+    "Role",
+    "RoundAborted",
+    "ServerModel",
+    "ServerSession",
+    "SessionParams",
+    "Simulation",
+    "ThreatModel",
+    "UnsupportedEvent",
+    "UpdateCodec",
+    "VectorSpec",
+    "__version__",
+    "aggregate",
+    "client",
+    "plan_session",
+    "simulate",
+    "suite",
+]
