@@ -1,0 +1,1 @@
+"""Cryptographic building blocks: the only package that imports `cryptography`, and the only one that draws secrets."""

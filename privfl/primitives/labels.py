@@ -1,0 +1,22 @@
+"""Every domain-separation label of the library, in one place, so that no two uses can share one."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Label(Enum):
+    """What a derived key or a digest is for; the value enters the derivation."""
+
+    PARAMS = b"privfl/v1/params"
+    CONTEXT = b"privfl/v1/context"
+    SESSION = b"privfl/v1/session"
+    MERKLE_LEAF = b"privfl/v1/merkle-leaf"
+    MERKLE_ABSENT = b"privfl/v1/merkle-absent"
+    MERKLE_NODE = b"privfl/v1/merkle-node"
+    MASKING_GRAPH = b"privfl/v1/masking/graph"
+    MASKING_CHANNEL = b"privfl/v1/masking/channel"
+    MASKING_PAIR = b"privfl/v1/masking/pair"
+    MASKING_CONFIRM = b"privfl/v1/masking/confirm"
+    MASKING_SELF = b"privfl/v1/masking/self"
+    MASKING_SELF_COMMITMENT = b"privfl/v1/masking/self-commitment"

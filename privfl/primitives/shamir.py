@@ -1,0 +1,115 @@
+"""Shamir's secret sharing, bytewise over GF(2^8) (Shamir 1979; the field of AES, FIPS 197 §4.2).
+
+Every byte of a secret is shared by a polynomial of its own; secrets lie side by side as columns of one array, so
+that a client deals all its secrets, and a server rebuilds many, in the same few table look-ups. At most 255 holders.
+Table look-ups on secret bytes are not constant-time: SECURITY.md says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from privfl.errors import ReconstructionError
+from privfl.primitives.entropy import Entropy
+
+MAX_HOLDERS: Final = 255
+_FIELD_POLYNOMIAL: Final = 0x11B
+_GENERATOR: Final = 3
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def deal(secret: bytes, *, points: Sequence[int], threshold: int, entropy: Entropy) -> Bytes:
+    """Split a secret so that any `threshold` shares give it back and fewer say nothing.
+
+    Args:
+        secret: L bytes.
+        points: the holders' evaluation points, distinct, 1 … 255.
+        threshold: shares needed, 1 ≤ threshold ≤ len(points).
+        entropy: source of the (threshold − 1)·L coefficients.
+
+    Returns:
+        uint8, shape (len(points), L): row i belongs to the holder at points[i].
+
+    Raises:
+        ValueError: points or threshold out of range.
+    """
+    if len(set(points)) != len(points) or not all(1 <= point <= MAX_HOLDERS for point in points):
+        raise ValueError(f"evaluation points must be distinct and lie in 1 … {MAX_HOLDERS}")
+    if not 1 <= threshold <= len(points):
+        raise ValueError(f"a threshold of {threshold} does not suit {len(points)} holders")
+    constant = np.frombuffer(secret, np.uint8)
+    random_bytes = entropy.token_bytes((threshold - 1) * len(secret))
+    coefficients = np.frombuffer(random_bytes, np.uint8).reshape(threshold - 1, len(secret))
+    rows = np.array(points, np.intp)[:, None] << 8
+    shares = np.zeros((len(points), len(secret)), np.uint8)
+    for coefficient in coefficients:  # Horner's rule, highest power first
+        shares ^= coefficient
+        shares = _PRODUCTS.take(rows + shares)
+    shares ^= constant
+    return shares
+
+
+def reconstruct(points: Sequence[int], shares: Bytes) -> bytes:
+    """Interpolate at zero.
+
+    Args:
+        points: evaluation points of the shares, distinct, 1 … 255; exactly as many as the threshold.
+        shares: uint8, shape (len(points), L).
+
+    Returns:
+        L bytes. Wrong or too few shares give *some* bytes: compare them with a commitment.
+
+    Raises:
+        ReconstructionError: points repeat, lie out of range, or do not fit the shares.
+    """
+    if len(set(points)) != len(points) or len(points) != len(shares) or not points:
+        raise ReconstructionError("shares need distinct evaluation points, one each")
+    if not all(1 <= point <= MAX_HOLDERS for point in points):
+        raise ReconstructionError(f"evaluation points lie in 1 … {MAX_HOLDERS}")
+    weights = _lagrange_at_zero(tuple(points))
+    products = _PRODUCTS.take((weights[:, None] << 8) + shares)
+    return bytes(np.bitwise_xor.reduce(products, axis=0).astype(np.uint8).tobytes())
+
+
+@lru_cache(maxsize=4096)
+def _lagrange_at_zero(points: tuple[int, ...]) -> npt.NDArray[np.intp]:
+    """λ_i = Π_{j≠i} x_j / (x_j − x_i); in GF(2^8) subtraction is exclusive or."""
+    weights = np.ones(len(points), np.intp)
+    for i, own in enumerate(points):
+        weight = 1
+        for j, other in enumerate(points):
+            if j != i:
+                weight = _multiply(weight, _divide(other, other ^ own))
+        weights[i] = weight
+    weights.flags.writeable = False
+    return weights
+
+
+def _multiply(a: int, b: int) -> int:
+    return int(_PRODUCTS[(a << 8) + b])
+
+
+def _divide(a: int, b: int) -> int:
+    return int(_EXPONENTIALS[(_LOGARITHMS[a] - _LOGARITHMS[b]) % 255]) if a else 0
+
+
+def _tables() -> tuple[list[int], list[int], Bytes]:
+    exponentials, logarithms, value = [0] * 255, [0] * 256, 1
+    for power in range(255):
+        exponentials[power], logarithms[value] = value, power
+        value ^= value << 1  # times the generator 3 = x + 1
+        if value & 0x100:
+            value ^= _FIELD_POLYNOMIAL
+    logs = np.array(logarithms[1:])
+    products = np.zeros((256, 256), np.uint8)
+    products[1:, 1:] = np.array(exponentials)[(logs[:, None] + logs[None, :]) % 255]
+    return exponentials, logarithms, products.ravel()
+
+
+_EXPONENTIALS, _LOGARITHMS, _PRODUCTS = _tables()
