@@ -1,0 +1,1 @@
+"""Model updates as bounded integers, and back: fixed point, counts, layout, residues."""

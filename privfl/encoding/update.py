@@ -1,0 +1,181 @@
+"""One client's whole contribution as one bounded vector: update, weight and metrics.
+
+The weight and the metrics are secrets like the update, so they travel as coordinates of the same vector. What the sum
+gives back is the weighted mean Σ wᵢxᵢ / Σ wᵢ, the sum of the counts, and the weighted means of the metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from privfl.encoding.counts import CountCode
+from privfl.encoding.fixed_point import FixedPoint
+from privfl.encoding.layout import Arrays, Layout
+from privfl.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightedMean:
+    """What the sum of encoded updates says.
+
+    Attributes:
+        arrays: Σ wᵢxᵢ / Σ wᵢ by name, float32, in the agreed shapes.
+        weight: Σ wᵢ, as the clients' weights were quantised.
+        counts: Σ of each count, exact where the suite is.
+        means: weighted mean of each metric.
+    """
+
+    arrays: dict[str, npt.NDArray[np.float32]]
+    weight: float
+    counts: dict[str, int]
+    means: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedUpdate:
+    """One client's vector, ready for a suite.
+
+    Attributes:
+        vector: int32, shape (codec.length,), every magnitude ≤ codec.bound.
+        saturated: coordinates of the update that were clipped.
+    """
+
+    vector: npt.NDArray[np.int32]
+    saturated: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateCodec:
+    """The agreed encoding of a contribution.
+
+    The vector is: the update (clipped, weighed by w / weight_max, rounded), the weight, the counts, the means.
+
+    Attributes:
+        layout: names and shapes of the update.
+        coding: clip and bits.
+        weight_max: largest weight of a client; public and fixed. Whole weights are exact while weight_max ≤ bound.
+        counts: name of each count to its largest value.
+        means: name of each averaged metric to the largest value that is told apart; greater ones are cut there.
+        saturation: name of the count that receives `EncodedUpdate.saturated`, or None.
+    """
+
+    layout: Layout
+    coding: FixedPoint
+    weight_max: float
+    counts: Mapping[str, int] = field(default_factory=dict)
+    means: Mapping[str, float] = field(default_factory=dict)
+    saturation: str | None = None
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.weight_max) and self.weight_max > 0):
+            raise ConfigurationError(f"weight_max is {self.weight_max}: a positive number works, such as 1.0")
+        if self.saturation is not None and self.saturation not in self.counts:
+            raise ConfigurationError(f"saturation count {self.saturation!r} is not among the counts")
+
+    @property
+    def bound(self) -> int:
+        """Largest magnitude of a coordinate."""
+        return self.coding.bound
+
+    @property
+    def length(self) -> int:
+        """Coordinates of the vector."""
+        digits = sum(self._count_code(name).digits for name in self.counts)
+        return self.layout.length + 1 + digits + len(self.means)
+
+    @property
+    def _weight_units(self) -> int:
+        """What the greatest weight is written as: the largest multiple of a whole weight_max that fits."""
+        if float(self.weight_max).is_integer() and self.weight_max <= self.bound:
+            return self.bound // int(self.weight_max) * int(self.weight_max)
+        return self.bound
+
+    def _count_code(self, name: str) -> CountCode:
+        return CountCode(self.counts[name], self.bound)
+
+    def encode(
+        self,
+        arrays: Arrays,
+        *,
+        weight: float = 1.0,
+        counts: Mapping[str, int] | None = None,
+        means: Mapping[str, float] | None = None,
+    ) -> EncodedUpdate:
+        """Encode a contribution.
+
+        Args:
+            arrays: the update, as the layout says.
+            weight: 0 < weight ≤ weight_max.
+            counts: a value for every agreed count except `saturation`.
+            means: a value ≥ 0 for every agreed metric.
+
+        Raises:
+            ConfigurationError: a name, shape or value is not as agreed, or not finite.
+        """
+        self.layout.check(arrays)
+        counts, means = dict(counts or {}), dict(means or {})
+        if not 0 < weight <= self.weight_max:
+            raise ConfigurationError(
+                f"a weight of {weight} is outside 0 … weight_max = {self.weight_max}: "
+                f"weigh less, or agree on a weight_max of {weight} or more"
+            )
+        units = max(1, round(weight / self.weight_max * self._weight_units))
+        fraction = units / self._weight_units
+        vector = np.empty(self.length, np.int32)
+        saturated = sum(
+            self.coding.encode(arrays[name], weight=fraction, out=vector[place], name=name)
+            for name, _, place in self.layout.spans()
+        )
+        if self.saturation is not None:
+            counts[self.saturation] = saturated
+        _same_names("counts", self.counts, counts)
+        _same_names("means", self.means, means)
+        tail = [np.array([units], np.int32)]
+        tail += [self._count_code(name).encode(counts[name]) for name in self.counts]
+        for name, maximum in self.means.items():
+            value = means[name]
+            if not value >= 0:
+                raise ConfigurationError(f"metric {name!r} is {value}: only numbers from 0 upwards can be averaged")
+            tail.append(np.array([round(min(value / maximum, 1.0) * fraction * self.bound)], np.int32))
+        vector[self.layout.length :] = np.concatenate(tail)
+        return EncodedUpdate(vector=vector, saturated=saturated)
+
+    def decode(self, total: npt.NDArray[np.integer]) -> WeightedMean:
+        """Read the mean from the sum.
+
+        Args:
+            total: the sum of encoded vectors, integers, shape (length,).
+
+        Raises:
+            ConfigurationError: wrong length, or the weights sum to nothing.
+        """
+        if total.shape != (self.length,):
+            raise ConfigurationError(f"a sum of shape {total.shape} where {(self.length,)} is agreed")
+        position = self.layout.length
+        units = int(total[position])
+        if units <= 0:
+            raise ConfigurationError("the weights of the sum add up to nothing: there is no mean")
+        position += 1
+        counts = {}
+        for name in self.counts:
+            code = self._count_code(name)
+            counts[name] = code.decode(total[position : position + code.digits])
+            position += code.digits
+        share = units / self._weight_units
+        means = {
+            name: float(total[position + i]) * maximum / (self.bound * share)
+            for i, (name, maximum) in enumerate(self.means.items())
+        }
+        mean = (total[: self.layout.length] * (self.coding.step / share)).astype(np.float32)
+        return WeightedMean(
+            arrays=self.layout.unflatten(mean), weight=share * self.weight_max, counts=counts, means=means
+        )
+
+
+def _same_names(what: str, agreed: Mapping[str, object], given: Mapping[str, object]) -> None:
+    if agreed.keys() != given.keys():
+        raise ConfigurationError(f"{what} {sorted(given)} were given where {sorted(agreed)} are agreed")
