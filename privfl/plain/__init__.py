@@ -1,0 +1,1 @@
+"""`plain`: the baseline. The server reads every client's vector; nothing is protected."""

@@ -1,0 +1,61 @@
+"""The client of `plain`: sends its vector in clear."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from privfl.encoding.residues import Ring
+from privfl.errors import DisclosureRefused
+from privfl.params import SessionParams
+from privfl.plain.messages import Upload, UploadRequest
+from privfl.session import ClientPolicy, Handler, Incoming, LockstepClient, SessionOver
+from privfl.wire import CONTROL_BODY_LIMIT_BYTES, SERVER, Message, SuiteCode
+
+_PLAIN_ALLOWED = ClientPolicy(minimum_contributors=1, suites=frozenset({"plain"}))
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The vector has not been asked for."""
+
+
+class PlainClient(LockstepClient):
+    """A client without protection: **the server reads its vector**. For baselines only.
+
+    Args:
+        params: the session's parameters.
+        number: this client's number in the cohort.
+        policy: must name `plain` to allow it.
+        remember_response: keep the upload to answer a repeated request; costs its size in memory.
+    """
+
+    _suite = SuiteCode.PLAIN
+
+    def __init__(
+        self,
+        params: SessionParams,
+        number: int,
+        *,
+        policy: ClientPolicy = _PLAIN_ALLOWED,
+        remember_response: bool = True,
+    ) -> None:
+        super().__init__(
+            params,
+            number,
+            policy=policy,
+            remember_response=remember_response,
+            state=Waiting(),
+            body_limit_bytes=CONTROL_BODY_LIMIT_BYTES,
+        )
+        self._ring = Ring.for_sum(len(params.cohort), params.vector.bound)
+
+    def _handlers(self) -> Mapping[tuple[type, type[Message]], Handler]:
+        return {(Waiting, UploadRequest): self._upload}
+
+    def _upload(self, _state: Waiting, incoming: Incoming) -> tuple[SessionOver, bytes]:
+        if incoming.session != self.params.digest:
+            raise DisclosureRefused("an UploadRequest of another session", peer=SERVER)
+        frame = self._frame(Upload(), self.params.digest, tail_bytes=self.params.vector.length * self._ring.word_bytes)
+        frame.write_tail(self._ring.dtype, lambda words: self._write_vector(self._ring, words))
+        return SessionOver("the vector was uploaded"), frame.finish()

@@ -1,0 +1,63 @@
+"""The server of `plain`: adds what it can read."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from privfl.encoding.residues import Ring
+from privfl.errors import RoundAborted
+from privfl.params import PlainSetting, SessionParams
+from privfl.plain.messages import Upload, UploadRequest
+from privfl.session import Aggregate, LockstepServer, Phase, ServerStep, finish_sum
+from privfl.wire import CONTROL_BODY_LIMIT_BYTES, SuiteCode
+
+
+class UploadStep(ServerStep[Upload]):
+    """The only phase: collect and add."""
+
+    phase = Phase.UPLOAD
+    answer = Upload
+    body_limit_bytes = CONTROL_BODY_LIMIT_BYTES
+
+    def __init__(self, params: SessionParams) -> None:
+        self._params = params
+        self.session = params.digest
+        self.waiting = set(params.cohort)
+        self._ring = Ring.for_sum(len(params.cohort), params.vector.bound)
+        self.tail_bytes = params.vector.length * self._ring.word_bytes
+        self._total = np.zeros(params.vector.length, self._ring.dtype)
+        self._contributors = 0
+
+    def request_for(self, number: int) -> UploadRequest:  # noqa: ARG002 - every client is asked the same
+        """Ask for the vector."""
+        return UploadRequest()
+
+    def accept(self, number: int, message: Upload, tail: memoryview) -> None:  # noqa: ARG002
+        """Add a vector."""
+        self._total += np.frombuffer(tail, self._ring.dtype)
+        self._contributors += 1
+
+    @property
+    def ready(self) -> bool:
+        """Whether the minimum is met."""
+        return self._contributors >= self._params.minimum_contributors
+
+    def close(self) -> Aggregate:
+        """Return the sum."""
+        if not self.ready:
+            raise RoundAborted(
+                f"{self._contributors} clients uploaded and {self._params.minimum_contributors} are needed "
+                f"(cohort.minimum)"
+            )
+        return finish_sum(self._total, self._ring, contributors=self._contributors, bound=self._params.vector.bound)
+
+
+class PlainServer(LockstepServer):
+    """A server that sees everything: the baseline."""
+
+    _suite = SuiteCode.PLAIN
+
+    def __init__(self, params: SessionParams) -> None:
+        if not isinstance(params.setting, PlainSetting):
+            raise TypeError(f"parameters of {params.suite} given to PlainServer")
+        super().__init__(params, UploadStep(params))
