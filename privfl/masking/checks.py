@@ -1,0 +1,125 @@
+"""What a client checks before it tells anything; each check is one function, and each has a test that breaks it."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from privfl.errors import DisclosureRefused
+from privfl.masking.messages import MaskedInputRequest, ShareKeysRequest, UnmaskRequest
+from privfl.wire import SERVER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a client insists on, from the agreed parameters and its own policy.
+
+    Attributes:
+        me: its number.
+        threshold: t.
+        minimum: fewest contributors.
+        cohort_size: n.
+        complete: whether the graph is complete, so that a client sees everybody and can count for itself.
+    """
+
+    me: int
+    threshold: int
+    minimum: int
+    cohort_size: int
+    complete: bool
+
+
+def check_neighbours(request: ShareKeysRequest, allowed: AbstractSet[int], limits: Limits) -> None:
+    """Before sharing keys: the neighbours are the graph's, and enough to hold the shares."""
+    numbers = {neighbour.number for neighbour in request.neighbours}
+    _refuse(limits.me in numbers, "the client itself is listed as its neighbour")
+    _refuse(not numbers <= allowed, f"clients {sorted(numbers - allowed)} are no neighbours in the agreed graph")
+    _refuse(
+        len(numbers) < limits.threshold,
+        f"{len(numbers)} neighbours cannot hold shares with a threshold of {limits.threshold}",
+    )
+
+
+def check_participants(request: MaskedInputRequest, keyed: AbstractSet[int], limits: Limits) -> None:
+    """Before the upload: shares come from neighbours whose keys are known, and the crowd is large enough."""
+    peers = set(request.peers)
+    _refuse(not peers <= keyed, f"shares from clients {sorted(peers - keyed)}, whose keys were never named")
+    _refuse(
+        len(peers) < limits.threshold,
+        f"{len(peers)} neighbours shared keys, fewer than the threshold of {limits.threshold}",
+    )
+    _check_count("participants", request.participants, len(peers), limits)
+
+
+def check_opened(opened: int, limits: Limits) -> None:
+    """Before the upload: enough shares could be read, so that the round can be opened later."""
+    _refuse(opened < limits.threshold, f"{opened} shares open, fewer than the threshold of {limits.threshold}")
+
+
+def check_disjoint(request: UnmaskRequest) -> None:
+    """Nobody both survived and dropped: both shares of one peer would open its vector."""
+    both = set(request.survivors) & set(request.dropped)
+    _refuse(bool(both), f"clients {sorted(both)} are listed as survivors and as dropped")
+
+
+def check_not_self(request: UnmaskRequest, limits: Limits) -> None:
+    """A client is in neither list of its own neighbours."""
+    _refuse(limits.me in request.survivors, "the client itself is listed as its own surviving neighbour")
+    _refuse(limits.me in request.dropped, "the client itself, who is being asked, is listed as dropped")
+
+
+def check_known(request: UnmaskRequest, alive: AbstractSet[int]) -> None:
+    """Only neighbours that were masked with may be named: all others' shares stay untold."""
+    named = set(request.survivors) | set(request.dropped)
+    _refuse(not named <= alive, f"clients {sorted(named - alive)} were not masked with")
+
+
+def check_complete(request: UnmaskRequest, alive: AbstractSet[int]) -> None:
+    """Every neighbour that was masked with is accounted for."""
+    missing = alive - set(request.survivors) - set(request.dropped)
+    _refuse(bool(missing), f"clients {sorted(missing)} neither survived nor dropped")
+
+
+def check_survivors(request: UnmaskRequest, limits: Limits) -> None:
+    """Enough survivors: at least the threshold among the neighbours."""
+    _refuse(
+        len(request.survivors) < limits.threshold,
+        f"{len(request.survivors)} surviving neighbours, fewer than the threshold of {limits.threshold}",
+    )
+
+
+def check_contributors(request: UnmaskRequest, participants: int, limits: Limits) -> None:
+    """Enough contributors to hide among, and no more than took part."""
+    _check_count("contributors", request.contributors, len(request.survivors), limits)
+    _refuse(
+        request.contributors > participants,
+        f"{request.contributors} contributors, more than the {participants} participants announced before",
+    )
+
+
+def check_unmask(request: UnmaskRequest, alive: AbstractSet[int], participants: int, limits: Limits) -> None:
+    """Everything that must hold before a share is told."""
+    check_disjoint(request)
+    check_not_self(request, limits)
+    check_known(request, alive)
+    check_complete(request, alive)
+    check_survivors(request, limits)
+    check_contributors(request, participants, limits)
+
+
+def _check_count(what: str, count: int, neighbours: int, limits: Limits) -> None:
+    _refuse(count < limits.minimum, f"{count} {what}, fewer than this client's minimum of {limits.minimum}")
+    _refuse(count > limits.cohort_size, f"{count} {what} in a cohort of {limits.cohort_size}")
+    _refuse(
+        count < neighbours + 1,
+        f"{count} {what}, fewer than the {neighbours} neighbours and the client itself",
+    )
+    _refuse(
+        limits.complete and count != neighbours + 1,
+        f"{count} {what}, but in the complete graph the client sees {neighbours + 1}",
+    )
+
+
+def _refuse(broken: bool, why: str) -> None:  # noqa: FBT001 - reads as "refuse if"
+    if broken:
+        raise DisclosureRefused(why, peer=SERVER)

@@ -1,0 +1,165 @@
+"""Messages of the `masking` suite.
+
+What belongs to many peers is one sorted column of numbers beside columns of fixed-size records, so that a message
+has one encoding and no object per record. Fields that only the active model fills (signatures, inclusion proofs) are
+empty in the honest-but-curious model, and refused there if they are not.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+
+from privfl.wire import Bytes16, Bytes32, ClientNumber, Message, require_ascending
+
+SECRET_BYTES: Final = 32
+SHARES_BYTES: Final = 2 * SECRET_BYTES  # a share of the self-mask seed, a share of the mask key
+SEALED_BYTES: Final = SHARES_BYTES + 16
+CONFIRMATION_BYTES: Final = 16
+PAIR_SEED_BYTES: Final = 16
+
+NothingYet = Annotated[bytes, msgspec.Meta(max_length=0)]
+"""Room for the active model."""
+
+
+class AdvertiseKeysRequest(Message, frozen=True, tag=0x10):
+    """Server to client: the session begins."""
+
+
+class AdvertiseKeys(Message, frozen=True, tag=0x11):
+    """Client to server: fresh public keys.
+
+    Attributes:
+        channel_key: X25519, for sealing shares.
+        mask_key: X25519, for pairwise masks.
+        signature: of the active model.
+    """
+
+    channel_key: Bytes32
+    mask_key: Bytes32
+    signature: NothingYet = b""
+
+
+class NeighbourKeys(Message, frozen=True, tag=0x20):
+    """Public keys of one neighbour."""
+
+    number: ClientNumber
+    channel_key: Bytes32
+    mask_key: Bytes32
+    proof: NothingYet = b""
+
+
+class ShareKeysRequest(Message, frozen=True, tag=0x12):
+    """Server to client: the neighbours' keys.
+
+    Attributes:
+        root: Merkle root over all advertised keys; with the parameters it makes the session id and the graph.
+        neighbours: in order of their numbers.
+    """
+
+    root: Bytes32
+    neighbours: tuple[NeighbourKeys, ...]
+
+    def __post_init__(self) -> None:
+        require_ascending([neighbour.number for neighbour in self.neighbours], "neighbours")
+
+
+class ShareKeys(Message, frozen=True, tag=0x13):
+    """Client to server: sealed shares for every neighbour.
+
+    Attributes:
+        commitment: digest of the self-mask seed.
+        peers: the neighbours, as the request named them.
+        sealed: `SEALED_BYTES` for each peer: shares of both secrets under the channel key.
+        confirmations: `CONFIRMATION_BYTES` for each peer: digest of the pair seed, the same at both ends.
+    """
+
+    commitment: Bytes32
+    peers: tuple[ClientNumber, ...]
+    sealed: bytes
+    confirmations: bytes
+
+    def __post_init__(self) -> None:
+        require_ascending(self.peers, "peers")
+        _require_records(self.sealed, SEALED_BYTES, len(self.peers), "sealed shares")
+        _require_records(self.confirmations, CONFIRMATION_BYTES, len(self.peers), "confirmations")
+
+
+class MaskedInputRequest(Message, frozen=True, tag=0x14):
+    """Server to client: who shared keys, and the shares meant for this client.
+
+    Attributes:
+        participants: how many clients are still in the session.
+        peers: the neighbours that shared keys: exactly those to mask with.
+        sealed: `SEALED_BYTES` for each peer, sealed by it for this client.
+    """
+
+    participants: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+    peers: tuple[ClientNumber, ...]
+    sealed: bytes
+
+    def __post_init__(self) -> None:
+        require_ascending(self.peers, "peers")
+        _require_records(self.sealed, SEALED_BYTES, len(self.peers), "sealed shares")
+
+
+class MaskedInput(Message, frozen=True, tag=0x15):
+    """Client to server; the masked vector is the tail."""
+
+
+class UnmaskRequest(Message, frozen=True, tag=0x16):
+    """Server to client: whose vectors arrived.
+
+    Attributes:
+        contributors: how many vectors are in the sum.
+        survivors: neighbours whose vector arrived.
+        dropped: neighbours that shared keys and sent no vector.
+    """
+
+    contributors: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+    survivors: tuple[ClientNumber, ...]
+    dropped: tuple[ClientNumber, ...]
+
+    def __post_init__(self) -> None:
+        require_ascending(self.survivors, "survivors")
+        require_ascending(self.dropped, "dropped")
+
+
+class SurvivorShare(Message, frozen=True, tag=0x21):
+    """What a survivor's neighbour tells about it: a share of its self-mask seed, or nothing if none was readable."""
+
+    number: ClientNumber
+    share: Annotated[bytes, msgspec.Meta(max_length=SECRET_BYTES)]
+
+
+class DroppedShare(Message, frozen=True, tag=0x22):
+    """What a dropped client's neighbour tells about it: the pair's seed, and a share of its mask key if readable."""
+
+    number: ClientNumber
+    share: Annotated[bytes, msgspec.Meta(max_length=SECRET_BYTES)]
+    pair_seed: Bytes16
+
+
+class Unmask(Message, frozen=True, tag=0x17):
+    """Client to server: its own self-mask seed, and one share for each neighbour.
+
+    There is one entry per peer, and an entry is of one kind: both shares of one peer cannot be said.
+
+    Attributes:
+        self_seed: this client's self-mask seed, 32 bytes.
+        entries: in order of the peers' numbers.
+    """
+
+    self_seed: Bytes32
+    entries: tuple[SurvivorShare | DroppedShare, ...]
+
+    def __post_init__(self) -> None:
+        require_ascending([entry.number for entry in self.entries], "entries")
+        if any(len(entry.share) not in {0, SECRET_BYTES} for entry in self.entries):
+            raise ValueError(f"a share has {SECRET_BYTES} bytes, or none")
+
+
+def _require_records(column: bytes, record_bytes: int, count: int, what: str) -> None:
+    if len(column) != record_bytes * count:
+        raise ValueError(f"{what} of {len(column)} bytes where {record_bytes} for each of {count} peers are due")

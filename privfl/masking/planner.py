@@ -1,0 +1,180 @@
+"""Degree and threshold from a threat model.
+
+With n clients, a corrupt fraction γ, a drop-out fraction δ, k neighbours each and t shares to open, a random Harary
+graph must satisfy (Bell et al., CCS 2020, §3.3 and appendix; here by exact hypergeometric tails):
+
+1. the survivors who are honest stay connected:  n(n−k−1)/2 · B!(n−k)! / (n!(B−k)!) < 2^−(σ+1), B = ⌊γn⌋ + ⌊δn⌋;
+2. nobody has t corrupt neighbours:  n · P[Hypergeom(n, ⌊γn⌋, k) ≥ t] < 2^−(σ+1);
+3. everybody keeps t neighbours:  n · P[Hypergeom(n, ⌈(1−δ)n⌉, k) < t] < 2^−η.
+
+Below 100 clients the graph is complete and nothing is left to chance: with c = max(1, ⌈γn⌉) corrupt clients t > c,
+and t ≤ ⌈(1−δ)n⌉ − 1, so that the others can open for a client that vanishes after its upload.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Final
+
+from privfl.errors import ConfigurationError
+from privfl.params import MaskingSetting, ServerModel, ThreatModel
+from privfl.primitives.shamir import MAX_HOLDERS
+
+COMPLETE_BELOW: Final = 100
+
+
+@lru_cache(maxsize=64)
+def plan(clients: int, threat: ThreatModel) -> MaskingSetting:
+    """Choose the smallest degree, and the smallest threshold with it, that withstand the threat model.
+
+    Args:
+        clients: n, size of the cohort, at least 3.
+        threat: the threat model.
+
+    Raises:
+        ConfigurationError: nothing does; says which fraction to lower.
+    """
+    _require_supported(threat)
+    if clients < 3:
+        raise ConfigurationError(f"cohort.size is {clients}: masking needs at least 3 clients")
+    if clients < COMPLETE_BELOW:
+        threshold = _complete_bounds(clients, threat)[0]
+        return MaskingSetting(degree=clients - 1, threshold=threshold)
+    for degree in range(2, min(clients - 1, MAX_HOLDERS + 1), 2):
+        fewest = _smallest_threshold(clients, degree, threat)
+        if fewest is not None and _ring_holds(clients, degree, fewest, threat):
+            return MaskingSetting(degree=degree, threshold=fewest)
+    raise ConfigurationError(
+        f"no graph of at most {MAX_HOLDERS} neighbours withstands threat.corrupt {threat.corrupt} and threat.dropout "
+        f"{threat.dropout} among {clients} clients: lower one of them, 0.1 and 0.1 work"
+    )
+
+
+def verify(setting: MaskingSetting, clients: int, threat: ThreatModel) -> None:
+    """Check that a setting, whoever proposed it, withstands the threat model.
+
+    Raises:
+        ConfigurationError: it does not; names what is wrong and a setting that works.
+    """
+    _require_supported(threat)
+    if clients < COMPLETE_BELOW:
+        low, high = _complete_bounds(clients, threat)
+        if setting.degree != clients - 1:
+            raise ConfigurationError(
+                f"masking degree {setting.degree} with {clients} clients: {clients - 1}, the complete graph, works"
+            )
+        if not low <= setting.threshold <= high:
+            raise ConfigurationError(
+                f"masking threshold {setting.threshold} cannot be met by {clients} clients with threat.corrupt "
+                f"{threat.corrupt} and threat.dropout {threat.dropout}: {low} to {high} works"
+            )
+        return
+    degree = setting.degree
+    if not (0 < degree <= MAX_HOLDERS and (degree % 2 == 0 or degree == clients - 1)) or not (
+        0 < setting.threshold <= degree and _ring_holds(clients, degree, setting.threshold, threat)
+    ):
+        best = plan(clients, threat)
+        raise ConfigurationError(
+            f"masking degree {degree} and threshold {setting.threshold} do not withstand threat.corrupt "
+            f"{threat.corrupt} and threat.dropout {threat.dropout} among {clients} clients: "
+            f"degree {best.degree}, threshold {best.threshold} do"
+        )
+
+
+def corrupt_clients(clients: int, threat: ThreatModel) -> int:
+    """How many clients may collude with the server."""
+    return max(1, _ceil(threat.corrupt, clients)) if clients < COMPLETE_BELOW else _floor(threat.corrupt, clients)
+
+
+def fewest_contributors(clients: int, threat: ThreatModel) -> int:
+    """Smallest minimum that makes sense: two honest clients among the corrupt ones."""
+    return min(clients, _floor(threat.corrupt, clients) + 2)
+
+
+def _require_supported(threat: ThreatModel) -> None:
+    if threat.server is ServerModel.ACTIVE:
+        raise ConfigurationError(
+            f"threat.server {threat.server.value!r} needs signed keys and a consistency phase, which this version "
+            f"does not have: {ServerModel.HONEST_BUT_CURIOUS.value!r} works"
+        )
+
+
+def _complete_bounds(clients: int, threat: ThreatModel) -> tuple[int, int]:
+    low = corrupt_clients(clients, threat) + 1
+    high = clients - _floor(threat.dropout, clients) - 1
+    if low > high:
+        raise ConfigurationError(
+            f"{clients} clients cannot withstand threat.corrupt {threat.corrupt} (threshold ≥ {low}) and "
+            f"threat.dropout {threat.dropout} (threshold ≤ {high}) together: lower threat.dropout or threat.corrupt, "
+            f"or take a larger cohort (cohort.size)"
+        )
+    return low, high
+
+
+def _smallest_threshold(n: int, k: int, threat: ThreatModel) -> int | None:
+    low, high = 1, k + 1
+    while low < high:  # condition 2 eases as t grows
+        t = (low + high) // 2
+        if _few_corrupt_neighbours(n, k, t, threat):
+            high = t
+        else:
+            low = t + 1
+    return low if low <= k else None
+
+
+def _ring_holds(n: int, k: int, t: int, threat: ThreatModel) -> bool:
+    return (
+        _stays_connected(n, k, threat)
+        and _few_corrupt_neighbours(n, k, t, threat)
+        and _keeps_enough_neighbours(n, k, t, threat)
+    )
+
+
+def _stays_connected(n: int, k: int, threat: ThreatModel) -> bool:
+    gone = _floor(threat.corrupt, n) + _floor(threat.dropout, n)
+    if gone >= n - 1:
+        return False
+    if gone < k:
+        return True  # a k-connected graph
+    log_probability = (
+        math.log(n) + math.log(max(n - k - 1, 1)) - math.log(2)
+        + math.lgamma(gone + 1) + math.lgamma(n - k + 1) - math.lgamma(n + 1) - math.lgamma(gone - k + 1)
+    )  # fmt: skip
+    return log_probability < -(threat.statistical_bits + 1) * math.log(2)
+
+
+def _few_corrupt_neighbours(n: int, k: int, t: int, threat: ThreatModel) -> bool:
+    tail = _log_hypergeometric(n, _floor(threat.corrupt, n), k, range(t, k + 1))
+    return math.log(n) + tail < -(threat.statistical_bits + 1) * math.log(2)
+
+
+def _keeps_enough_neighbours(n: int, k: int, t: int, threat: ThreatModel) -> bool:
+    tail = _log_hypergeometric(n, n - _floor(threat.dropout, n), k, range(t))
+    return math.log(n) + tail < -threat.correctness_bits * math.log(2)
+
+
+def _log_hypergeometric(population: int, marked: int, draws: int, hits: range) -> float:
+    """Log of P[h ∈ hits] for h marked among `draws` drawn without replacement; −∞ where that is impossible."""
+    terms = [
+        _log_choose(marked, h) + _log_choose(population - marked, draws - h) - _log_choose(population, draws)
+        for h in hits
+        if h <= marked and draws - h <= population - marked
+    ]
+    if not terms:
+        return -math.inf
+    top = max(terms)
+    return top + math.log(math.fsum(math.exp(term - top) for term in terms))
+
+
+def _floor(fraction: float, n: int) -> int:
+    """⌊fraction · n⌋ of the decimal that was written: 0.29 · 100 is 29, whatever binary makes of it."""
+    return math.floor(fraction * n + 1e-9)
+
+
+def _ceil(fraction: float, n: int) -> int:
+    return math.ceil(fraction * n - 1e-9)
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

@@ -1,0 +1,93 @@
+"""Rebuilding secrets from shares, some of which may be wrong.
+
+Every secret has a public counterpart (the commitment to a self-mask seed, the public half of a mask key), so that a
+result is known to be right or wrong. With more shares than the threshold, wrong ones are worked around by trying
+other choices; with too many wrong ones the round ends, and no wrong sum can come out.
+"""
+
+from __future__ import annotations
+
+import secrets as system_secrets
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import numpy as np
+
+from privfl.errors import ReconstructionError
+from privfl.masking import secrets
+from privfl.primitives import shamir
+from privfl.primitives.keys import KeyPair
+from privfl.primitives.secret import Secret
+
+ATTEMPTS: Final = 200
+"""Choices of shares tried before a secret counts as lost: bounds what liars can cost."""
+
+T = TypeVar("T")
+
+
+class ShareTable:
+    """The shares that survivors told, by the client whose secret they are of."""
+
+    def __init__(self) -> None:
+        self._shares: defaultdict[int, dict[int, bytes]] = defaultdict(dict)
+
+    def __repr__(self) -> str:
+        return f"ShareTable(<shares of {len(self._shares)} clients>)"
+
+    def add(self, number: int, point: int, share: bytes) -> None:
+        """Note one share of a client's secret."""
+        self._shares[number][point] = share
+
+    def count(self, number: int) -> int:
+        """How many shares of a client's secret are at hand."""
+        return len(self._shares[number]) if number in self._shares else 0
+
+    def rebuild_self_seed(self, number: int, *, threshold: int, session: bytes, commitment: bytes) -> Secret:
+        """Rebuild the self-mask seed of a client that vanished after its upload.
+
+        Raises:
+            ReconstructionError: no choice of shares gives the committed seed.
+        """
+
+        def verified(candidate: Secret) -> Secret | None:
+            return candidate if secrets.commitment(candidate, session=session, me=number) == commitment else None
+
+        return self._rebuild(number, threshold, verified, "self-mask seed")
+
+    def rebuild_mask_key(self, number: int, *, threshold: int, public: bytes) -> KeyPair:
+        """Rebuild the mask key of a dropped client.
+
+        Raises:
+            ReconstructionError: no choice of shares gives the advertised key.
+        """
+
+        def verified(candidate: Secret) -> KeyPair | None:
+            pair = KeyPair(candidate)
+            return pair if pair.public == public else None
+
+        return self._rebuild(number, threshold, verified, "mask key")
+
+    def _rebuild(self, number: int, threshold: int, verified: Callable[[Secret], T | None], what: str) -> T:
+        shares = self._shares[number]
+        points = sorted(shares)
+        if len(points) < threshold:
+            raise ReconstructionError(
+                f"{len(points)} shares of client {number}'s {what} are at hand and {threshold} are needed"
+            )
+        # Which shares are wrong is not known, so choices are drawn at random: nobody can arrange to be in all of them.
+        # Without surplus there is one choice only.
+        attempts = ATTEMPTS if len(points) > threshold else 1
+        chosen = points[:threshold]
+        for _ in range(attempts):
+            columns = np.frombuffer(b"".join(shares[point] for point in chosen), np.uint8).reshape(threshold, -1)
+            found = verified(Secret(shamir.reconstruct(chosen, columns)))
+            if found is not None:
+                return found
+            chosen = sorted(_sample(points, threshold))
+        raise ReconstructionError(f"the shares of client {number}'s {what} contradict what it committed to")
+
+
+def _sample(points: list[int], size: int) -> list[int]:
+    pool = list(points)
+    return [pool.pop(system_secrets.randbelow(len(pool))) for _ in range(size)]
