@@ -1,0 +1,276 @@
+"""Run a session among parties in this process: for tests, benchmarks, simulated training, and `aggregate`."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from privfl.encoding.fixed_point import FixedPoint
+from privfl.encoding.layout import Layout
+from privfl.encoding.update import UpdateCodec
+from privfl.errors import ConfigurationError, ProtocolError, RoundAborted
+from privfl.evidence import MessageRecord
+from privfl.params import NONCE_BYTES, SessionParams, ThreatModel, VectorSpec
+from privfl.primitives.labels import Label
+from privfl.primitives.transcript import digest
+from privfl.session import Aggregate, ClientSession, Phase, Vector
+from privfl.suites import plan_session, suite
+from privfl.wire import PartyId
+
+VectorSource = Mapping[int, Vector] | Callable[[int], Vector]
+Watcher = Callable[[int, Phase, bytes], None]
+
+_PHASE_ORDER: Final = {
+    Phase.ADVERTISE_KEYS: 0,
+    Phase.SHARE_KEYS: 1,
+    Phase.MASKED_INPUT: 2,
+    Phase.UPLOAD: 2,
+    Phase.CONSISTENCY_CHECK: 3,
+    Phase.UNMASK: 4,
+}
+_UPLOADS: Final = frozenset({Phase.MASKED_INPUT, Phase.UPLOAD})
+_MANY_CLIPPED: Final = 0.01
+
+
+@dataclass(slots=True)
+class PhaseCost:
+    """What one phase cost.
+
+    Attributes:
+        client_cpu_s: CPU of all clients together.
+        server_cpu_s: CPU of the server.
+        upload_bytes: from all clients.
+        download_bytes: to all clients.
+    """
+
+    client_cpu_s: float = 0.0
+    server_cpu_s: float = 0.0
+    upload_bytes: int = 0
+    download_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulation:
+    """How a simulated session went.
+
+    Attributes:
+        aggregate: the sum, or None if the round aborted.
+        contributors: who is in the sum; the simulator knows, a real server's caller would as well.
+        aborted: why the round aborted, or None.
+        failures: clients that refused or were refused, with the reason.
+        phases: cost by phase.
+        messages: what left the clients, if it was recorded.
+    """
+
+    aggregate: Aggregate | None
+    contributors: tuple[int, ...]
+    aborted: str | None
+    failures: Mapping[int, str]
+    phases: Mapping[Phase, PhaseCost]
+    messages: tuple[MessageRecord, ...]
+
+    @property
+    def upload_bytes(self) -> int:
+        """Bytes from all clients."""
+        return sum(cost.upload_bytes for cost in self.phases.values())
+
+    @property
+    def download_bytes(self) -> int:
+        """Bytes to all clients."""
+        return sum(cost.download_bytes for cost in self.phases.values())
+
+    @property
+    def client_cpu_s(self) -> float:
+        """CPU of all clients together."""
+        return sum(cost.client_cpu_s for cost in self.phases.values())
+
+    @property
+    def server_cpu_s(self) -> float:
+        """CPU of the server."""
+        return sum(cost.server_cpu_s for cost in self.phases.values())
+
+
+@dataclass(slots=True)
+class _Run:
+    params: SessionParams
+    vectors: VectorSource
+    leaving: Mapping[int, int]
+    workers: int
+    record: bool
+    watch: Watcher | None
+    clients: dict[int, ClientSession] = field(default_factory=dict)
+    failures: dict[int, str] = field(default_factory=dict)
+    phases: dict[Phase, PhaseCost] = field(default_factory=dict)
+    messages: list[MessageRecord] = field(default_factory=list)
+
+    def answers(self, party: PartyId, phase: Phase) -> bool:
+        number = party.number
+        return number not in self.failures and self.leaving.get(number, len(_PHASE_ORDER)) > _PHASE_ORDER[phase]
+
+    def client(self, number: int) -> ClientSession:
+        if number not in self.clients:
+            self.clients[number] = suite(self.params.suite).client(
+                self.params, number, workers=self.workers, remember_response=False
+            )
+        return self.clients[number]
+
+    def vector(self, number: int) -> Vector:
+        return self.vectors(number) if callable(self.vectors) else self.vectors[number]
+
+
+def simulate(
+    params: SessionParams,
+    vectors: VectorSource,
+    *,
+    drops: Mapping[Phase, Collection[int]] | None = None,
+    workers: int = 1,
+    record: bool = False,
+    watch: Watcher | None = None,
+) -> Simulation:
+    """Run one session from its first phase to its sum.
+
+    Args:
+        params: the session's parameters.
+        vectors: each client's vector, or a function that makes it when it is needed (and may be forgotten after).
+        drops: clients that fall silent from that phase on. A drop in a phase that the suite lacks takes effect in the
+            next one that it has.
+        workers: threads for long vectors.
+        record: keep a digest of every message that leaves a client.
+        watch: called with (client, phase, message) for every message that leaves a client.
+
+    Returns:
+        The sum and what it cost. An abort is an outcome, not an exception.
+
+    Raises:
+        ConfigurationError: a vector does not fit the parameters.
+    """
+    leaving: dict[int, int] = {}
+    for phase, numbers in (drops or {}).items():
+        for number in numbers:
+            leaving[number] = min(leaving.get(number, len(_PHASE_ORDER)), _PHASE_ORDER[phase])
+    run = _Run(params=params, vectors=vectors, leaving=leaving, workers=workers, record=record, watch=watch)
+    server = suite(params.suite).server(params, workers=workers)
+    contributors: tuple[int, ...] = ()
+    aborted = None
+    try:
+        while server.phase is not Phase.FINISHED:
+            phase = server.phase
+            cost = run.phases.setdefault(phase, PhaseCost())
+            answered = [party for party in sorted(server.waiting) if _exchange(run, server, party, phase, cost)]
+            if phase in _UPLOADS:
+                contributors = tuple(party.number for party in answered)
+            started = time.process_time()
+            server.advance()
+            cost.server_cpu_s += time.process_time() - started
+    except RoundAborted as error:
+        aborted = str(error)
+    return Simulation(
+        aggregate=None if aborted else server.result,
+        contributors=() if aborted else contributors,
+        aborted=aborted,
+        failures=run.failures,
+        phases=run.phases,
+        messages=tuple(run.messages),
+    )
+
+
+def _exchange(run: _Run, server: Any, party: PartyId, phase: Phase, cost: PhaseCost) -> bool:
+    """Carry one request and its response; tell whether the response was accepted."""
+    if not run.answers(party, phase):
+        return False
+    session = run.client(party.number)
+    if phase in _UPLOADS:
+        session.submit(run.vector(party.number))
+    begun = time.process_time()
+    request = server.request_for(party)
+    asked = time.process_time()
+    try:
+        response = session.respond(request)
+        answered = time.process_time()
+        cost.client_cpu_s += answered - asked
+        cost.server_cpu_s += asked - begun
+        cost.download_bytes += len(request)
+        cost.upload_bytes += len(response)
+        if run.record:
+            run.messages.append(MessageRecord.of(party.number, phase, response))
+        if run.watch is not None:
+            run.watch(party.number, phase, response)
+        received = time.process_time()
+        server.receive(party, response)
+        cost.server_cpu_s += time.process_time() - received
+    except ProtocolError as error:
+        run.failures[party.number] = str(error)
+        return False
+    return True
+
+
+Update = TypeVar("Update", bound=npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]])
+
+
+def aggregate(
+    updates: Sequence[Update],
+    *,
+    clip: float,
+    suite: str = "masking",
+    weights: Sequence[float] | None = None,
+    bits: int = 16,
+    threat: ThreatModel | None = None,
+) -> Update:
+    """Average updates through a secure session among in-process parties.
+
+    Args:
+        updates: one for each client: a float array, or a mapping of names to float arrays; all alike.
+        clip: largest magnitude of a value; greater ones are cut there.
+        suite: which suite sums.
+        weights: positive, one for each client; equal unless given.
+        bits: bits of a quantised value, 2 … 24.
+        threat: the threat model; a tenth corrupt and a tenth dropping out unless said.
+
+    Returns:
+        The weighted mean, shaped like one update, float32. It is off by at most half a quantisation step,
+        clip / (2^(bits−1) − 1) / 2, of the largest weight per client, and exact otherwise.
+
+    Raises:
+        ConfigurationError: updates that differ in names or shapes, are not finite, or too few for the suite.
+        RoundAborted: the session did not finish.
+
+    >>> import numpy as np
+    >>> updates = [np.full(3, value, np.float32) for value in (0.1, 0.2, 0.6)]
+    >>> aggregate(updates, clip=1.0).round(3)
+    array([0.3, 0.3, 0.3], dtype=float32)
+    """
+    if not updates:
+        raise ConfigurationError("updates is empty: give one update for each client")
+    weights = [1.0] * len(updates) if weights is None else list(weights)
+    if len(weights) != len(updates):
+        raise ConfigurationError(f"weights has {len(weights)} entries where {len(updates)} updates need one each")
+    if not all(np.isfinite(weight) and weight > 0 for weight in weights):
+        raise ConfigurationError("weights must be finite and positive, such as the clients' numbers of examples")
+    named = [dict(update) if isinstance(update, Mapping) else {"update": np.asarray(update)} for update in updates]
+    codec = UpdateCodec(
+        layout=Layout.of(named[0]), coding=FixedPoint(clip=clip, bits=bits), weight_max=float(max(weights))
+    )
+    encoded = [codec.encode(arrays, weight=weight) for arrays, weight in zip(named, weights, strict=True)]
+    clipped = sum(one.saturated for one in encoded) / (codec.layout.length * len(encoded))
+    if clipped > _MANY_CLIPPED:
+        warnings.warn(f"{clipped:.1%} of the values exceeded clip={clip} and were cut there", stacklevel=2)
+    params = plan_session(
+        suite,
+        cohort=tuple(range(len(updates))),
+        vector=VectorSpec(length=codec.length, bound=codec.bound),
+        threat=threat,
+        nonce=os.urandom(NONCE_BYTES),
+        context=digest(Label.CONTEXT, b"aggregate"),
+    )
+    outcome = simulate(params, {number: one.vector for number, one in enumerate(encoded)})
+    if outcome.aggregate is None:
+        raise RoundAborted(outcome.aborted or "the round aborted")
+    mean = codec.decode(outcome.aggregate.vector).arrays
+    return mean if isinstance(updates[0], Mapping) else mean["update"]  # type: ignore[return-value]

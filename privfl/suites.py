@@ -1,0 +1,141 @@
+"""Suite name to client, server and planner; a suite is imported when it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Final
+
+from privfl.errors import ConfigurationError
+from privfl.params import PlainSetting, ServerModel, SessionParams, Setting, ThreatModel, VectorSpec
+from privfl.primitives.entropy import Entropy
+from privfl.session import ClientPolicy, ClientSession, ServerSession
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """One way of summing.
+
+    Attributes:
+        name: as jobs and commands spell it.
+        protects: whether the server is kept from reading single vectors.
+        security_note: one sentence for people: who could open a client's vector.
+    """
+
+    name: str
+    protects: bool
+    security_note: str
+
+    def setting(self, clients: int, threat: ThreatModel) -> Setting:
+        """Derive the suite's setting from a threat model.
+
+        Raises:
+            ConfigurationError: nothing withstands it.
+        """
+        if self.name == "plain":
+            return PlainSetting()
+        planned: Setting = import_module("privfl.masking.planner").plan(clients, threat)
+        return planned
+
+    def client(
+        self,
+        params: SessionParams,
+        number: int,
+        *,
+        policy: ClientPolicy | None = None,
+        entropy: Entropy | None = None,
+        workers: int = 1,
+        remember_response: bool = True,
+    ) -> ClientSession:
+        """Make a client session."""
+        if self.name == "plain":
+            from privfl.plain.client import PlainClient  # noqa: PLC0415 - suites load when used
+
+            policy = policy or ClientPolicy(minimum_contributors=1, suites=frozenset({"plain"}))
+            return PlainClient(params, number, policy=policy, remember_response=remember_response)
+        from privfl.masking.client import MaskingClient  # noqa: PLC0415 - as above
+
+        return MaskingClient(
+            params, number, policy=policy, entropy=entropy, workers=workers, remember_response=remember_response
+        )
+
+    def server(self, params: SessionParams, *, workers: int = 1) -> ServerSession:
+        """Make a server session."""
+        if self.name == "plain":
+            from privfl.plain.server import PlainServer  # noqa: PLC0415 - suites load when used
+
+            return PlainServer(params)
+        from privfl.masking.server import MaskingServer  # noqa: PLC0415 - as above
+
+        return MaskingServer(params, workers=workers)
+
+
+_SUITES: Final = {
+    suite.name: suite
+    for suite in (
+        Suite(
+            name="plain",
+            protects=False,
+            security_note="PLAIN PROTECTS NOTHING: the server reads every client's update. It is the baseline to "
+            "compare with, not a way to train on data that matters.",
+        ),
+        Suite(
+            name="masking",
+            protects=True,
+            security_note="The server follows the protocol and looks. It learns the sum; to open one client's update "
+            "it needs the help of at least as many of that client's neighbours as the threshold says.",
+        ),
+    )
+}
+
+SUITE_NAMES: Final = tuple(_SUITES)
+
+
+def suite(name: str) -> Suite:
+    """Return the suite of that name.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if name not in _SUITES:
+        raise ConfigurationError(f"suite is {name!r}: {' or '.join(map(repr, SUITE_NAMES))} works")
+    return _SUITES[name]
+
+
+def plan_session(
+    suite_name: str,
+    *,
+    cohort: tuple[int, ...],
+    vector: VectorSpec,
+    threat: ThreatModel | None = None,
+    minimum_contributors: int | None = None,
+    nonce: bytes,
+    context: bytes,
+) -> SessionParams:
+    """Make the parameters of a session from what its caller wants.
+
+    Args:
+        suite_name: which suite.
+        cohort: the invited clients, ascending.
+        vector: length and bound.
+        threat: the threat model; a tenth corrupt and a tenth dropping out unless said.
+        minimum_contributors: fewest contributors; two more than the corrupt clients unless said.
+        nonce: 16 fresh bytes.
+        context: 32 bytes, digest of what is trained.
+
+    Raises:
+        ConfigurationError: the wishes do not fit together; names the key and a value that works.
+    """
+    chosen = suite(suite_name)
+    threat = threat or ThreatModel(server=ServerModel.HONEST_BUT_CURIOUS)
+    if minimum_contributors is None:
+        minimum_contributors = min(len(cohort), int(threat.corrupt * len(cohort)) + 2) if chosen.protects else 1
+    return SessionParams(
+        cohort=cohort,
+        vector=vector,
+        setting=chosen.setting(len(cohort), threat),
+        threat=threat,
+        minimum_contributors=minimum_contributors,
+        nonce=nonce,
+        context=context,
+    )
