@@ -288,12 +288,7 @@ class LockstepClient(ABC):
             raise DisclosureRefused(f"the session of {self.party} is over: {self._state.why}", peer=SERVER)
         handler = handlers.get((type(self._state), type(incoming.message)))
         try:
-            if handler is None:
-                raise DisclosureRefused(
-                    f"{type(incoming.message).__name__} has no place in state {type(self._state).__name__}",
-                    peer=SERVER,
-                )
-            state, response = handler(self._state, incoming)
+            state, response = (handler or _refuse_out_of_order)(self._state, incoming)
         except (LocalProtocolError, ConfigurationError):
             raise  # the caller's own slip (no vector, or one that does not fit): the request may come again
         except BaseException as error:

@@ -20,7 +20,7 @@ from privfl.evidence import MessageRecord
 from privfl.params import NONCE_BYTES, SessionParams, ThreatModel, VectorSpec
 from privfl.primitives.labels import Label
 from privfl.primitives.transcript import digest
-from privfl.session import Aggregate, ClientSession, Phase, Vector
+from privfl.session import Aggregate, ClientSession, Phase, ServerSession, Vector
 from privfl.suites import plan_session, suite
 from privfl.wire import PartyId
 
@@ -133,6 +133,7 @@ def simulate(
     workers: int = 1,
     record: bool = False,
     watch: Watcher | None = None,
+    server: ServerSession | None = None,
 ) -> Simulation:
     """Run one session from its first phase to its sum.
 
@@ -144,6 +145,7 @@ def simulate(
         workers: threads for long vectors.
         record: keep a digest of every message that leaves a client.
         watch: called with (client, phase, message) for every message that leaves a client.
+        server: the server to run, if it is made already (an instrumented one, say).
 
     Returns:
         The sum and what it cost. An abort is an outcome, not an exception.
@@ -156,7 +158,7 @@ def simulate(
         for number in numbers:
             leaving[number] = min(leaving.get(number, len(_PHASE_ORDER)), _PHASE_ORDER[phase])
     run = _Run(params=params, vectors=vectors, leaving=leaving, workers=workers, record=record, watch=watch)
-    server = suite(params.suite).server(params, workers=workers)
+    server = server or suite(params.suite).server(params, workers=workers)
     contributors: tuple[int, ...] = ()
     aborted = None
     try:
@@ -181,7 +183,7 @@ def simulate(
     )
 
 
-def _exchange(run: _Run, server: Any, party: PartyId, phase: Phase, cost: PhaseCost) -> bool:
+def _exchange(run: _Run, server: ServerSession, party: PartyId, phase: Phase, cost: PhaseCost) -> bool:
     """Carry one request and its response; tell whether the response was accepted."""
     if not run.answers(party, phase):
         return False

@@ -1,0 +1,51 @@
+# `make demo` and `make test` do everything on a fresh machine: the virtual environment, the installs, the work.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.made:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "privfl needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) "pip>=25.1"
+	touch $@
+
+# Installed again only when what is installed changes.
+$(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
+	$(PIP) --editable ".[learning]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(PIP) --group dev
+	touch $@
+
+demo: $(VENV)/.demo ## train a model across ten simulated hospitals, summed under pairwise masks
+	rm -rf runs/demo
+	$(BIN)/privfl run examples/hospitals.toml --out runs/demo
+
+test: $(VENV)/.dev ## run all tests: behaviour, types, style, import contracts, planted mutants
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## style, types and import contracts alone
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## put the code into the house's form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev ## measure the kernels against their limits
+	$(BIN)/python -m pytest benchmarks -o addopts= --benchmark-only -q
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""What protection costs: measured, side by side with plain."""

@@ -1,0 +1,245 @@
+"""The overhead matrix: one session per cell, each measured beside `plain` in the same run."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from privfl.encoding.fixed_point import FixedPoint
+from privfl.errors import ConfigurationError
+from privfl.params import NONCE_BYTES, SessionParams, ThreatModel, VectorSpec
+from privfl.primitives.transcript import DIGEST_BYTES
+from privfl.session import Aggregate, Phase, ServerSession
+from privfl.simulate import Simulation, simulate
+from privfl.suites import plan_session, suite
+from privfl.wire import PartyId
+
+BITS: Final = 16
+_INPUT_SEED: Final = 20_240_229
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One point of the matrix.
+
+    Attributes:
+        suite: name of the suite.
+        clients: size of the cohort.
+        parameters: coordinates of a vector.
+        dropout: fraction of the cohort that vanishes after ShareKeys, before its upload.
+    """
+
+    suite: str
+    clients: int
+    parameters: int
+    dropout: float
+
+    def params(self) -> SessionParams:
+        """Plan the session.
+
+        Raises:
+            ConfigurationError: the cell cannot be planned; names the flag and a value that works.
+        """
+        return plan_session(
+            self.suite,
+            cohort=tuple(range(self.clients)),
+            vector=VectorSpec(length=self.parameters, bound=FixedPoint(clip=1.0, bits=BITS).bound),
+            threat=ThreatModel(corrupt=0.1, dropout=max(0.1, self.dropout)),
+            nonce=os.urandom(NONCE_BYTES),
+            context=bytes(DIGEST_BYTES),
+        )
+
+    def dropped(self) -> frozenset[int]:
+        """Return who vanishes: spread evenly over the cohort, the same for every suite."""
+        count = round(self.dropout * self.clients)
+        return frozenset(int(number) for number in np.linspace(0, self.clients - 1, count).round())
+
+
+def cells(
+    suites: Sequence[str], clients: Sequence[int], parameters: Sequence[int], dropouts: Sequence[float]
+) -> list[Cell]:
+    """Lay out the matrix, and check every cell before any is run.
+
+    Raises:
+        ConfigurationError: a cell cannot be planned.
+    """
+    for name in suites:
+        suite(name)
+    for dropout in dropouts:
+        if not 0 <= dropout < 1:
+            raise ConfigurationError(f"--dropout is {dropout}: 0 to below 1 works, such as 0.1")
+    matrix = [
+        Cell(suite=name, clients=n, parameters=m, dropout=d)
+        for n, m, d, name in product(clients, parameters, dropouts, suites)
+    ]
+    for cell in matrix:
+        cell.params()
+    return matrix
+
+
+def measure(
+    matrix: Sequence[Cell], *, repeat: int, workers: int = 1, announce: Callable[[Cell], None] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Measure cells one after another.
+
+    Args:
+        matrix: the cells.
+        repeat: sessions per cell; medians are reported.
+        workers: threads for long vectors.
+        announce: told which cell begins.
+
+    Yields:
+        One record a cell, ready for JSON.
+    """
+    for cell in matrix:
+        if announce is not None:
+            announce(cell)
+        yield _measure_cell(cell, repeat, workers)
+
+
+def _measure_cell(cell: Cell, repeat: int, workers: int) -> dict[str, Any]:
+    baseline = Cell(suite="plain", clients=cell.clients, parameters=cell.parameters, dropout=cell.dropout)
+    runs, plain_runs, error = [], [], 0.0
+    for _ in range(repeat):  # alternating, so that a drifting machine drifts under both
+        run, off = _session(cell, workers)
+        runs.append(run)
+        error = max(error, off)
+        plain_runs.append(run if cell == baseline else _session(baseline, workers)[0])
+    client_cpu, server_cpu = _median_cpu(runs, cell)
+    plain_client, plain_server = _median_cpu(plain_runs, baseline)
+    upload, download = runs[0].upload_bytes, runs[0].download_bytes
+    return {
+        "suite": cell.suite,
+        "clients": cell.clients,
+        "parameters": cell.parameters,
+        "dropout": cell.dropout,
+        "contributors": len(runs[0].contributors),
+        "phases": _phase_costs(runs),
+        "client_cpu_s": client_cpu,
+        "server_cpu_s": server_cpu,
+        "upload_bytes": upload,
+        "download_bytes": download,
+        "upload_bytes_per_contributor": upload / len(runs[0].contributors),
+        "server_peak_bytes": _server_peak(cell, workers),
+        "max_abs_error": error,
+        "ratio_to_plain": (client_cpu * cell.clients + server_cpu) / (plain_client * cell.clients + plain_server),
+        "client_ratio_to_plain": client_cpu / plain_client,
+        "server_ratio_to_plain": server_cpu / plain_server,
+        "upload_ratio_to_plain": upload / plain_runs[0].upload_bytes,
+        "repeat": repeat,
+        "workers": workers,
+    }
+
+
+class _Inputs:
+    """Vectors made when they are needed and forgotten after; only their sum is kept."""
+
+    def __init__(self, params: SessionParams) -> None:
+        self._spec = params.vector
+        self.total = np.zeros(params.vector.length, np.int64)
+
+    def __call__(self, number: int) -> npt.NDArray[np.int32]:
+        chance = np.random.default_rng((_INPUT_SEED, number))
+        vector = chance.integers(-self._spec.bound, self._spec.bound + 1, self._spec.length, np.int32)
+        self.total += vector
+        return vector
+
+
+def _session(cell: Cell, workers: int, server: ServerSession | None = None) -> tuple[Simulation, float]:
+    params = server.params if isinstance(server, _MeteredServer) else cell.params()
+    inputs = _Inputs(params)
+    outcome = simulate(params, inputs, drops={Phase.MASKED_INPUT: cell.dropped()}, workers=workers, server=server)
+    if outcome.aggregate is None:
+        raise ConfigurationError(
+            f"--dropout {cell.dropout} with --clients {cell.clients} aborts under {cell.suite}: {outcome.aborted}"
+        )
+    worst = int(np.abs(outcome.aggregate.vector - inputs.total).max())
+    return outcome, worst / (outcome.aggregate.contributors * params.vector.bound)
+
+
+def _median_cpu(runs: Sequence[Simulation], cell: Cell) -> tuple[float, float]:
+    uploading = cell.clients - len(cell.dropped())
+    client = statistics.median(run.client_cpu_s / uploading for run in runs)
+    return client, statistics.median(run.server_cpu_s for run in runs)
+
+
+def _phase_costs(runs: Sequence[Simulation]) -> dict[str, dict[str, float]]:
+    return {
+        phase.value: {
+            "client_cpu_s": statistics.median(run.phases[phase].client_cpu_s for run in runs),
+            "server_cpu_s": statistics.median(run.phases[phase].server_cpu_s for run in runs),
+            "upload_bytes": runs[0].phases[phase].upload_bytes,
+            "download_bytes": runs[0].phases[phase].download_bytes,
+        }
+        for phase in runs[0].phases
+    }
+
+
+def _server_peak(cell: Cell, workers: int) -> int:
+    """Measure the server's memory in a session of its own: tracing slows everything down."""
+    params = cell.params()
+    tracemalloc.start()
+    try:
+        server = _MeteredServer(params, workers)
+        _session(cell, workers, server)
+        return server.peak_bytes
+    finally:
+        tracemalloc.stop()
+
+
+class _MeteredServer:
+    """A server whose own allocations are added up: what it keeps, and what it needs for a moment beside that."""
+
+    def __init__(self, params: SessionParams, workers: int) -> None:
+        self.params = params
+        self.held_bytes = 0
+        self.peak_bytes = 0
+        self._inner = self._metered(lambda: suite(params.suite).server(params, workers=workers))
+
+    def _metered(self, call: Callable[[], Any]) -> Any:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        try:
+            return call()
+        finally:
+            after, peak = tracemalloc.get_traced_memory()
+            self.peak_bytes = max(self.peak_bytes, self.held_bytes + peak - before)
+            self.held_bytes += after - before
+
+    @property
+    def phase(self) -> Phase:
+        return self._inner.phase  # type: ignore[no-any-return]
+
+    @property
+    def waiting(self) -> AbstractSet[PartyId]:
+        return self._inner.waiting  # type: ignore[no-any-return]
+
+    @property
+    def ready(self) -> bool:
+        return self._inner.ready  # type: ignore[no-any-return]
+
+    @property
+    def result(self) -> Aggregate:
+        return self._inner.result  # type: ignore[no-any-return]
+
+    def request_for(self, party: PartyId) -> bytes:
+        # A request goes out and is forgotten: what it takes counts for the moment only.
+        held = self.held_bytes
+        request: bytes = self._metered(lambda: self._inner.request_for(party))
+        self.held_bytes = held
+        return request
+
+    def receive(self, sender: PartyId, response: bytes) -> None:
+        self._metered(lambda: self._inner.receive(sender, response))
+
+    def advance(self) -> None:
+        self._metered(self._inner.advance)

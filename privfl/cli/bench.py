@@ -1,0 +1,143 @@
+"""`privfl bench`: what protection costs on this machine, side by side with plain."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from privfl import __version__
+from privfl.bench.matrix import Cell, cells, measure
+from privfl.cli.exits import Exit
+from privfl.errors import ConfigurationError
+from privfl.learning.checkpoint import write_whole
+from privfl.params import MAX_COHORT, MAX_VECTOR_LENGTH
+from privfl.suites import SUITE_NAMES
+
+RESULTS: Final = "bench.jsonl"
+
+T = TypeVar("T")
+
+
+def register(verbs: argparse._SubParsersAction[Any]) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "bench",
+        help="measure what protection costs",
+        description="Run a session for every combination, each beside `plain`, and report medians: CPU of one client "
+        "and of the server, bytes of the whole cohort, the server's peak memory, and the error of the mean as a "
+        "fraction of full scale.",
+        epilog="example: privfl bench --suites plain,masking --clients 10,50 --parameters 1e6 --dropout 0,0.1",
+    )
+    parser.add_argument("--suites", default=",".join(SUITE_NAMES), metavar="A,B", help="suites, separated by commas")
+    parser.add_argument("--clients", default="10,100", metavar="N,…", help="sizes of the cohort (10,100)")
+    parser.add_argument("--parameters", default="1e5", metavar="M,…", help="lengths of the vector (1e5)")
+    parser.add_argument("--dropout", default="0,0.1", metavar="D,…", help="fractions that vanish (0,0.1)")
+    parser.add_argument("--repeat", type=int, default=5, metavar="R", help="sessions per combination (5)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="threads for long vectors (1)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"where {RESULTS} goes")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of the table")
+    parser.set_defaults(call=call)
+
+
+def call(options: argparse.Namespace) -> int:
+    """Run the verb."""
+    if options.repeat < 1 or options.workers < 1:
+        raise ConfigurationError("--repeat and --workers start at 1")
+    matrix = cells(
+        [name.strip() for name in options.suites.split(",")],
+        [_whole(text, "--clients", MAX_COHORT) for text in options.clients.split(",")],
+        [_whole(text, "--parameters", MAX_VECTOR_LENGTH) for text in options.parameters.split(",")],
+        [_number(text, "--dropout", float) for text in options.dropout.split(",")],
+    )
+    if options.out is not None and (options.out / RESULTS).exists():
+        raise ConfigurationError(f"--out {options.out} holds results already: name another directory")
+    machine = _machine()
+    results = []
+    progress = Console(stderr=True)
+    with progress.status("starting") as status:
+
+        def announce(cell: Cell) -> None:
+            status.update(
+                f"{cell.suite}: {cell.clients} clients, {cell.parameters:,} parameters, drop-out {cell.dropout:g}"
+            )
+
+        for record in measure(matrix, repeat=options.repeat, workers=options.workers, announce=announce):
+            results.append(record | {"machine": machine})
+            if options.json:
+                print(json.dumps(results[-1]), flush=True)
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        write_whole(options.out / RESULTS, "".join(json.dumps(record) + "\n" for record in results).encode())
+    if not options.json:
+        _print_table(results)
+    return Exit.GOOD
+
+
+def _print_table(results: list[dict[str, Any]]) -> None:
+    table = Table(
+        title=f"medians of {results[0]['repeat']} sessions; × is against plain in the same run", title_justify="left"
+    )
+    headings = ("suite", "clients", "parameters", "drop-out", "client ms", "×", "server ms", "×", "upload MB each",
+                "×", "server peak MB", "error")  # fmt: skip
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "suite" else "right")
+    for record in results:
+        table.add_row(
+            record["suite"],
+            f"{record['clients']:,}",
+            f"{record['parameters']:,}",
+            f"{record['dropout']:g}",
+            f"{1e3 * record['client_cpu_s']:.2f}",
+            f"{record['client_ratio_to_plain']:.1f}",
+            f"{1e3 * record['server_cpu_s']:.1f}",
+            f"{record['server_ratio_to_plain']:.1f}",
+            f"{record['upload_bytes_per_contributor'] / 1e6:.3f}",
+            f"{record['upload_ratio_to_plain']:.3f}",
+            f"{record['server_peak_bytes'] / 1e6:.1f}",
+            "exact" if record["max_abs_error"] == 0 else f"{record['max_abs_error']:.1e}",
+        )
+    Console(width=None if os.isatty(1) else 140).print(table)
+
+
+def _machine() -> dict[str, str]:
+    return {
+        "privfl": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _number(text: str, flag: str, kind: Callable[[str], T]) -> T:
+    try:
+        return kind(text.strip())
+    except ValueError:
+        raise ConfigurationError(f"{flag} holds {text!r}: numbers separated by commas work, such as 10,100") from None
+
+
+def _whole(text: str, flag: str, largest: int) -> int:
+    value = _number(text, flag, float)
+    if not (value == value // 1 and 1 <= value <= largest):
+        raise ConfigurationError(f"{flag} holds {text!r}: whole numbers from 1 to {largest} work")
+    return int(value)

@@ -1,0 +1,58 @@
+"""`privfl`: the verbs, their exit codes, and what a person sees when something is wrong.
+
+Exit codes: 0 good, 1 the answer is bad, 2 inconclusive, 64 wrong usage (with a sentence that says what to do),
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+from privfl import __version__
+from privfl.cli import bench, init, plan, run
+from privfl.cli.exits import Exit
+from privfl.errors import ConfigurationError, MissingExtra, PrivflError
+
+_VERBS: Final = (run, plan, bench, init)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(Exit.USAGE, f"privfl: {message} (see `{self.prog} --help`)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code."""
+    parser = _Parser(
+        prog="privfl",
+        description="Secure aggregation for federated learning: the server learns only the sum.",
+        epilog="example: privfl run examples/hospitals.toml --out runs/first",
+    )
+    parser.add_argument("--version", action="version", version=f"privfl {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in _VERBS:
+        verb.register(verbs)
+    try:
+        options = parser.parse_args(arguments)
+        code = options.call(options)
+        sys.stdout.flush()
+    except (ConfigurationError, MissingExtra) as error:
+        return _say(error, Exit.USAGE)
+    except PrivflError as error:
+        return _say(error, Exit.BAD)
+    except KeyboardInterrupt:
+        return _say("interrupted; a run with an --out directory goes on with --resume DIR", Exit.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has gone. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.GOOD
+    return int(code)
+
+
+def _say(message: object, code: Exit) -> int:
+    print(f"privfl: {message}", file=sys.stderr)
+    return code

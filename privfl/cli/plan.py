@@ -1,0 +1,93 @@
+"""`privfl plan`: parameters, costs and bytes before anything runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from privfl.cli.exits import Exit
+from privfl.encoding.fixed_point import FixedPoint
+from privfl.encoding.residues import Ring
+from privfl.errors import ConfigurationError
+from privfl.params import MAX_COHORT, MAX_VECTOR_LENGTH, MaskingSetting, ServerModel, ThreatModel
+from privfl.suites import SUITE_NAMES, suite
+
+
+def register(verbs: argparse._SubParsersAction[Any]) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "plan",
+        help="choose parameters for a cohort and a threat model",
+        description="Derive degree, threshold, ring and bytes from a threat model, before anything runs.",
+        epilog="example: privfl plan --suite masking --clients 1000 --corrupt 0.1 --dropout 0.1 --parameters 1e6",
+    )
+    parser.add_argument("--suite", required=True, choices=SUITE_NAMES)
+    parser.add_argument("--clients", required=True, type=int, metavar="N", help="size of the cohort")
+    parser.add_argument("--corrupt", type=float, default=0.1, metavar="F", help="fraction that colludes (0.1)")
+    parser.add_argument("--dropout", type=float, default=0.1, metavar="F", help="fraction that may vanish (0.1)")
+    parser.add_argument("--server", default="honest-but-curious", choices=[model.value for model in ServerModel])
+    parser.add_argument("--bits", type=int, default=16, metavar="B", help="bits of a quantised coordinate (16)")
+    parser.add_argument("--parameters", type=float, default=1e6, metavar="M", help="length of the vector (1e6)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(call=call)
+
+
+def call(options: argparse.Namespace) -> int:
+    """Run the verb."""
+    if not 1 <= options.clients <= MAX_COHORT:
+        raise ConfigurationError(f"--clients is {options.clients}: 1 to {MAX_COHORT} works, such as 100")
+    if not 1 <= options.parameters <= MAX_VECTOR_LENGTH:
+        raise ConfigurationError(f"--parameters is {options.parameters}: 1 to {MAX_VECTOR_LENGTH} works, such as 1e6")
+    threat = ThreatModel(server=ServerModel(options.server), corrupt=options.corrupt, dropout=options.dropout)
+    chosen = suite(options.suite)
+    setting = chosen.setting(options.clients, threat)
+    bound = FixedPoint(clip=1.0, bits=options.bits).bound
+    ring = Ring.for_sum(options.clients, bound)
+    parameters = int(options.parameters)
+    answer: dict[str, Any] = {
+        "suite": options.suite,
+        "clients": options.clients,
+        "parameters": parameters,
+        "degree": setting.degree if isinstance(setting, MaskingSetting) else None,
+        "threshold": setting.threshold if isinstance(setting, MaskingSetting) else None,
+        "ring_bits": ring.bits,
+        "upload_bits_per_parameter": ring.bits,
+        "vector_bytes": parameters * ring.word_bytes,
+        "max_abs_error_of_mean": 0.5 / bound,
+        "statistical_bits": threat.statistical_bits,
+        "correctness_bits": threat.correctness_bits,
+        "notes": [chosen.security_note, *_tolerates(setting, options.clients)],
+    }
+    if options.json:
+        print(json.dumps(answer))
+        return Exit.GOOD
+    table = Table(title=f"{options.suite} for {options.clients} clients", title_justify="left", show_header=False)
+    for key, value in answer.items():
+        if key != "notes" and value is not None:
+            table.add_row(key.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
+    Console().print(table)
+    for note in answer["notes"]:
+        print(f"- {note}")
+    return Exit.GOOD
+
+
+def _tolerates(setting: object, clients: int) -> list[str]:
+    if not isinstance(setting, MaskingSetting):
+        return []
+    privacy = (
+        f"Each client masks with {setting.degree} neighbours; the server and {setting.threshold - 1} of them together "
+        f"learn nothing about its vector."
+    )
+    notes = [privacy]
+    if setting.degree == clients - 1:
+        spare = clients - 1 - setting.threshold
+        notes.append(
+            f"Up to {spare} clients may vanish before they upload, and the sum over the others is still released."
+            if spare
+            else "No client may vanish: one drop-out aborts the round."
+        )
+    return notes

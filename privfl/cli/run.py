@@ -1,0 +1,287 @@
+"""`privfl run`: train a model across clients whose updates the server cannot read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shlex
+import sys
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from privfl import __version__
+from privfl.cli.exits import Exit
+from privfl.encoding.residues import Ring
+from privfl.errors import ConfigurationError
+from privfl.learning.checkpoint import write_whole
+from privfl.learning.job import job_to_toml, load_job
+from privfl.learning.rounds import SATURATION_WARNING, FederatedRun, RoundMetrics
+from privfl.learning.rounds import Progress as RoundProgress
+from privfl.params import MaskingSetting
+from privfl.report.run_report import RunReport, render_run_report
+from privfl.report.run_rounds import RoundRow
+from privfl.report.server_view import ServerView
+from privfl.suites import suite
+
+REPORT: Final = "report.html"
+_ROW_FIELDS: Final = frozenset(RoundRow.__dataclass_fields__)
+
+
+def register(verbs: argparse._SubParsersAction[Any]) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "run",
+        help="run a federated job",
+        description="Run a federated job: metrics.jsonl, evidence.jsonl, model.npz and report.html go to --out. "
+        "Exit 0: every round released a sum; 2: some rounds aborted; 1: none did.",
+        epilog="example: privfl run examples/hospitals.toml --set rounds=5 --set suite=plain --out runs/plain",
+    )
+    parser.add_argument("job", nargs="?", type=Path, metavar="JOB.toml", help="what to train (not with --resume)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change a key of the job"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: runs/JOB, numbered)")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="threads for long vectors (default 1)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object at the end, and nothing else")
+    parser.set_defaults(call=call)
+
+
+def call(options: argparse.Namespace) -> int:
+    """Run the verb."""
+    watcher = _Watcher(quiet=options.json)
+    run, out = _open(options, watcher)
+    watcher.begin(run)
+    with watcher:
+        for metrics in run:
+            watcher.round_done(metrics)
+    report = _write_report(run, out)
+    summary = _summary(run, out, report)
+    if options.json:
+        print(json.dumps(summary))
+    else:
+        _print_summary(run, summary)
+    released = sum(not row.aborted for row in run.metrics)
+    if not released:
+        return Exit.BAD
+    return Exit.GOOD if released == len(run.metrics) else Exit.INCONCLUSIVE
+
+
+def _open(options: argparse.Namespace, watcher: _Watcher) -> tuple[FederatedRun, Path]:
+    if options.workers < 1:
+        raise ConfigurationError(f"--workers is {options.workers}: 1 or more works")
+    if options.resume is not None:
+        if options.job is not None or options.overrides or options.out is not None:
+            raise ConfigurationError("--resume DIR goes on with the job in DIR: give no job, --set or --out beside it")
+        return FederatedRun.resume(options.resume, observe=watcher.observe, workers=options.workers), options.resume
+    if options.job is None:
+        raise ConfigurationError("run needs a job file, such as examples/hospitals.toml, or --resume DIR")
+    job = load_job(options.job, options.overrides)
+    out = options.out or _next_free(Path("runs") / options.job.stem)
+    return FederatedRun(job, out=out, observe=watcher.observe, workers=options.workers), out
+
+
+def _next_free(wanted: Path) -> Path:
+    number, path = 1, wanted
+    while path.exists():
+        number += 1
+        path = wanted.with_name(f"{wanted.name}-{number}")
+    return path
+
+
+class _Watcher:
+    """Progress on standard error while somebody is looking."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._console = Console(stderr=True)
+        self._live = not quiet and self._console.is_terminal
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=28),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} rounds"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            disable=not self._live,
+        )
+        self._task: TaskID | None = None
+        self._rounds = 0
+        self._last = ""
+
+    def begin(self, run: FederatedRun) -> None:
+        """Say what is about to run."""
+        self._rounds = run.job.rounds
+        chosen = suite(run.job.suite)
+        if self._live:
+            style = "green" if chosen.protects else "bold red"
+            self._console.print(
+                f"[bold]{run.job.data.name}[/]: {run.job.data.clients} clients, {run.model_name} of "
+                f"{run.parameters:,} parameters, suite [{style}]{run.job.suite}[/]"
+            )
+        if not chosen.protects:
+            print(f"privfl: warning: {chosen.security_note}", file=sys.stderr)
+        self._task = self._bar.add_task(run.job.suite, total=run.job.rounds, completed=len(run.metrics), note="")
+
+    def observe(self, progress: RoundProgress) -> None:
+        """Take word of progress within a round."""
+        if self._task is not None:
+            within = 0.9 * progress.done / max(progress.of, 1)
+            note = f"{progress.stage} {progress.done}/{progress.of}  {self._last}"
+            self._bar.update(self._task, completed=progress.round - 1 + within, note=note)
+
+    def round_done(self, metrics: RoundMetrics) -> None:
+        """Take a finished round."""
+        if metrics.aborted:
+            self._last = f"round {metrics.round} aborted, nothing released"
+        else:
+            self._last = f"accuracy {metrics.accuracy:.3f}, {metrics.contributors} of {metrics.cohort} contributed"
+        if self._task is not None:
+            self._bar.update(self._task, completed=metrics.round, note=self._last)
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._live:
+            self._bar.stop()
+
+
+def _warnings(run: FederatedRun) -> list[str]:
+    found = []
+    saturated = [row for row in run.metrics if row.saturated_fraction > SATURATION_WARNING]
+    if saturated:
+        worst = max(saturated, key=lambda row: row.saturated_fraction)
+        found.append(
+            f"{worst.saturated_fraction:.1%} of the coordinates were clipped in round {worst.round}: encoding.clip is "
+            f"{run.job.encoding.clip:g}, {worst.suggested_clip:g} would have kept nearly all of them"
+        )
+    aborted = [row.round for row in run.metrics if row.aborted]
+    if aborted:
+        found.append(f"rounds {aborted} aborted: too few clients were left, and nothing was released")
+    return found
+
+
+def _summary(run: FederatedRun, out: Path, report: Path) -> dict[str, Any]:
+    last = run.metrics[-1]
+    released = [row for row in run.metrics if not row.aborted]
+    plain_bytes = sum(row.plain_upload_bytes for row in run.metrics)
+    return {
+        "suite": run.job.suite,
+        "protected": suite(run.job.suite).protects,
+        "rounds": len(run.metrics),
+        "released": len(released),
+        "clients": run.job.data.clients,
+        "parameters": run.parameters,
+        "accuracy": last.accuracy,
+        "loss": last.loss,
+        "epsilon": last.epsilon,
+        "upload_bytes": sum(row.upload_bytes for row in run.metrics),
+        "upload_ratio_to_plain": sum(row.upload_bytes for row in run.metrics) / plain_bytes if plain_bytes else None,
+        "seconds": sum(row.seconds for row in run.metrics),
+        "secure_seconds": sum(row.secure_seconds for row in run.metrics),
+        "warnings": _warnings(run),
+        "out": str(out),
+        "report": str(report),
+        "metrics": [asdict(row) for row in run.metrics],
+    }
+
+
+def _print_summary(run: FederatedRun, summary: dict[str, Any]) -> None:
+    console = Console()
+    table = Table(title=f"{run.job.data.name} under {run.job.suite}", title_justify="left")
+    for name in ("round", "contributors", "dropped", "accuracy", "loss", "upload", "secure s"):
+        table.add_column(name, justify="right")
+    for row in run.metrics:
+        table.add_row(
+            str(row.round),
+            "aborted" if row.aborted else str(row.contributors),
+            str(row.dropped),
+            f"{row.accuracy:.4f}",
+            f"{row.loss:.4f}",
+            f"{row.upload_bytes / 1e6:.3f} MB",
+            f"{row.secure_seconds:.3f}",
+        )
+    console.print(table)
+    for warning in summary["warnings"]:
+        print(f"privfl: warning: {warning}", file=sys.stderr)
+    print(f"held-out accuracy {summary['accuracy']:.4f} after {summary['rounds']} rounds")
+    print(f"report: {summary['report']}")
+
+
+def _write_report(run: FederatedRun, out: Path) -> Path:
+    path = out / REPORT
+    write_whole(path, render_run_report(_report(run, out)).encode())
+    return path
+
+
+def _report(run: FederatedRun, out: Path) -> RunReport:
+    job, chosen = run.job, suite(run.job.suite)
+    view = run.view
+    return RunReport(
+        title=f"{job.data.name}: federated training under {job.suite}",
+        suite=job.suite,
+        job_text=job_to_toml(job),
+        data_name=job.data.name,
+        clients=job.data.clients,
+        model=run.model_name,
+        parameters=run.parameters,
+        rows=tuple(
+            RoundRow(**{name: value for name, value in asdict(row).items() if name in _ROW_FIELDS})
+            for row in run.metrics
+        ),
+        view=None
+        if view is None
+        else ServerView(
+            client=view.client,
+            round=view.round,
+            suite=job.suite,
+            true_update=view.true_vector,
+            received=view.received,
+            ring_bits=view.ring_bits,
+            protected=chosen.protects,
+        ),
+        warnings=tuple(_warnings(run)),
+        security_notes=(
+            chosen.security_note,
+            "Secure aggregation is not differential privacy: this run added no noise and claims no ε.",
+            "A sum over few clients leaks about each of them; clients that collude can subtract their own updates.",
+            "Poisoned updates are limited by clipping on honest clients, not prevented.",
+        ),
+        facts=_facts(run),
+        command=f"privfl run {shlex.quote(str(out / 'job.toml'))} --out {shlex.quote(str(out) + '-again')}",
+    )
+
+
+def _facts(run: FederatedRun) -> tuple[tuple[str, str], ...]:
+    params = run.params
+    ring = Ring.for_sum(len(params.cohort), params.vector.bound)
+    threat = params.threat
+    facts = [
+        ("server", threat.server.value),
+        ("may collude with it", f"{threat.corrupt:g} of the clients"),
+        ("may drop out", f"{threat.dropout:g} of the clients"),
+        ("minimum contributors", str(params.minimum_contributors)),
+        ("quantisation", f"{run.job.encoding.bits} bits over ±{run.job.encoding.clip:g}"),
+        ("ring", f"{ring.bits} bits"),
+    ]
+    if isinstance(params.setting, MaskingSetting):
+        facts += [
+            ("neighbours of a client", str(params.setting.degree)),
+            ("threshold", str(params.setting.threshold)),
+        ]
+    facts += [("privfl", __version__), ("Python", platform.python_version())]
+    for package in ("numpy", "cryptography", "torch"):
+        try:
+            facts.append((package, version(package)))
+        except PackageNotFoundError:
+            continue
+    return tuple(facts)

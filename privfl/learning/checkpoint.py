@@ -1,0 +1,81 @@
+"""The model on disk, with the round that it stands after: one file, replaced whole, so that a crash loses nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from privfl.errors import ConfigurationError
+
+_NOTE: Final = "__privfl__"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A model and where it stands.
+
+    Attributes:
+        weights: float32 arrays by name.
+        round: rounds done.
+        metrics: the metrics line of that round.
+    """
+
+    weights: dict[str, npt.NDArray[np.float32]]
+    round: int
+    metrics: Mapping[str, Any]
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, durably and whole: a reader sees the old file or the new one."""
+    note = json.dumps({"round": checkpoint.round, "metrics": dict(checkpoint.metrics)})
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{_NOTE: np.array(note)}, **checkpoint.weights)
+    write_whole(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        ConfigurationError: no such file, or it is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            note = json.loads(str(archive[_NOTE]))
+            weights = {name: archive[name] for name in archive.files if name != _NOTE}
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path} does not exist: there is no finished round to go on from") from None
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ConfigurationError(f"{path} is damaged and cannot be gone on from: {error}") from None
+    return Checkpoint(weights=weights, round=note["round"], metrics=note["metrics"])
+
+
+def load_model(path: Path) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the arrays of a `model.npz`, by name.
+
+    >>> import tempfile, numpy as np
+    >>> target = Path(tempfile.mkdtemp()) / "model.npz"
+    >>> save_checkpoint(target, Checkpoint(weights={"w": np.ones(2, np.float32)}, round=1, metrics={}))
+    >>> load_model(target)["w"]
+    array([1., 1.], dtype=float32)
+    """
+    return load_checkpoint(path).weights
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace a file in one step, after its bytes have reached the disk."""
+    beside = path.with_name(f".{path.name}.new")
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

@@ -1,0 +1,438 @@
+"""The federated loop: train at the clients, sum securely, move the model, look at held-out data, again."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from privfl.encoding.fixed_point import FixedPoint
+from privfl.encoding.layout import Layout
+from privfl.encoding.residues import Ring
+from privfl.encoding.update import UpdateCodec, WeightedMean
+from privfl.errors import ConfigurationError
+from privfl.evidence import EvidenceLog, SessionRecord
+from privfl.learning.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, write_whole
+from privfl.learning.cohort import draw_cohort, draw_dropouts
+from privfl.learning.data import FederatedData, load, seed_stream
+from privfl.learning.job import Job, job_to_toml, load_job
+from privfl.learning.models import build, default_model
+from privfl.learning.strategy import FedAvg, Weights
+from privfl.learning.trainer import LocalResult, TorchTrainer, Trainer
+from privfl.params import NONCE_BYTES, SessionParams, VectorSpec
+from privfl.primitives.labels import Label
+from privfl.primitives.transcript import digest
+from privfl.session import Phase
+from privfl.simulate import Simulation, simulate
+from privfl.suites import plan_session
+
+LOSS_MAXIMUM: Final = 16.0
+"""Local losses are averaged through the sum up to here: far above ln(classes), where training has failed anyway."""
+
+EXAMPLES_MAXIMUM: Final = (1 << 24) - 1
+_OVER_CLIP: Final = tuple(2**power for power in range(1, 6))
+SATURATION_WARNING: Final = 0.01
+_ACCEPTABLE_SATURATION: Final = 0.001
+_VIEW_COORDINATES: Final = 4096
+
+METRICS, EVIDENCE, MODEL, JOB = "metrics.jsonl", "evidence.jsonl", "model.npz", "job.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundMetrics:
+    """One line of `metrics.jsonl`.
+
+    Attributes:
+        round: from 1.
+        suite: how updates were summed.
+        cohort: clients invited.
+        contributors: clients in the sum; 0 if the round aborted.
+        dropped: clients invited and not in the sum.
+        aborted: whether nothing was released.
+        accuracy: held out, at the server, after the round.
+        loss: likewise.
+        local_accuracy: of the local models on their own data, through the secure sum; None if the round aborted.
+        local_loss: likewise.
+        epsilon: None: no noise, no claim.
+        upload_bytes: from all clients.
+        download_bytes: to all clients, protocol messages only.
+        plain_upload_bytes: what `plain` would have uploaded: the same vectors, run through it.
+        plain_seconds: what `plain` took for it.
+        seconds: the whole round, training included.
+        secure_seconds: the aggregation.
+        client_seconds: protocol CPU of a client, on average.
+        server_seconds: protocol CPU of the server.
+        saturated_fraction: coordinates clipped, of all contributors' coordinates.
+        suggested_clip: a clip under which few would have been, or None if few were.
+    """
+
+    round: int
+    suite: str
+    cohort: int
+    contributors: int
+    dropped: int
+    aborted: bool
+    accuracy: float
+    loss: float
+    local_accuracy: float | None
+    local_loss: float | None
+    epsilon: float | None
+    upload_bytes: int
+    download_bytes: int
+    plain_upload_bytes: int
+    plain_seconds: float
+    seconds: float
+    secure_seconds: float
+    client_seconds: float
+    server_seconds: float
+    saturated_fraction: float
+    suggested_clip: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class UploadView:
+    """One client's true update beside what arrived at the server; a simulation can show both, nobody else could.
+
+    Attributes:
+        client: its number.
+        round: in which round.
+        true_vector: what it submitted, int32, the first coordinates.
+        received: the words that arrived for them, uint32 or uint64.
+        ring_bits: size of a word.
+    """
+
+    client: int
+    round: int
+    true_vector: npt.NDArray[np.int32]
+    received: npt.NDArray[Any]
+    ring_bits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a run stands, for whoever watches.
+
+    Attributes:
+        round: the round at work.
+        stage: `training` or `aggregating`.
+        done: clients trained.
+        of: clients to train.
+    """
+
+    round: int
+    stage: str
+    done: int
+    of: int
+
+
+Observer = Callable[[Progress], None]
+
+
+class FederatedRun:
+    """A job at work.
+
+    Making one checks everything (data, model, session parameters) and writes nothing; iterating trains, a round at a
+    time, and keeps `out` up to date: `metrics.jsonl`, `evidence.jsonl`, `model.npz`, `job.toml`.
+
+    Args:
+        job: what to do.
+        out: directory for results, or None to keep nothing.
+        observe: told of progress.
+        workers: threads for long vectors.
+
+    Attributes:
+        weights: the global model.
+        metrics: the rounds done.
+        view: what the server saw of one client, once a round has been summed.
+        params: parameters of the latest session.
+
+    Raises:
+        ConfigurationError: the job does not work; `out` holds a run already.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        out: Path | None = None,
+        observe: Observer | None = None,
+        workers: int = 1,
+        trainer: Trainer | None = None,
+    ) -> None:
+        self.job = job
+        self._out = out
+        self._observe = observe or (lambda _progress: None)
+        self._workers = workers
+        if out is not None and (out / METRICS).exists():
+            raise ConfigurationError(f"--out {out} holds a run already: name another, or use --resume {out}")
+        if out is not None and out.exists() and not out.is_dir():
+            raise ConfigurationError(f"--out {out} is a file: name a directory")
+        self.data: FederatedData = load(
+            job.data.name,
+            clients=job.data.clients,
+            partition=job.data.partition,
+            alpha=job.data.alpha,
+            seed=job.seed,
+        )
+        self.model_name = job.model or default_model(job.data.name)
+        self._trainer = trainer or TorchTrainer(
+            build(
+                self.model_name,
+                feature_shape=self.data.feature_shape,
+                classes=self.data.classes,
+                seed=job.seed,
+            ),
+            job.strategy.local_training(),
+        )
+        self.weights: Weights = self._trainer.initial_weights()
+        self.metrics: list[RoundMetrics] = []
+        self.view: UploadView | None = None
+        self._strategy = FedAvg()
+        self.codec = self._make_codec()
+        self.params = self._plan(1, tuple(range(job.cohort_size)))
+
+    @classmethod
+    def resume(cls, out: Path, *, observe: Observer | None = None, workers: int = 1) -> FederatedRun:
+        """Go on with a run that stopped: from the last round whose model is on disk.
+
+        Raises:
+            ConfigurationError: `out` holds no run, or a damaged one.
+        """
+        if not (out / JOB).exists():
+            raise ConfigurationError(f"--resume {out} holds no run: there is no {JOB} in it")
+        run = cls(load_job(out / JOB), observe=observe, workers=workers)
+        run._out = out
+        if not (out / MODEL).exists():
+            return run
+        checkpoint = load_checkpoint(out / MODEL)
+        if checkpoint.weights.keys() != run.weights.keys():
+            raise ConfigurationError(f"{out / MODEL} belongs to another model than the job's: {run.model_name}")
+        run.weights = checkpoint.weights
+        rows = [] if not (out / METRICS).exists() else _whole_lines(out / METRICS)
+        rows = [row for row in rows if row["round"] < checkpoint.round] + [dict(checkpoint.metrics)]
+        run.metrics = [RoundMetrics(**row) for row in rows]
+        # The model's own note is the truth about the last round; a line that a crash tore or kept back is rewritten.
+        write_whole(out / METRICS, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        return run
+
+    @property
+    def parameters(self) -> int:
+        """Coordinates of an update."""
+        return self.codec.layout.length
+
+    def __iter__(self) -> Iterator[RoundMetrics]:
+        for number in range(len(self.metrics) + 1, self.job.rounds + 1):
+            yield self._round(number)
+
+    def _round(self, number: int) -> RoundMetrics:
+        started = time.perf_counter()
+        cohort = draw_cohort(self.job, number)
+        drops = draw_dropouts(self.job, number, cohort)
+        vectors = self._train(number, cohort, drops)
+        self.params = self._plan(number, cohort)
+        begun = time.perf_counter()
+        catch = _Catch(self.params)
+        outcome = simulate(self.params, vectors, drops=drops, workers=self._workers, record=True, watch=catch)
+        secure_seconds = time.perf_counter() - begun
+        plain, plain_seconds = self._plain(cohort, vectors, drops, outcome, secure_seconds)
+
+        mean = None
+        if outcome.aggregate is not None:
+            mean = self.codec.decode(outcome.aggregate.vector)
+            self.weights = self._strategy.apply(self.weights, mean.arrays)
+            if self.view is None and catch.words is not None:
+                self.view = self._view(number, catch, vectors)
+        evaluation = self._trainer.evaluate(self.weights, self.data.test)
+        saturated, suggestion = self._saturation(mean, len(outcome.contributors))
+        metrics = RoundMetrics(
+            round=number,
+            suite=self.job.suite,
+            cohort=len(cohort),
+            contributors=len(outcome.contributors),
+            dropped=len(cohort) - len(outcome.contributors),
+            aborted=outcome.aggregate is None,
+            accuracy=evaluation.accuracy,
+            loss=evaluation.loss,
+            local_accuracy=mean.counts["correct"] / mean.counts["examples"] if mean else None,
+            local_loss=mean.means["loss"] if mean else None,
+            epsilon=None,
+            upload_bytes=outcome.upload_bytes,
+            download_bytes=outcome.download_bytes,
+            plain_upload_bytes=plain.upload_bytes,
+            plain_seconds=plain_seconds,
+            seconds=time.perf_counter() - started,
+            secure_seconds=secure_seconds,
+            client_seconds=outcome.client_cpu_s / len(cohort),
+            server_seconds=outcome.server_cpu_s,
+            saturated_fraction=saturated,
+            suggested_clip=suggestion,
+        )
+        self.metrics.append(metrics)
+        self._save(metrics, outcome)
+        return metrics
+
+    def _train(
+        self, number: int, cohort: tuple[int, ...], drops: Mapping[Phase, frozenset[int]]
+    ) -> dict[int, npt.NDArray[np.int32]]:
+        """Train every client that will upload; who drops before would train in vain."""
+        silent = frozenset().union(*(clients for phase, clients in drops.items() if phase is not Phase.UNMASK))
+        training = [client for client in cohort if client not in silent]
+        vectors = {}
+        for done, client in enumerate(training):
+            self._observe(Progress(round=number, stage="training", done=done, of=len(training)))
+            seed = int(seed_stream(self.job.seed, f"train/{number}/{client}").generate_state(1, np.uint64)[0] >> 1)
+            result = self._trainer.train(self.weights, self.data.clients[client], seed=seed)
+            try:
+                vectors[client] = self._encode(result)
+            except ConfigurationError as error:
+                raise ConfigurationError(
+                    f"round {number}, client {client}: {error}; strategy.learning_rate is "
+                    f"{self.job.strategy.learning_rate}, {self.job.strategy.learning_rate / 10:g} may work"
+                ) from None
+        self._observe(Progress(round=number, stage="aggregating", done=len(training), of=len(training)))
+        return vectors
+
+    def _encode(self, result: LocalResult) -> npt.NDArray[np.int32]:
+        counts = {"examples": result.examples, "correct": result.correct}
+        for multiple in _OVER_CLIP:
+            limit = multiple * self.job.encoding.clip
+            counts[f"over_{multiple}_clips"] = sum(
+                int(np.count_nonzero(np.abs(array) > limit)) for array in result.update.values()
+            )
+        loss = result.loss if math.isfinite(result.loss) else LOSS_MAXIMUM
+        encoded = self.codec.encode(
+            result.update,
+            weight=min(result.examples, self.codec.weight_max),
+            counts=counts,
+            means={"loss": loss},
+        )
+        return encoded.vector
+
+    def _make_codec(self) -> UpdateCodec:
+        layout = Layout.of(self.weights)
+        # The public size of the data set over the number of clients; what single clients hold stays with them.
+        average = sum(len(examples) for examples in self.data.clients) / len(self.data.clients)
+        weight_max = self.job.strategy.weight_max or math.ceil(2 * average)
+        whole = layout.length
+        return UpdateCodec(
+            layout=layout,
+            coding=FixedPoint(clip=self.job.encoding.clip, bits=self.job.encoding.bits),
+            weight_max=weight_max,
+            counts={
+                "examples": EXAMPLES_MAXIMUM,
+                "correct": EXAMPLES_MAXIMUM,
+                "clipped": whole,
+                **{f"over_{multiple}_clips": whole for multiple in _OVER_CLIP},
+            },
+            means={"loss": LOSS_MAXIMUM},
+            saturation="clipped",
+        )
+
+    def _plan(self, number: int, cohort: tuple[int, ...], suite_name: str | None = None) -> SessionParams:
+        model = b"".join(np.ascontiguousarray(self.weights[name]).tobytes() for name in self.weights)
+        context = digest(Label.CONTEXT, model, job_to_toml(self.job).encode(), number.to_bytes(8, "big"))
+        return plan_session(
+            suite_name or self.job.suite,
+            cohort=cohort,
+            vector=VectorSpec(length=self.codec.length, bound=self.codec.bound),
+            threat=self.job.threat,
+            minimum_contributors=self.job.cohort.minimum,
+            nonce=os.urandom(NONCE_BYTES),
+            context=context,
+        )
+
+    def _plain(
+        self,
+        cohort: tuple[int, ...],
+        vectors: Mapping[int, npt.NDArray[np.int32]],
+        drops: Mapping[Phase, frozenset[int]],
+        outcome: Simulation,
+        seconds: float,
+    ) -> tuple[Simulation, float]:
+        """Measure the same vectors through `plain`, for the comparison in the report."""
+        if self.job.suite == "plain":
+            return outcome, seconds
+        params = replace(self._plan(0, cohort, "plain"), minimum_contributors=1)
+        begun = time.perf_counter()
+        plain = simulate(params, vectors, drops=drops, record=True)
+        return plain, time.perf_counter() - begun
+
+    def _view(self, number: int, catch: _Catch, vectors: Mapping[int, npt.NDArray[np.int32]]) -> UploadView | None:
+        if catch.words is None:
+            return None
+        return UploadView(
+            client=catch.client,
+            round=number,
+            true_vector=vectors[catch.client][:_VIEW_COORDINATES].copy(),
+            received=catch.words,
+            ring_bits=catch.ring.bits,
+        )
+
+    def _saturation(self, mean: WeightedMean | None, contributors: int) -> tuple[float, float | None]:
+        if mean is None:
+            return 0.0, None
+        coordinates = contributors * self.parameters
+        fraction = mean.counts["clipped"] / coordinates
+        if fraction <= SATURATION_WARNING:
+            return fraction, None
+        for multiple in _OVER_CLIP:
+            if mean.counts[f"over_{multiple}_clips"] / coordinates <= _ACCEPTABLE_SATURATION:
+                return fraction, multiple * self.job.encoding.clip
+        return fraction, 2 * _OVER_CLIP[-1] * self.job.encoding.clip
+
+    def _save(self, metrics: RoundMetrics, outcome: Simulation) -> None:
+        if self._out is None:
+            return
+        if not (self._out / JOB).exists():
+            self._out.mkdir(parents=True, exist_ok=True)
+            write_whole(self._out / JOB, job_to_toml(self.job).encode())
+        EvidenceLog(self._out / EVIDENCE).append(
+            SessionRecord(
+                round=metrics.round,
+                suite=self.job.suite,
+                params_digest=self.params.digest.hex(),
+                cohort_size=metrics.cohort,
+                contributors=metrics.contributors,
+                released=not metrics.aborted,
+                messages=outcome.messages,
+            )
+        )
+        row = asdict(metrics)
+        # The model carries its own metrics line: a crash between the two writes loses neither.
+        save_checkpoint(self._out / MODEL, Checkpoint(weights=self.weights, round=metrics.round, metrics=row))
+        with (self._out / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+class _Catch:
+    """Keeps the first upload that passes by."""
+
+    def __init__(self, params: SessionParams) -> None:
+        self.ring = Ring.for_sum(len(params.cohort), params.vector.bound)
+        self._tail_bytes = params.vector.length * self.ring.word_bytes
+        self.client = -1
+        self.words: npt.NDArray[Any] | None = None
+
+    def __call__(self, client: int, phase: Phase, message: bytes) -> None:
+        if self.words is None and phase in {Phase.MASKED_INPUT, Phase.UPLOAD}:
+            self.client = client
+            words = np.frombuffer(message, self.ring.dtype, offset=len(message) - self._tail_bytes)
+            self.words = words[:_VIEW_COORDINATES].copy()
+
+
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break  # torn by a crash
+    return rows
