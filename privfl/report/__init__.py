@@ -1,0 +1,10 @@
+"""HTML reports: the pieces that `privfl run`, `privfl audit` and `privfl bench` share, and the report of a run."""
+
+from __future__ import annotations
+
+from privfl.report.run_report import RoundRow as RoundRow
+from privfl.report.run_report import RunReport as RunReport
+from privfl.report.run_report import ServerView as ServerView
+from privfl.report.run_report import render_run_report as render_run_report
+
+__all__ = ["RoundRow", "RunReport", "ServerView", "render_run_report"]
