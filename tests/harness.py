@@ -1,0 +1,117 @@
+"""A session played by hand: the tests carry every message themselves, and may forge any of them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import numpy as np
+
+from privfl import Phase, SessionParams, ThreatModel, VectorSpec, client, plan_session, suite
+from privfl.params import MaskingSetting
+from privfl.wire import SERVER, SuiteCode, decode_message, encode_message, message_type, open_envelope
+
+BOUND = 1000
+
+
+def make_params(n=5, length=16, suite_name="masking", *, threshold=None, minimum=None, threat=None, cohort=None):
+    params = plan_session(
+        suite_name,
+        cohort=cohort or tuple(range(10, 10 + n)),
+        vector=VectorSpec(length=length, bound=BOUND),
+        threat=threat or ThreatModel(corrupt=0.2, dropout=0.0),
+        minimum_contributors=minimum,
+        nonce=os.urandom(16),
+        context=bytes(32),
+    )
+    if threshold is not None:
+        setting = MaskingSetting(degree=params.setting.degree, threshold=threshold)
+        params = replace(params, setting=setting)
+    return params
+
+
+def make_vectors(params: SessionParams, seed=0):
+    chance = np.random.default_rng(seed)
+    spec = params.vector
+    return {
+        number: chance.integers(-spec.bound, spec.bound + 1, spec.length).astype(np.int32) for number in params.cohort
+    }
+
+
+class Play:
+    """One session among in-process parties, a message at a time."""
+
+    def __init__(self, params=None, vectors=None, **options):
+        self.params = params or make_params(**options)
+        self.code = SuiteCode[self.params.suite.upper()]
+        chosen = suite(self.params.suite)
+        self.server = chosen.server(self.params)
+        self.clients = {number: chosen.client(self.params, number) for number in self.params.cohort}
+        self.vectors = vectors or make_vectors(self.params)
+        for number, session in self.clients.items():
+            session.submit(self.vectors[number])
+        self.requests = {}
+        self.responses = {}
+
+    def ask(self, number):
+        """The server's request to a client, kept."""
+        request = self.server.request_for(client(number))
+        self.requests[self.server.phase, number] = request
+        return request
+
+    def answer(self, number):
+        """The client's response to it, kept and not delivered."""
+        response = self.clients[number].respond(self.ask(number))
+        self.responses[self.server.phase, number] = response
+        return response
+
+    def deliver(self, number):
+        self.server.receive(client(number), self.answer(number))
+
+    def step(self, *, silent=()):
+        """All who are asked answer, but for the silent, and the phase is closed."""
+        for party in sorted(self.server.waiting):
+            if party.number not in silent:
+                self.deliver(party.number)
+        self.server.advance()
+
+    def to(self, phase):
+        """Play on, everybody answering, until that phase waits for answers."""
+        while self.server.phase is not phase:
+            assert self.server.phase is not Phase.FINISHED
+            self.step()
+        return self
+
+    def request(self, number):
+        """The request of this phase, decoded, and the session id it carries."""
+        from privfl.masking import messages
+
+        kinds = {
+            Phase.ADVERTISE_KEYS: messages.AdvertiseKeysRequest,
+            Phase.SHARE_KEYS: messages.ShareKeysRequest,
+            Phase.MASKED_INPUT: messages.MaskedInputRequest,
+            Phase.UNMASK: messages.UnmaskRequest,
+        }
+        return read(self.ask(number), kinds[self.server.phase])
+
+    def forge_request(self, message, session=None):
+        """A lying server's request."""
+        session = self.server._step.session if session is None else session
+        return encode_message(message, suite=self.code, session=session, sender=SERVER).finish()
+
+    def forge_response(self, number, message, *, session=None, tail=b""):
+        """A lying client's response."""
+        session = self.server._step.session if session is None else session
+        frame = encode_message(message, suite=self.code, session=session, sender=client(number), tail_bytes=len(tail))
+        if tail:
+            frame.write_tail(np.uint8, lambda words: words.__setitem__(slice(None), np.frombuffer(tail, np.uint8)))
+        return frame.finish()
+
+    def exact_sum(self, numbers):
+        return sum(self.vectors[number].astype(np.int64) for number in numbers)
+
+
+def read(frame, kind, tail_bytes=0):
+    """Decode a frame of a known kind."""
+    envelope = open_envelope(frame, body_limit_bytes=1 << 20, tail_bytes_of={message_type(kind): tail_bytes})
+    return decode_message(envelope, kind)

@@ -1,0 +1,163 @@
+"""The communication graph and the planner: properties, figures from the literature, exact tails."""
+
+import itertools
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from privfl import ConfigurationError, ServerModel, ThreatModel
+from privfl.masking import planner
+from privfl.masking.graph import Graph
+from privfl.params import MaskingSetting
+
+ROOT = bytes(range(32))
+
+
+def ring(n, degree, root=ROOT):
+    return Graph(cohort=tuple(range(100, 100 + n)), degree=degree, root=root)
+
+
+@given(n=st.integers(4, 60), half=st.integers(1, 12), root=st.binary(min_size=32, max_size=32))
+def test_the_ring_is_regular_symmetric_and_without_loops(n, half, root):
+    degree = min(2 * half, (n - 2) // 2 * 2)
+    graph = ring(n, degree, root)
+    neighbours = {number: graph.neighbours(number) for number in graph.cohort}
+    for number, peers in neighbours.items():
+        assert len(peers) == degree
+        assert list(peers) == sorted(set(peers))
+        assert number not in peers
+        assert all(number in neighbours[peer] for peer in peers)
+
+
+@pytest.mark.parametrize(("n", "degree"), [(9, 4), (12, 6), (15, 4)])
+def test_the_ring_is_k_connected(n, degree):
+    """A Harary graph stays connected when any k − 1 are removed: checked for every choice."""
+    graph = ring(n, degree)
+    neighbours = {number: set(graph.neighbours(number)) for number in graph.cohort}
+    for gone in itertools.combinations(graph.cohort, degree - 1):
+        left = set(graph.cohort) - set(gone)
+        reached, frontier = set(), {min(left)}
+        while frontier:
+            reached |= frontier
+            frontier = {peer for number in frontier for peer in neighbours[number] & left} - reached
+        assert reached == left
+
+
+@pytest.mark.parametrize(("n", "degree"), [(7, 6), (120, 20), (300, 254), (255, 254)])
+def test_share_points_of_a_dealer_are_distinct_and_fit_the_field(n, degree):
+    graph = ring(n, degree)
+    for dealer in graph.cohort[:20]:
+        points = [graph.share_point(dealer, holder) for holder in graph.neighbours(dealer)]
+        assert len(set(points)) == degree
+        assert all(1 <= point <= 255 for point in points)
+
+
+def test_the_complete_graph_gives_a_holder_the_same_point_for_every_dealer():
+    graph = ring(9, 8)
+    for holder in graph.cohort:
+        assert len({graph.share_point(dealer, holder) for dealer in graph.cohort if dealer != holder}) == 1
+
+
+def test_the_order_follows_from_the_root_alone():
+    assert ring(150, 20).neighbours(117) == ring(150, 20).neighbours(117)
+    others = {ring(150, 20, os.urandom(32)).neighbours(117) for _ in range(5)}
+    assert len(others) == 5
+
+
+def test_seats_are_spread_evenly():
+    """Chi-square over who is the next neighbour of client 100 in 3,000 graphs: false alarms at 10^-6."""
+    counts = [0] * 20
+    for i in range(3000):
+        graph = ring(20, 2, i.to_bytes(32, "big"))
+        for peer in graph.neighbours(100):
+            counts[peer - 100] += 1
+    assert counts[0] == 0
+    assert stats.chisquare(counts[1:]).pvalue > 1e-6
+
+
+@pytest.mark.parametrize(("n", "degree"), [(10, 3), (10, 0), (10, 10), (10, -2), (5, 5)])
+def test_impossible_degrees_are_refused(n, degree):
+    with pytest.raises(ConfigurationError, match="degree"):
+        ring(n, degree)
+
+
+# -- planner ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n", "corrupt", "dropout", "degree", "threshold"),
+    [(100, 0.1, 0.1, 22, 11), (1000, 0.05, 0.05, 34, 18), (1000, 0.1, 0.1, 52, 28), (10_000, 0.1, 0.1, 60, 32)],
+)
+def test_semi_honest_figures(n, corrupt, dropout, degree, threshold):
+    threat = ThreatModel(corrupt=corrupt, dropout=dropout)
+    assert planner.plan(n, threat) == MaskingSetting(degree=degree, threshold=threshold)
+
+
+@given(population=st.integers(2, 3000), marked=st.integers(0, 3000), draws=st.integers(1, 250), cut=st.integers(0, 250))
+def test_hypergeometric_tails_equal_an_independent_implementation(population, marked, draws, cut):
+    marked, draws = min(marked, population), min(draws, population)
+    ours = planner._log_hypergeometric(population, marked, draws, range(cut, draws + 1))
+    theirs = stats.hypergeom.logsf(cut - 1, population, marked, draws)
+    if theirs > -600:
+        assert ours == pytest.approx(theirs, abs=1e-6)
+
+
+def test_a_degree_less_would_not_do():
+    threat = ThreatModel(corrupt=0.1, dropout=0.1)
+    best = planner.plan(1000, threat)
+    for threshold in range(1, best.degree):
+        weaker = MaskingSetting(degree=best.degree - 2, threshold=threshold)
+        with pytest.raises(ConfigurationError, match=f"degree {best.degree}, threshold {best.threshold} do"):
+            planner.verify(weaker, 1000, threat)
+
+
+@pytest.mark.parametrize("offset", [-1, 5])
+def test_verify_refuses_thresholds_too_low_for_privacy_or_too_high_for_dropouts(offset):
+    threat = ThreatModel(corrupt=0.1, dropout=0.1)
+    best = planner.plan(1000, threat)
+    planner.verify(best, 1000, threat)
+    with pytest.raises(ConfigurationError, match="threshold"):
+        planner.verify(MaskingSetting(degree=best.degree, threshold=best.threshold + offset), 1000, threat)
+
+
+@pytest.mark.parametrize("n", range(3, 100))
+def test_below_a_hundred_the_graph_is_complete_and_the_threshold_exceeds_the_corrupt(n):
+    threat = ThreatModel(corrupt=0.1, dropout=0.0)
+    setting = planner.plan(n, threat)
+    assert setting.degree == n - 1
+    assert setting.threshold == max(1, -(-n // 10)) + 1
+    planner.verify(setting, n, threat)
+
+
+@pytest.mark.parametrize(
+    ("n", "corrupt", "dropout", "named"),
+    [
+        (2, 0.1, 0.1, "cohort.size"),
+        (3, 0.1, 0.4, "threat.dropout"),
+        (10, 0.5, 0.5, "threat.corrupt"),
+        (1000, 0.5, 0.4, "threat.corrupt"),
+        (1000, 0.6, 0.6, "threat.corrupt"),
+    ],
+)
+def test_what_cannot_be_withstood_is_refused_and_says_what_to_lower(n, corrupt, dropout, named):
+    with pytest.raises(ConfigurationError, match=named.replace(".", r"\.")):
+        planner.plan(n, ThreatModel(corrupt=corrupt, dropout=dropout))
+
+
+def test_the_active_model_is_refused_rather_than_pretended():
+    with pytest.raises(ConfigurationError, match=r"threat\.server"):
+        planner.plan(10, ThreatModel(server=ServerModel.ACTIVE))
+
+
+def test_fractions_are_read_as_the_decimals_that_were_written():
+    assert planner._floor(0.29, 100) == 29  # 0.29 * 100 is 28.999999999999996
+    assert planner._ceil(0.1, 30) == 3  # 0.1 * 30 is 3.0000000000000004
+
+
+def test_a_million_clients_are_planned():
+    setting = planner.plan(1_000_000, ThreatModel(corrupt=0.1, dropout=0.1))
+    planner.verify(setting, 1_000_000, ThreatModel(corrupt=0.1, dropout=0.1))
+    assert setting.degree < 100

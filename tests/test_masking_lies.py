@@ -1,0 +1,299 @@
+"""Clients that lie inside the protocol: they lose their own place, or the round ends; no wrong sum comes out."""
+
+import msgspec
+import numpy as np
+import pytest
+from harness import Play, make_params, read
+
+from privfl import DecodeError, Phase, RemoteProtocolError, RoundAborted, client
+from privfl.errors import ReconstructionError
+from privfl.masking import recovery, secrets
+from privfl.masking.messages import AdvertiseKeys, DroppedShare, MaskedInput, ShareKeys, SurvivorShare, Unmask
+from privfl.primitives import shamir
+from privfl.primitives.entropy import OsEntropy
+from privfl.primitives.keys import KeyPair
+from privfl.primitives.secret import Secret
+
+LIAR = 12
+
+
+def change(message, **fields):
+    return msgspec.structs.replace(message, **fields)
+
+
+def flip(raw, position=0):
+    return raw[:position] + bytes([raw[position] ^ 1]) + raw[position + 1 :]
+
+
+def finish(play, *, without=frozenset()):
+    """Everybody else goes on; the sum is over exactly them."""
+    while play.server.phase is not Phase.FINISHED:
+        play.step(silent=without)
+    contributors = set(play.params.cohort) - set(without)
+    assert play.server.result.contributors == len(contributors)
+    assert (play.server.result.vector == play.exact_sum(contributors)).all()
+
+
+def refused(play, response, match=None):
+    with pytest.raises(RemoteProtocolError, match=match) as caught:
+        play.server.receive(client(LIAR), response)
+    assert caught.value.peer == client(LIAR)
+    assert client(LIAR) in play.server.waiting
+
+
+# -- AdvertiseKeys ----------------------------------------------------------------------------------------------------
+
+LOW_ORDER = [
+    bytes(32),
+    b"\1" + bytes(31),
+    bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
+    bytes.fromhex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
+    bytes.fromhex("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+]
+
+
+@pytest.mark.parametrize("weak", LOW_ORDER)
+@pytest.mark.parametrize("field", ["channel_key", "mask_key"])
+def test_low_order_keys_cost_their_sender_its_place_and_nobody_else_anything(weak, field):
+    play = Play(n=6)
+    honest = read(play.answer(LIAR), AdvertiseKeys)
+    refused(play, play.forge_response(LIAR, change(honest, **{field: weak})), "low order")
+    finish(play, without={LIAR})
+
+
+def test_a_key_that_is_not_its_own_makes_the_liar_quarrel_with_everybody_and_lose_its_place():
+    play = Play(n=6)
+    honest = read(play.answer(LIAR), AdvertiseKeys)
+    other = KeyPair.generate(OsEntropy()).public
+    play.server.receive(client(LIAR), play.forge_response(LIAR, change(honest, mask_key=other)))
+    for number in set(play.params.cohort) - {LIAR}:
+        play.deliver(number)
+    play.server.advance()
+    play.step()
+    assert client(LIAR) not in play.server.waiting
+    assert len(play.server.waiting) == 5
+    finish(play, without={LIAR})
+
+
+# -- ShareKeys --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sharing():
+    return Play(n=7).to(Phase.SHARE_KEYS)
+
+
+def test_wrong_confirmations_to_everybody_cost_the_liar_its_place(sharing):
+    honest = read(sharing.answer(LIAR), ShareKeys)
+    lie = bytes(byte ^ 1 for byte in honest.confirmations)
+    sharing.server.receive(client(LIAR), sharing.forge_response(LIAR, change(honest, confirmations=lie)))
+    for party in sorted(sharing.server.waiting):
+        sharing.deliver(party.number)
+    sharing.server.advance()
+    assert {party.number for party in sharing.server.waiting} == set(sharing.params.cohort) - {LIAR}
+    finish(sharing, without={LIAR})
+
+
+def test_a_wrong_confirmation_to_one_neighbour_leaves_both_out(sharing):
+    honest = read(sharing.answer(LIAR), ShareKeys)
+    lie = change(honest, confirmations=flip(honest.confirmations))  # the first peer is client 10
+    sharing.server.receive(client(LIAR), sharing.forge_response(LIAR, lie))
+    for party in sorted(sharing.server.waiting):
+        sharing.deliver(party.number)
+    sharing.server.advance()
+    assert {party.number for party in sharing.server.waiting} == set(sharing.params.cohort) - {LIAR, 10}
+    finish(sharing, without={LIAR, 10})
+
+
+def test_shares_for_other_peers_than_named_are_refused(sharing):
+    honest = read(sharing.answer(LIAR), ShareKeys)
+    fewer = change(honest, peers=honest.peers[1:], sealed=honest.sealed[80:], confirmations=honest.confirmations[16:])
+    refused(sharing, sharing.forge_response(LIAR, fewer), "other peers")
+    finish(sharing, without={LIAR})
+
+
+def test_sealed_rubbish_harms_the_dealer_only(sharing):
+    honest = read(sharing.answer(LIAR), ShareKeys)
+    rubbish = change(honest, sealed=bytes(len(honest.sealed)))
+    sharing.server.receive(client(LIAR), sharing.forge_response(LIAR, rubbish))
+    finish(sharing)  # it is masked with all the same, and its own answers unmask it
+
+
+def test_sealed_rubbish_of_a_dealer_that_drops_is_worked_around_by_direct_seeds(sharing):
+    honest = read(sharing.answer(LIAR), ShareKeys)
+    rubbish = change(honest, sealed=bytes(len(honest.sealed)))
+    sharing.server.receive(client(LIAR), sharing.forge_response(LIAR, rubbish))
+    finish(sharing, without={LIAR})
+
+
+def test_inconsistent_dealing_ends_the_round_if_the_dealer_then_vanishes():
+    play = Play(n=6, threshold=3).to(Phase.SHARE_KEYS)
+    honest_deal = shamir.deal
+
+    def inconsistent(secret, **arguments):
+        shares = honest_deal(secret, **arguments)
+        return shares ^ np.arange(1, len(shares) + 1, dtype=np.uint8)[:, None] ** 3
+
+    shamir.deal = inconsistent
+    try:
+        play.deliver(LIAR)
+    finally:
+        shamir.deal = honest_deal
+    play.step()
+    play.step()
+    with pytest.raises(RoundAborted, match="contradict what it committed to"):
+        play.step(silent={LIAR})
+    assert play.server.phase is Phase.ABORTED
+
+
+def test_inconsistent_dealing_is_harmless_while_the_dealer_answers():
+    play = Play(n=6, threshold=3).to(Phase.SHARE_KEYS)
+    honest_deal = shamir.deal
+    shamir.deal = lambda secret, **arguments: honest_deal(secret, **arguments) ^ 1
+    try:
+        play.deliver(LIAR)
+    finally:
+        shamir.deal = honest_deal
+    finish(play)
+
+
+# -- MaskedInput ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tail_bytes", [0, 4 * 15, 4 * 17, 4 * 16 - 1, 8 * 16])
+def test_a_masked_vector_of_the_wrong_length_drops_its_sender_only(tail_bytes):
+    play = Play(n=6).to(Phase.MASKED_INPUT)
+    with pytest.raises(DecodeError):
+        play.server.receive(client(LIAR), play.forge_response(LIAR, MaskedInput(), tail=bytes(tail_bytes)))
+    finish(play, without={LIAR})
+
+
+def test_a_vector_far_out_of_bound_ends_the_round_instead_of_giving_a_sum():
+    play = Play(n=6).to(Phase.MASKED_INPUT)
+    frame = bytearray(play.answer(LIAR))
+    frame[-1] ^= 0x40  # 2^30 in the last coordinate
+    play.server.receive(client(LIAR), bytes(frame))
+    play.step()
+    with pytest.raises(RoundAborted, match="out of range"):
+        play.step()
+
+
+# -- Unmask -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unmasking():
+    """Seven clients with a threshold of 3, of which 16 dropped; the liar is about to answer."""
+    play = Play(n=7, threshold=3)
+    play.to(Phase.MASKED_INPUT).step(silent={16})
+    return play
+
+
+def test_a_wrong_self_mask_seed_is_refused_and_rebuilt_from_shares(unmasking):
+    honest = read(unmasking.answer(LIAR), Unmask)
+    refused(unmasking, unmasking.forge_response(LIAR, change(honest, self_seed=flip(honest.self_seed))), "committed")
+    unmasking.step(silent={LIAR})
+    assert (unmasking.server.result.vector == unmasking.exact_sum(set(unmasking.params.cohort) - {16})).all()
+
+
+def test_a_wrong_pair_seed_is_refused_and_rebuilt_from_shares(unmasking):
+    honest = read(unmasking.answer(LIAR), Unmask)
+    entries = tuple(
+        change(entry, pair_seed=flip(entry.pair_seed)) if isinstance(entry, DroppedShare) else entry
+        for entry in honest.entries
+    )
+    refused(unmasking, unmasking.forge_response(LIAR, change(honest, entries=entries)), "confirmed")
+    unmasking.step(silent={LIAR})
+    assert (unmasking.server.result.vector == unmasking.exact_sum(set(unmasking.params.cohort) - {16})).all()
+
+
+def test_entries_of_the_wrong_kind_or_peer_are_refused(unmasking):
+    honest = read(unmasking.answer(LIAR), Unmask)
+    as_dropped = (DroppedShare(number=10, share=bytes(32), pair_seed=bytes(16)), *honest.entries[1:])
+    as_survivor = (*honest.entries[:-1], SurvivorShare(number=16, share=bytes(32)))
+    for entries in (as_dropped, as_survivor, honest.entries[1:], ()):
+        refused(unmasking, unmasking.forge_response(LIAR, change(honest, entries=entries)), "entries|pair seed")
+    unmasking.server.receive(client(LIAR), unmasking.responses[Phase.UNMASK, LIAR])
+    unmasking.step()
+    assert unmasking.server.phase is Phase.FINISHED
+
+
+def spoil_shares(play, number):
+    """The liar answers with wrong shares of everybody."""
+    honest = read(play.answer(number), Unmask)
+    entries = tuple(change(entry, share=flip(entry.share)) for entry in honest.entries)
+    play.server.receive(client(number), play.forge_response(number, change(honest, entries=entries)))
+
+
+def test_wrong_shares_are_worked_around_with_surplus_ones(unmasking):
+    spoil_shares(unmasking, LIAR)
+    unmasking.step(silent={10})
+    assert (unmasking.server.result.vector == unmasking.exact_sum(set(unmasking.params.cohort) - {16})).all()
+
+
+def test_wrong_shares_without_surplus_end_the_round():
+    play = Play(n=5, threshold=3).to(Phase.UNMASK)
+    spoil_shares(play, LIAR)
+    with pytest.raises(RoundAborted, match="contradict"):
+        play.step(silent={10, 11})
+    assert play.server.phase is Phase.ABORTED
+
+
+def test_no_shares_at_all_end_the_round_when_they_are_needed():
+    play = Play(n=5, threshold=2).to(Phase.UNMASK)
+    for number in (11, 12, 13, 14):
+        honest = read(play.answer(number), Unmask)
+        entries = tuple(change(entry, share=b"") for entry in honest.entries)
+        play.server.receive(client(number), play.forge_response(number, change(honest, entries=entries)))
+    assert not play.server.ready
+    with pytest.raises(RoundAborted, match="0 shares"):
+        play.server.advance()
+
+
+def test_wrong_shares_do_not_matter_while_everybody_answers(unmasking):
+    spoil_shares(unmasking, LIAR)
+    unmasking.step()
+    assert (unmasking.server.result.vector == unmasking.exact_sum(set(unmasking.params.cohort) - {16})).all()
+
+
+# -- recovery ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 2, 3])
+def test_recovery_finds_the_secret_among_wrong_shares(wrong):
+    secret = Secret(bytes(range(32)))
+    told = secrets.commitment(secret, session=bytes(32), me=1)
+    points = list(range(1, 11))
+    shares = shamir.deal(secret.reveal(), points=points, threshold=4, entropy=OsEntropy())
+    table = recovery.ShareTable()
+    for i, point in enumerate(points):
+        share = bytes(shares[i])
+        table.add(1, point, flip(share) if i < wrong else share)
+    assert table.rebuild_self_seed(1, threshold=4, session=bytes(32), commitment=told) == secret
+
+
+def test_recovery_gives_up_after_a_bounded_number_of_attempts(monkeypatch):
+    tried = []
+    monkeypatch.setattr(shamir, "reconstruct", lambda points, shares: tried.append(points) or bytes(32))
+    table = recovery.ShareTable()
+    for point in range(1, 40):
+        table.add(1, point, bytes([point]) * 32)
+    with pytest.raises(ReconstructionError):
+        table.rebuild_self_seed(1, threshold=20, session=bytes(32), commitment=bytes(32))
+    assert len(tried) == recovery.ATTEMPTS
+
+
+def test_different_parameters_shown_to_different_clients_release_nothing():
+    """Two clients were shown another model: their sessions are others, and their answers do not fit this one."""
+    shown = make_params(n=6)
+    other = type(shown)(
+        **{
+            key: getattr(shown, key)
+            for key in ("cohort", "vector", "setting", "threat", "minimum_contributors", "nonce")
+        },
+        context=b"\1" * 32,
+    )
+    assert other.digest != shown.digest
+    play, second = Play(shown), Play(other)
+    with pytest.raises(Exception, match="another session"):
+        second.clients[10].respond(play.ask(10))
