@@ -221,7 +221,7 @@ class LockstepClient(ABC):
         1. Bytes that do not decode leave the state unmoved.
         2. A byte-identical repeat of the last request gets the same response, and nothing else happens.
         3. Any other well-formed request that the table does not expect, or that a handler refuses, destroys the
-           secrets; no later request is answered.
+           secrets, the remembered response among them; no later request is answered.
     """
 
     _suite: ClassVar[SuiteCode]
@@ -284,8 +284,6 @@ class LockstepClient(ABC):
         if envelope.sender != SERVER or envelope.suite is not self._suite:
             raise DecodeError(f"a request of {envelope.suite.name} by {envelope.sender}", peer=envelope.sender)
         incoming = Incoming(message=decode_message(envelope, kinds[envelope.type_number]), session=envelope.session)
-        if isinstance(self._state, SessionOver):
-            raise DisclosureRefused(f"the session of {self.party} is over: {self._state.why}", peer=SERVER)
         handler = handlers.get((type(self._state), type(incoming.message)))
         try:
             state, response = (handler or _refuse_out_of_order)(self._state, incoming)
@@ -315,6 +313,8 @@ class LockstepClient(ABC):
 
 
 def _refuse_out_of_order(state: object, incoming: Incoming) -> tuple[Any, bytes]:
+    if isinstance(state, SessionOver):
+        raise DisclosureRefused(f"the session is over: {state.why}", peer=SERVER)
     raise DisclosureRefused(
         f"{type(incoming.message).__name__} has no place in state {type(state).__name__}", peer=SERVER
     )

@@ -2,7 +2,7 @@
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # Derandomised: a test run says the same thing every time. `make fuzz`-like runs set HYPOTHESIS_PROFILE=explore.
 settings.register_profile(
@@ -11,4 +11,6 @@ settings.register_profile(
 settings.register_profile(
     "explore", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow], database=None
 )
+# For planted mutants: a failure is all that counts, its smallest form does not.
+settings.register_profile("mutant", settings.get_profile("ci"), phases=(Phase.explicit, Phase.generate))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -79,7 +79,7 @@ def test_key_leaves_cannot_pose_as_absent_ones():
 def test_labels_are_distinct_and_none_begins_another():
     values = sorted(label.value for label in Label)
     assert len(set(values)) == len(values)
-    with_ends = [label for label in (Label.MASKING_CHANNEL, Label.MASKING_PAIR, Label.MASKING_SELF)]
+    with_ends = (Label.MASKING_CHANNEL, Label.MASKING_PAIR, Label.MASKING_SELF)
     for first, second in itertools.permutations(with_ends, 2):
         assert not first.value.startswith(second.value)
 
@@ -95,7 +95,7 @@ class CountingEntropy:
 
 @pytest.mark.parametrize("threshold", [3, 4])
 def test_every_secret_is_drawn_at_full_width(threshold):
-    """Two X25519 keys, a 256-bit self-mask seed, and (t − 1) coefficients for each of 64 shared bytes; no 32-bit seed."""
+    """Two X25519 keys, a 256-bit self-mask seed, (t − 1) coefficients for each of 64 shared bytes; no 32-bit seed."""
     play = Play(make_params(n=6, threshold=threshold))
     entropy = CountingEntropy()
     play.clients[10] = MaskingClient(play.params, 10, entropy=entropy)

@@ -1,0 +1,266 @@
+"""Defects planted on purpose, each with the tests that must catch it. If one survives, the test suite is at fault."""
+
+from dataclasses import dataclass
+
+CHECKS = "test_masking_checks.py"
+SESSION = "test_masking_session.py"
+LIES = "test_masking_lies.py"
+SECRETS = "test_masking_secrets.py"
+VIEW = "test_server_view.py"
+MACHINE = "test_state_machine.py::TestMaskingUnderAttack"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One defect: in `file`, `before` (which stands there once) becomes `after`."""
+
+    name: str
+    file: str
+    before: str
+    after: str
+    caught_by: tuple[str, ...]
+
+
+MUTANTS = (
+    Mutant(
+        "disjointness check deleted",
+        "masking/checks.py",
+        "    check_disjoint(request)\n",
+        "",
+        (f"{CHECKS}::test_unmask_survivors_and_dropped_must_be_disjoint", MACHINE),
+    ),
+    Mutant(
+        "itself may be listed",
+        "masking/checks.py",
+        "    check_not_self(request, limits)\n",
+        "",
+        (f"{CHECKS}::test_unmask_refuses_itself_among_dropped",),
+    ),
+    Mutant(
+        "foreign and early drop-outs may be named",
+        "masking/checks.py",
+        "    check_known(request, alive)\n",
+        "",
+        (f"{CHECKS}::test_unmask_refuses_a_client_that_had_dropped_before",),
+    ),
+    Mutant(
+        "neighbours may be left out",
+        "masking/checks.py",
+        "    check_complete(request, alive)\n",
+        "",
+        (f"{CHECKS}::test_unmask_refuses_lists_that_leave_a_neighbour_out",),
+    ),
+    Mutant(
+        "threshold of survivors off by one",
+        "masking/checks.py",
+        "        len(request.survivors) < limits.threshold,",
+        "        len(request.survivors) < limits.threshold - 1,",
+        (f"{CHECKS}::test_unmask_refuses_fewer_survivors_than_the_threshold",),
+    ),
+    Mutant(
+        "minimum of contributors off by one",
+        "masking/checks.py",
+        "_refuse(count < limits.minimum,",
+        "_refuse(count < limits.minimum - 1,",
+        (f"{CHECKS}::test_unmask_refuses_fewer_contributors_than_the_minimum",),
+    ),
+    Mutant(
+        "contributor count not compared with what is seen",
+        "masking/checks.py",
+        "        limits.complete and count != neighbours + 1,",
+        "        False,",
+        (f"{CHECKS}::test_unmask_refuses_a_contributor_count_that_contradicts_what_it_sees",),
+    ),
+    Mutant(
+        "opened shares not counted",
+        "masking/client.py",
+        "        checks.check_opened(len(held), self._limits)\n",
+        "",
+        (f"{CHECKS}::test_masked_input_refuses_when_fewer_shares_than_the_threshold_open",),
+    ),
+    Mutant(
+        "graph not checked by the client",
+        "masking/checks.py",
+        "    _refuse(not numbers <= allowed,",
+        "    _refuse(False and not numbers <= allowed,",
+        (f"{CHECKS}::test_share_keys_refuses_neighbours_outside_the_ring",),
+    ),
+    Mutant(
+        "masks only where the share opened",
+        "masking/client.py",
+        "{peer: state.pair_seeds[peer] for peer in request.peers}",
+        "{peer: state.pair_seeds[peer] for peer in held}",
+        (f"{CHECKS}::test_masked_input_goes_on_when_enough_shares_open_and_masks_with_everybody_on_the_list",),
+    ),
+    Mutant(
+        "session id not checked",
+        "masking/client.py",
+        "    if incoming.session != session:",
+        "    if False:",
+        (f"{CHECKS}::test_unmask_of_another_session_is_refused",),
+    ),
+    Mutant(
+        "session id missing from the key derivation of pairs",
+        "masking/secrets.py",
+        "        own.agree(peer_public),\n        salt=session,",
+        "        own.agree(peer_public),\n        salt=bytes(32),",
+        (f"{SECRETS}::test_pair_seeds_are_equal_at_both_ends_and_bound_to_session_and_pair",),
+    ),
+    Mutant(
+        "one channel key for both directions (nonce used twice)",
+        "masking/secrets.py",
+        "ends=(peer, me), length=aead.KEY_BYTES",
+        "ends=(me, peer), length=aead.KEY_BYTES",
+        (f"{SECRETS}::test_channel_keys_differ_by_session_pair_and_direction",),
+    ),
+    Mutant(
+        "self mask omitted by everybody",
+        "masking/secrets.py",
+        "    return Mask(derive(seed, salt=session, label=Label.MASKING_SELF, ends=(me,), length=PRG_KEY_BYTES))",
+        "    return Mask(Secret(bytes(PRG_KEY_BYTES)))",
+        (f"{SECRETS}::test_self_masks_and_commitments_are_bound_to_session_and_client",),
+    ),
+    Mutant(
+        "self mask not added by clients and not removed by the server",
+        "masking/secrets.py",
+        "def self_mask(seed: Secret, *, session: bytes, me: int) -> Mask:",
+        "def self_mask(seed: Secret, *, session: bytes, me: int) -> Mask:\n"
+        "    import privfl.primitives.prg as prg\n"
+        "    if not hasattr(prg, '_true'):\n"
+        "        prg._true = prg._apply\n"
+        "        prg._apply = lambda words, masks, first: prg._true(\n"
+        "            words, [mask for mask in masks if mask.key.reveal() != b'none of these!!!'], first)\n"
+        "    return Mask(Secret(b'none of these!!!'))\n\n\n"
+        "def _unused_self_mask(seed: Secret, *, session: bytes, me: int) -> Mask:",
+        (f"{VIEW}::test_pair_seeds_alone_do_not_open_an_upload_that_came_late",),
+    ),
+    Mutant(
+        "pairwise masks of one sign",
+        "masking/secrets.py",
+        "    return Mask(seed, negative=peer > me)",
+        "    return Mask(seed, negative=False)",
+        (f"{SESSION}::test_sum_is_exact_without_dropouts", MACHINE),
+    ),
+    Mutant(
+        "32-bit seeds",
+        "masking/client.py",
+        "        seed = Secret(self._entropy.token_bytes(SECRET_BYTES))",
+        "        seed = Secret(self._entropy.token_bytes(4) * 8)",
+        (f"{SECRETS}::test_every_secret_is_drawn_at_full_width",),
+    ),
+    Mutant(
+        "sharing polynomial one degree short",
+        "primitives/shamir.py",
+        "    random_bytes = entropy.token_bytes((threshold - 1) * len(secret))\n"
+        "    coefficients = np.frombuffer(random_bytes, np.uint8).reshape(threshold - 1, len(secret))",
+        "    random_bytes = entropy.token_bytes((threshold - 1) * len(secret))\n"
+        "    coefficients = np.frombuffer(random_bytes, np.uint8).reshape(threshold - 1, len(secret))[1:]",
+        ("test_primitives.py",),
+    ),
+    Mutant(
+        "commitment to the self-mask seed unchecked",
+        "masking/server.py",
+        "        if secrets.commitment(seed, session=session, me=number) != book.shared[number].commitment:",
+        "        if False:",
+        (f"{LIES}::test_a_wrong_self_mask_seed_is_refused_and_rebuilt_from_shares",),
+    ),
+    Mutant(
+        "confirmation of the pair seed unchecked",
+        "masking/server.py",
+        "            if told != confirmation_of(book.shared[entry.number], number):",
+        "            if False:",
+        (f"{LIES}::test_a_wrong_pair_seed_is_refused_and_rebuilt_from_shares",),
+    ),
+    Mutant(
+        "confirmations not compared end to end",
+        "masking/server.py",
+        "        sharing = book.able(self._agreeing(set(book.shared)))",
+        "        sharing = book.able(set(book.shared))",
+        (f"{LIES}::test_wrong_confirmations_to_everybody_cost_the_liar_its_place",),
+    ),
+    Mutant(
+        "rebuilt secrets not compared with what was committed to",
+        "masking/recovery.py",
+        "            if found is not None:\n                return found",
+        "            return Secret(shamir.reconstruct(chosen, columns))",
+        (f"{LIES}::test_wrong_shares_are_worked_around_with_surplus_ones",),
+    ),
+    Mutant(
+        "low-order keys accepted by the server",
+        "masking/server.py",
+        "        check_public_key(message.mask_key)\n",
+        "",
+        (f"{LIES}::test_low_order_keys_cost_their_sender_its_place_and_nobody_else_anything",),
+    ),
+    Mutant(
+        "sum out of range released",
+        "session.py",
+        "    if total.size and (int(total.min()) < -limit or int(total.max()) > limit):",
+        "    if False:",
+        (f"{LIES}::test_a_vector_far_out_of_bound_ends_the_round_instead_of_giving_a_sum",),
+    ),
+    Mutant(
+        "unmask answered again and again",
+        "masking/client.py",
+        '        return SessionOver("the shares were told"), self._frame(answer, state.session).finish()',
+        "        return state, self._frame(answer, state.session).finish()",
+        (f"{CHECKS}::test_unmask_is_answered_once", MACHINE),
+    ),
+    Mutant(
+        "secrets kept after a refusal",
+        "session.py",
+        '            self._state = SessionOver(f"refused: {error}")\n',
+        "",
+        (f"{CHECKS}::test_unmask_refuses_foreign_ids_among_dropped", MACHINE),
+    ),
+    Mutant(
+        "minimum of the client's policy ignored",
+        "masking/client.py",
+        "            minimum=max(params.minimum_contributors, policy.minimum_contributors),",
+        "            minimum=params.minimum_contributors,",
+        (f"{SESSION}::test_client_policy_outranks_the_parameters",),
+    ),
+    Mutant(
+        "server adds a repeated upload twice",
+        "session.py",
+        "            if sender.number not in step.waiting:\n"
+        "                return  # delivered again: the first answer counts\n",
+        "",
+        (f"{SESSION}::test_a_byte_identical_repeat_gets_the_same_response_in_every_phase", MACHINE),
+    ),
+    Mutant(
+        "server releases under the minimum",
+        "masking/server.py",
+        "        if len(left) < minimum or not left:",
+        "        if not left:",
+        (f"{SESSION}::test_minimum_contributors_is_the_servers_floor_as_well",),
+    ),
+    Mutant(
+        "non-canonical encodings accepted",
+        "wire/codec.py",
+        "    if _ENCODER.encode(message) != envelope.body:",
+        "    if False:",
+        ("test_wire.py",),
+    ),
+    Mutant(
+        "trailing bytes accepted",
+        "wire/envelope.py",
+        "    if len(raw) != expected:",
+        "    if len(raw) < expected:",
+        (f"{SESSION}::test_undecodable_bytes_leave_client_and_server_unmoved",),
+    ),
+    Mutant(
+        "ring one bit short",
+        "encoding/residues.py",
+        "    return (2 * contributors * bound).bit_length()",
+        "    return (contributors * bound).bit_length()",
+        ("test_encoding.py",),
+    ),
+    Mutant(
+        "workers restart the stream",
+        "primitives/prg.py",
+        "    counter = (first_byte // _BLOCK_BYTES).to_bytes",
+        "    counter = (0 * first_byte // _BLOCK_BYTES).to_bytes",
+        ("test_primitives.py",),
+    ),
+)

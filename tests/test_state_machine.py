@@ -1,0 +1,323 @@
+"""A lying network and a lying server against every suite.
+
+Hypothesis drives one session: it delivers, reorders, repeats, withholds, corrupts, replays across sessions and forges.
+Whatever it does:
+
+1. nothing but `PrivflError` is raised;
+2. the result is the sum over exactly the clients whose upload was accepted (shifted by exactly what the network changed
+   in the words of an upload: transport integrity is TLS's work), or the round aborts and releases nothing;
+3. while the network only delays, repeats, replays, withholds and drops, a phase that was `ready` does not abort;
+4. no client tells both shares of one peer, tells anything twice, or tells over fewer than t survivors;
+5. whoever has refused once answers nothing more.
+"""
+
+import numpy as np
+from harness import Play, make_params, read
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from privfl import DecodeError, Phase, PrivflError, RemoteProtocolError, RoundAborted, client
+from privfl.masking.messages import DroppedShare, SurvivorShare, Unmask, UnmaskRequest
+from privfl.wire import HEADER_BYTES
+
+UPLOADS = (Phase.MASKED_INPUT, Phase.UPLOAD)
+NUMBERS = st.sampled_from((10, 11, 12, 13, 14))
+
+LIES_ABOUT_ONE = st.tuples(NUMBERS, NUMBERS, st.booleans(), st.booleans(), st.booleans(), st.booleans())
+"""Told to whom, about whom, among the survivors, among the dropped, with the true count, after the true request."""
+
+
+class Adversary(RuleBasedStateMachine):
+    """One session under attack; subclasses name the suite."""
+
+    suite_name: str
+
+    @initialize(
+        minimum=st.integers(2, 4),
+        honest_phases=st.integers(0, 3),
+        absent=st.sets(NUMBERS, max_size=1),
+        last_lies=st.lists(LIES_ABOUT_ONE, max_size=2),
+    )
+    def begin(self, minimum, honest_phases, absent, last_lies):
+        """The attack begins after some phases that went well: otherwise few examples would come that far."""
+        self.params = make_params(n=5, length=6, suite_name=self.suite_name, minimum=minimum)
+        self.play = Play(self.params)
+        other = Play(make_params(n=5, length=6, suite_name=self.suite_name))
+        self.foreign = [(10, other.ask(10), other.answer(10))]
+        self.requests = []  # every request ever made, with whom it was for
+        self.pending = []  # responses that have not been delivered: (phase, sender, bytes)
+        self.delivered = []
+        self.accepted = {}  # client: what the network added to its upload, modulo 2^32
+        self.told = {}  # client: set of Unmask responses
+        self.refused = set()
+        self.last_lies = last_lies  # told in Unmask, if the session comes that far
+        self.absent = absent  # never answers of its own accord
+        self.tampered = False  # whether anybody acted on altered or forged bytes
+        for _ in range(honest_phases):
+            self.go_on()
+
+    def teardown(self):
+        """Whatever happened, those who are left try to finish."""
+        if hasattr(self, "play"):
+            while self.going:
+                if self.play.server.phase is Phase.UNMASK:
+                    for lie in self.last_lies:
+                        self.lie_about_one(*lie)
+                self.go_on()
+                self.nobody_tells_twice()
+                self.nobody_tells_both_kinds_about_one_peer()
+                self.the_result_is_the_sum_over_the_uploads_or_there_is_none()
+
+    # -- what may happen ----------------------------------------------------------------------------------------------
+
+    def respond(self, number, request):
+        """Hand a client a request; nothing but PrivflError may come of it."""
+        session = self.play.clients[number]
+        was_over = number in self.refused
+        last = session._last
+        try:
+            response = session.respond(request)
+        except PrivflError as error:
+            if isinstance(error, RemoteProtocolError) and not isinstance(error, DecodeError):
+                self.refused.add(number)
+            return None
+        assert not was_over, "a client that had refused answered"
+        if last is None or last[1] != response:
+            self.note_told(number, response)
+        return response
+
+    def note_told(self, number, response):
+        if self.suite_name == "plain" or response[6] != 0x17:
+            return
+        told = read(response, Unmask)
+        kinds = {}
+        for entry in told.entries:
+            assert entry.number not in kinds, "both shares of one peer"
+            kinds[entry.number] = type(entry)
+        survivors = [n for n, kind in kinds.items() if kind is SurvivorShare]
+        assert len(survivors) >= self.params.setting.threshold
+        assert len(survivors) + 1 >= self.params.minimum_contributors
+        self.told.setdefault(number, set()).add(response)
+
+    def receive(self, number, response, change=0):
+        phase = self.play.server.phase
+        was_waiting = client(number) in self.play.server.waiting
+        try:
+            self.play.server.receive(client(number), response)
+        except PrivflError:
+            return
+        if phase in UPLOADS and was_waiting:
+            assert number not in self.accepted
+            self.accepted[number] = change
+
+    @property
+    def going(self):
+        return self.play.server.phase not in {Phase.FINISHED, Phase.ABORTED}
+
+    @precondition(lambda self: self.going)
+    @rule(number=NUMBERS)
+    def exchange(self, number):
+        """An honest request, an honest answer, delivered."""
+        if client(number) not in self.play.server.waiting:
+            return
+        request = self.play.ask(number)
+        self.requests.append((number, request))
+        response = self.respond(number, request)
+        if response is not None:
+            self.delivered.append((number, response))
+            self.receive(number, response)
+
+    @precondition(lambda self: self.going)
+    @rule()
+    def exchange_all(self):
+        for party in sorted(self.play.server.waiting):
+            if party.number not in self.absent:
+                self.exchange(party.number)
+
+    @precondition(lambda self: self.going)
+    @rule(number=NUMBERS)
+    def withhold(self, number):
+        """The answer is under way and does not arrive yet."""
+        if client(number) not in self.play.server.waiting:
+            return
+        request = self.play.ask(number)
+        self.requests.append((number, request))
+        response = self.respond(number, request)
+        if response is not None:
+            self.pending.append((number, response))
+
+    @precondition(lambda self: self.pending)
+    @rule(pick=st.integers(0, 99))
+    def deliver_late(self, pick):
+        number, response = self.pending.pop(pick % len(self.pending))
+        self.delivered.append((number, response))
+        self.receive(number, response)
+
+    @precondition(lambda self: self.delivered)
+    @rule(pick=st.integers(0, 99), sender=NUMBERS, truthful=st.booleans())
+    def deliver_again(self, pick, sender, truthful):
+        number, response = self.delivered[pick % len(self.delivered)]
+        self.receive(number if truthful else sender, response)
+
+    @precondition(lambda self: self.requests)
+    @rule(pick=st.integers(0, 99), receiver=NUMBERS, truthful=st.booleans())
+    def replay_request(self, pick, receiver, truthful):
+        number, request = self.requests[pick % len(self.requests)]
+        self.respond(number if truthful else receiver, request)
+
+    @rule(number=NUMBERS)
+    def replay_from_another_session(self, number):
+        _, request, response = self.foreign[0]
+        if request not in {made for _, made in self.requests}:
+            self.respond(number, request)
+        self.receive(number, response)
+
+    @precondition(lambda self: self.requests)
+    @rule(pick=st.integers(0, 99), position=st.integers(0, 2**16), mask=st.integers(1, 255), cut=st.booleans())
+    def corrupt_request(self, pick, position, mask, cut):
+        number, request = self.requests[pick % len(self.requests)]
+        if self.respond(number, corrupted(request, position, mask, cut=cut)) is not None:
+            self.tampered = True
+
+    @precondition(lambda self: self.going)
+    @rule(number=NUMBERS, position=st.integers(0, 2**16), mask=st.integers(1, 255), cut=st.booleans())
+    def corrupt_response(self, number, position, mask, cut):
+        if client(number) not in self.play.server.waiting:
+            return
+        request = self.play.ask(number)
+        response = self.respond(number, request)
+        if response is None:
+            return
+        frame = corrupted(response, position, mask, cut=cut)
+        change = 0
+        if self.play.server.phase in UPLOADS and len(frame) == len(response):
+            tail = 4 * self.params.vector.length
+            before, after = (np.frombuffer(raw[-tail:], np.uint32) for raw in (response, frame))
+            change = (after - before).astype(np.uint32)
+        waiting = len(self.play.server.waiting)
+        self.receive(number, frame, change)
+        self.tampered |= len(self.play.server.waiting) < waiting
+
+    @rule(number=NUMBERS, garbage=st.binary(max_size=200), header=st.booleans())
+    def garbage(self, number, garbage, header):
+        if header and self.requests:
+            garbage = self.requests[-1][1][:HEADER_BYTES] + garbage
+        self.respond(number, garbage)
+        self.receive(number, garbage)
+
+    def lie(self, number, *, contributors, survivors, dropped):
+        """A forged UnmaskRequest; an answer to it goes to the server."""
+        forged = UnmaskRequest(
+            contributors=contributors, survivors=tuple(sorted(survivors)), dropped=tuple(sorted(dropped))
+        )
+        response = self.respond(number, self.play.forge_request(forged))
+        if response is not None:
+            self.tampered = True
+            self.receive(number, response)
+
+    @precondition(lambda self: self.suite_name != "plain" and self.going)
+    @rule(number=NUMBERS, contributors=st.integers(0, 6), survivors=st.sets(NUMBERS), dropped=st.sets(NUMBERS))
+    def forge_unmask(self, number, contributors, survivors, dropped):
+        """A server that names whom it likes."""
+        self.lie(number, contributors=contributors, survivors=survivors, dropped=dropped)
+
+    @precondition(lambda self: self.play.server.phase is Phase.UNMASK)
+    @rule(lie=LIES_ABOUT_ONE)
+    def forge_unmask_about_one(self, lie):
+        self.lie_about_one(*lie)
+
+    def lie_about_one(self, number, victim, survived, dropped, honest_count, after_the_truth):
+        """A plausible lie: the true lists, but for what they say of one client."""
+        if number not in self.accepted:
+            return
+        if after_the_truth:
+            self.exchange(number)
+        truth = self.play.request(number)
+        survivors = {*truth.survivors} - {victim} | ({victim} if survived else set())
+        gone = {*truth.dropped} - {victim} | ({victim} if dropped else set())
+        contributors = truth.contributors if honest_count else len(survivors) + 1
+        self.lie(number, contributors=contributors, survivors=survivors, dropped=gone)
+
+    @precondition(lambda self: self.going)
+    @rule()
+    def go_on(self):
+        if self.going:
+            self.exchange_all()
+            self.advance_now()
+
+    @precondition(lambda self: self.going and self.play.server.ready)
+    @rule()
+    def advance_when_ready(self):
+        self.advance_now()
+
+    @precondition(lambda self: self.going and not self.play.server.ready)
+    @rule(really=st.integers(0, 9))
+    def advance_too_early(self, really):
+        if really == 0:
+            self.advance_now()
+
+    def advance_now(self):
+        phase, ready = self.play.server.phase, self.play.server.ready
+        try:
+            self.play.server.advance()
+        except RoundAborted as error:
+            assert self.play.server.phase is Phase.ABORTED
+            if ready and not self.tampered:
+                raise AssertionError("aborted without need") from error
+            return
+        assert self.play.server.phase is not phase
+
+    # -- what must hold -----------------------------------------------------------------------------------------------
+
+    @invariant()
+    def nobody_tells_twice(self):
+        assert all(len(answers) == 1 for answers in self.told.values())
+
+    @invariant()
+    def nobody_tells_both_kinds_about_one_peer(self):
+        for answers in self.told.values():
+            kinds = {}
+            for answer in answers:
+                for entry in read(answer, Unmask).entries:
+                    kinds.setdefault(entry.number, set()).add(isinstance(entry, DroppedShare))
+            assert all(len(kind) == 1 for kind in kinds.values())
+
+    @invariant()
+    def the_result_is_the_sum_over_the_uploads_or_there_is_none(self):
+        server = self.play.server
+        if server.phase is Phase.FINISHED:
+            expected = self.play.exact_sum(self.accepted).astype(np.int64)
+            changed = sum(np.asarray(change, np.uint32) for change in self.accepted.values())
+            if np.ndim(changed):
+                expected = (expected.astype(np.uint32) + changed.astype(np.uint32)).view(np.int32)
+            assert (server.result.vector == expected).all()
+            assert server.result.contributors == len(self.accepted)
+            assert len(self.accepted) >= self.params.minimum_contributors
+        else:
+            try:
+                _ = server.result
+            except PrivflError:
+                return
+            raise AssertionError("a result before the end")
+
+
+def corrupted(frame, position, mask, *, cut):
+    position %= len(frame)
+    if cut:
+        return frame[:position]
+    return frame[:position] + bytes([frame[position] ^ mask]) + frame[position + 1 :]
+
+
+class MaskingAdversary(Adversary):
+    suite_name = "masking"
+
+
+class PlainAdversary(Adversary):
+    suite_name = "plain"
+
+
+TestMaskingUnderAttack = MaskingAdversary.TestCase
+TestMaskingUnderAttack.settings = settings(max_examples=500, stateful_step_count=30)
+TestPlainUnderAttack = PlainAdversary.TestCase
+TestPlainUnderAttack.settings = settings(max_examples=60, stateful_step_count=20)
