@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import operator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
@@ -49,15 +49,18 @@ class ThreatModel:
     correctness_bits: int = DEFAULT_CORRECTNESS_BITS
 
     def __post_init__(self) -> None:
-        for key, value in (("corrupt", self.corrupt), ("dropout", self.dropout)):
-            if not (math.isfinite(value) and 0 <= value < 1):
-                raise ConfigurationError(f"threat.{key} is {value}: a fraction from 0 to below 1 works, such as 0.1")
-        for key, bits in (
-            ("statistical_bits", self.statistical_bits),
-            ("correctness_bits", self.correctness_bits),
-        ):
-            if not 1 <= bits <= 128:
-                raise ConfigurationError(f"threat.{key} is {bits}: 1 to 128 works, such as 40")
+        if self.server not in list(ServerModel):
+            names = " or ".join(repr(model.value) for model in ServerModel)
+            raise ConfigurationError(f"threat.server is {self.server!r}: {names} works")
+        object.__setattr__(self, "server", ServerModel(self.server))
+        for key in ("corrupt", "dropout"):
+            value = getattr(self, key)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+                raise ConfigurationError(f"threat.{key} is {value!r}: a fraction from 0 to below 1 works, such as 0.1")
+            # Adding zero turns −0.0 into 0.0: equal parameters have one encoding.
+            object.__setattr__(self, key, float(value) + 0.0)
+        _check_whole("threat.statistical_bits", self.statistical_bits, 1, 128, such_as=DEFAULT_STATISTICAL_BITS)
+        _check_whole("threat.correctness_bits", self.correctness_bits, 1, 128, such_as=DEFAULT_CORRECTNESS_BITS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +76,8 @@ class VectorSpec:
     bound: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.length <= MAX_VECTOR_LENGTH:
-            raise ConfigurationError(f"vector.length is {self.length}: 1 to {MAX_VECTOR_LENGTH} works")
-        if not 1 <= self.bound <= MAX_VECTOR_BOUND:
-            raise ConfigurationError(
-                f"vector.bound is {self.bound}: 1 to {MAX_VECTOR_BOUND} works, such as 32767 (16 bits)"
-            )
+        _check_whole("vector.length", self.length, 1, MAX_VECTOR_LENGTH, such_as=1000)
+        _check_whole("vector.bound", self.bound, 1, MAX_VECTOR_BOUND, such_as=32_767)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +96,10 @@ class MaskingSetting:
 
     degree: int
     threshold: int
+
+    def __post_init__(self) -> None:
+        _check_whole("masking degree", self.degree, 1, MAX_COHORT, such_as=10)
+        _check_whole("masking threshold", self.threshold, 1, self.degree, such_as=self.degree // 2 + 1)
 
 
 Setting = PlainSetting | MaskingSetting
@@ -128,22 +131,28 @@ class SessionParams:
     _digest: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.cohort) <= MAX_COHORT:
-            raise ConfigurationError(f"cohort has {len(self.cohort)} clients: 1 to {MAX_COHORT} works")
+        try:
+            object.__setattr__(self, "cohort", tuple(int(operator.index(number)) for number in self.cohort))
+        except TypeError:
+            raise ConfigurationError("cohort is not made of whole numbers: such as (0, 1, 2)") from None
+        fewest = 1 if isinstance(self.setting, PlainSetting) else 2
+        if not fewest <= len(self.cohort) <= MAX_COHORT:
+            raise ConfigurationError(f"cohort has {len(self.cohort)} clients: {fewest} to {MAX_COHORT} works")
         if any(a >= b for a, b in pairwise(self.cohort)):
             raise ConfigurationError("cohort numbers must strictly ascend: sorted, and none twice")
         if self.cohort[0] < 0 or self.cohort[-1] >= 2**32:
             raise ConfigurationError("cohort numbers lie in 0 … 2^32 − 1")
-        fewest = 1 if isinstance(self.setting, PlainSetting) else 2
-        if not fewest <= self.minimum_contributors <= len(self.cohort):
+        minimum: object = self.minimum_contributors
+        if type(minimum) is not int or not fewest <= minimum <= len(self.cohort):
             raise ConfigurationError(
                 f"cohort.minimum is {self.minimum_contributors}: {fewest} to {len(self.cohort)}, "
                 f"the size of the cohort, works"
             )
-        if len(self.nonce) != NONCE_BYTES:
-            raise ConfigurationError(f"nonce has {len(self.nonce)} bytes: exactly {NONCE_BYTES} work")
-        if len(self.context) != DIGEST_BYTES:
-            raise ConfigurationError(f"context has {len(self.context)} bytes: exactly {DIGEST_BYTES} work")
+        for key, value, length in (("nonce", self.nonce, NONCE_BYTES), ("context", self.context, DIGEST_BYTES)):
+            raw: object = value
+            if not isinstance(raw, bytes) or len(raw) != length:
+                what = f"{len(raw)} bytes" if isinstance(raw, bytes) else type(raw).__name__
+                raise ConfigurationError(f"{key} is {what}: exactly {length} bytes work")
         encoded = msgspec.msgpack.encode(_plain(self))
         object.__setattr__(self, "_encoded", encoded)
         object.__setattr__(self, "_digest", digest(Label.PARAMS, encoded))
@@ -169,6 +178,9 @@ class SessionParams:
         Raises:
             DecodeError: not canonical, or not valid parameters.
         """
+        message: object = raw
+        if not isinstance(message, bytes):
+            raise DecodeError(f"session parameters are bytes, not {type(message).__name__}")
         try:
             wire = msgspec.msgpack.decode(raw, type=_Wire)
             params = cls(
@@ -216,8 +228,8 @@ def _plain(params: SessionParams) -> _Wire:
         vector=(params.vector.length, params.vector.bound),
         threat=(
             threat.server.value,
-            float(threat.corrupt),
-            float(threat.dropout),
+            threat.corrupt,
+            threat.dropout,
             threat.statistical_bits,
             threat.correctness_bits,
         ),
@@ -225,6 +237,11 @@ def _plain(params: SessionParams) -> _Wire:
         nonce=params.nonce,
         context=params.context,
     )
+
+
+def _check_whole(key: str, value: object, low: int, high: int, *, such_as: int) -> None:
+    if type(value) is not int or not low <= value <= high:
+        raise ConfigurationError(f"{key} is {value!r}: a whole number from {low} to {high} works, such as {such_as}")
 
 
 def _setting(suite: str, numbers: tuple[int, ...]) -> Setting:

@@ -236,8 +236,9 @@ def aggregate(
         threat: the threat model; a tenth corrupt and a tenth dropping out unless said.
 
     Returns:
-        The weighted mean, shaped like one update, float32. It is off by at most half a quantisation step,
-        clip / (2^(bits−1) − 1) / 2, of the largest weight per client, and exact otherwise.
+        The weighted mean, shaped like one update, float32. Its error stays below n·w_max/W · step/2 for values, with
+        step = clip / (2^(bits−1) − 1) and W the sum of the weights, plus 2·clip·Σ|ŵ−w|/W for weights that are written
+        as ŵ (whole weights up to 2^(bits−1) − 1 are written exactly); half a step when all weigh the same.
 
     Raises:
         ConfigurationError: updates that differ in names or shapes, are not finite, or too few for the suite.

@@ -18,6 +18,7 @@ from rich.table import Table
 from privfl import __version__
 from privfl.bench.matrix import Cell, cells, measure
 from privfl.cli.exits import Exit
+from privfl.cli.tables import show
 from privfl.errors import ConfigurationError
 from privfl.learning.checkpoint import write_whole
 from privfl.params import MAX_COHORT, MAX_VECTOR_LENGTH
@@ -106,7 +107,7 @@ def _print_table(results: list[dict[str, Any]]) -> None:
             f"{record['server_peak_bytes'] / 1e6:.1f}",
             "exact" if record["max_abs_error"] == 0 else f"{record['max_abs_error']:.1e}",
         )
-    Console(width=None if os.isatty(1) else 140).print(table)
+    show(table)
 
 
 def _machine() -> dict[str, str]:

@@ -6,10 +6,10 @@ import argparse
 import json
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from privfl.cli.exits import Exit
+from privfl.cli.tables import show
 from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError
@@ -69,7 +69,7 @@ def call(options: argparse.Namespace) -> int:
     for key, value in answer.items():
         if key != "notes" and value is not None:
             table.add_row(key.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
-    Console().print(table)
+    show(table)
     for note in answer["notes"]:
         print(f"- {note}")
     return Exit.GOOD

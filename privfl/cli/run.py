@@ -18,6 +18,7 @@ from rich.table import Table
 
 from privfl import __version__
 from privfl.cli.exits import Exit
+from privfl.cli.tables import show
 from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError
 from privfl.learning.checkpoint import write_whole
@@ -196,7 +197,6 @@ def _summary(run: FederatedRun, out: Path, report: Path) -> dict[str, Any]:
 
 
 def _print_summary(run: FederatedRun, summary: dict[str, Any]) -> None:
-    console = Console()
     table = Table(title=f"{run.job.data.name} under {run.job.suite}", title_justify="left")
     for name in ("round", "contributors", "dropped", "accuracy", "loss", "upload", "secure s"):
         table.add_column(name, justify="right")
@@ -210,7 +210,7 @@ def _print_summary(run: FederatedRun, summary: dict[str, Any]) -> None:
             f"{row.upload_bytes / 1e6:.3f} MB",
             f"{row.secure_seconds:.3f}",
         )
-    console.print(table)
+    show(table)
     for warning in summary["warnings"]:
         print(f"privfl: warning: {warning}", file=sys.stderr)
     print(f"held-out accuracy {summary['accuracy']:.4f} after {summary['rounds']} rounds")

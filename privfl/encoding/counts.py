@@ -2,11 +2,12 @@
 
 A number up to `maximum` is written in base bound + 1, a coordinate a digit. Sums of digits are digits of sums (they
 may exceed the base; nothing carries until the sum is read), so counts add up exactly. The highest digit is stretched
-over the whole range of a coordinate, so that a suite whose sum carries noise disturbs it least.
+over more than half the range of a coordinate, so that a suite whose sum carries noise disturbs it little.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ class CountCode:
     Attributes:
         maximum: largest count of one client.
         bound: largest magnitude of a coordinate.
+        name: what the count is called, for errors.
 
     >>> code = CountCode(maximum=1000, bound=127)
     >>> code.digits, code.decode(sum(code.encode(n) for n in (3, 1000, 517)))
@@ -31,10 +33,13 @@ class CountCode:
 
     maximum: int
     bound: int
+    name: str = "count"
 
     def __post_init__(self) -> None:
-        if self.maximum < 1 or self.bound < 1:
-            raise ConfigurationError(f"a count needs a maximum of at least 1, not {self.maximum}")
+        if self.maximum < 1:
+            raise ConfigurationError(f"the maximum of {self.name!r} is {self.maximum}: 1 or more works")
+        if self.bound < 1:
+            raise ConfigurationError(f"the bound of a coordinate is {self.bound}: 1 or more works")
 
     @property
     def digits(self) -> int:
@@ -53,10 +58,14 @@ class CountCode:
         """Return the digits, int32, shape (digits,), lowest first.
 
         Raises:
-            ConfigurationError: the count is negative or above the maximum.
+            ConfigurationError: the count is not whole, negative, or above the maximum.
         """
+        try:
+            count = operator.index(count)
+        except TypeError:
+            raise ConfigurationError(f"{self.name!r} is {count!r}: a whole number works") from None
         if not 0 <= count <= self.maximum:
-            raise ConfigurationError(f"a count of {count} is outside 0 … {self.maximum}, the agreed maximum")
+            raise ConfigurationError(f"{self.name!r} is {count}: 0 to {self.maximum}, the agreed maximum, works")
         base, numerals = self.bound + 1, []
         for _ in range(self.digits):
             count, numeral = divmod(count, base)

@@ -37,7 +37,7 @@ class FixedPoint:
     bits: int
 
     def __post_init__(self) -> None:
-        if not MIN_BITS <= self.bits <= MAX_BITS:
+        if type(self.bits) is not int or not MIN_BITS <= self.bits <= MAX_BITS:
             raise ConfigurationError(
                 f"encoding.bits is {self.bits}: a whole number from {MIN_BITS} to {MAX_BITS} works, such as 16"
             )

@@ -44,10 +44,7 @@ class Layout:
                 any value.
         """
         for name, array in arrays.items():
-            if not np.issubdtype(array.dtype, np.floating):
-                raise ConfigurationError(
-                    f"array {name!r} is {array.dtype}: only floating-point arrays are part of an update"
-                )
+            _require_floats(name, array)
         layout = cls(tuple((name, tuple(array.shape)) for name, array in arrays.items()))
         if not layout.length:
             raise ConfigurationError("the update has no value: give at least one array that is not empty")
@@ -77,6 +74,7 @@ class Layout:
             if name not in expected or name not in arrays:
                 missing = "missing from" if name in expected else "unknown in"
                 raise ConfigurationError(f"array {name!r} is {missing} the update; agreed: {sorted(expected)}")
+            _require_floats(name, arrays[name])
             if tuple(arrays[name].shape) != expected[name]:
                 raise ConfigurationError(
                     f"array {name!r} has shape {tuple(arrays[name].shape)} where {expected[name]} is agreed"
@@ -85,3 +83,11 @@ class Layout:
     def unflatten(self, vector: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         """Cut a vector of shape (length,) into its named arrays (views)."""
         return {name: vector[place].reshape(shape) for name, shape, place in self.spans()}
+
+
+def _require_floats(name: str, array: object) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype not in (np.float16, np.float32, np.float64):
+        kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise ConfigurationError(
+            f"array {name!r} is {kind}: only floating-point arrays (16, 32 or 64 bits) are part of an update"
+        )

@@ -6,6 +6,7 @@ gives back is the weighted mean Σ wᵢxᵢ / Σ wᵢ, the sum of the counts, an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -73,6 +74,11 @@ class UpdateCodec:
     def __post_init__(self) -> None:
         if not (np.isfinite(self.weight_max) and self.weight_max > 0):
             raise ConfigurationError(f"weight_max is {self.weight_max}: a positive number works, such as 1.0")
+        for name, maximum in self.counts.items():
+            CountCode(maximum, self.bound, name)
+        for name, most in self.means.items():
+            if not (math.isfinite(most) and most > 0):
+                raise ConfigurationError(f"the maximum of metric {name!r} is {most}: a positive number works")
         if self.saturation is not None and self.saturation not in self.counts:
             raise ConfigurationError(f"saturation count {self.saturation!r} is not among the counts")
 
@@ -95,7 +101,7 @@ class UpdateCodec:
         return self.bound
 
     def _count_code(self, name: str) -> CountCode:
-        return CountCode(self.counts[name], self.bound)
+        return CountCode(self.counts[name], self.bound, name)
 
     def encode(
         self,
@@ -109,9 +115,10 @@ class UpdateCodec:
 
         Args:
             arrays: the update, as the layout says.
-            weight: 0 < weight ≤ weight_max.
+            weight: 0 < weight ≤ weight_max, and at least half of one unit in which weights are written (weight_max /
+                bound, roughly): less could not be told from nothing.
             counts: a value for every agreed count except `saturation`.
-            means: a value ≥ 0 for every agreed metric.
+            means: a finite value ≥ 0 for every agreed metric.
 
         Raises:
             ConfigurationError: a name, shape or value is not as agreed, or not finite.
@@ -120,10 +127,14 @@ class UpdateCodec:
         counts, means = dict(counts or {}), dict(means or {})
         if not 0 < weight <= self.weight_max:
             raise ConfigurationError(
-                f"a weight of {weight} is outside 0 … weight_max = {self.weight_max}: "
-                f"weigh less, or agree on a weight_max of {weight} or more"
+                f"a weight of {weight} is outside its range: above 0, up to weight_max = {self.weight_max}, works"
             )
-        units = max(1, round(weight / self.weight_max * self._weight_units))
+        units = round(weight / self.weight_max * self._weight_units)
+        if not units:
+            raise ConfigurationError(
+                f"a weight of {weight} vanishes beside weight_max = {self.weight_max}: with {self.coding.bits} bits "
+                f"weights start at {self.weight_max / self._weight_units:.3g}; use more encoding.bits"
+            )
         fraction = units / self._weight_units
         vector = np.empty(self.length, np.int32)
         saturated = sum(
@@ -138,8 +149,8 @@ class UpdateCodec:
         tail += [self._count_code(name).encode(counts[name]) for name in self.counts]
         for name, maximum in self.means.items():
             value = means[name]
-            if not value >= 0:
-                raise ConfigurationError(f"metric {name!r} is {value}: only numbers from 0 upwards can be averaged")
+            if not (math.isfinite(value) and value >= 0):
+                raise ConfigurationError(f"metric {name!r} is {value}: only finite numbers from 0 up can be averaged")
             tail.append(np.array([round(min(value / maximum, 1.0) * fraction * self.bound)], np.int32))
         vector[self.layout.length :] = np.concatenate(tail)
         return EncodedUpdate(vector=vector, saturated=saturated)
@@ -172,7 +183,10 @@ class UpdateCodec:
         }
         mean = (total[: self.layout.length] * (self.coding.step / share)).astype(np.float32)
         return WeightedMean(
-            arrays=self.layout.unflatten(mean), weight=share * self.weight_max, counts=counts, means=means
+            arrays=self.layout.unflatten(mean),
+            weight=units * self.weight_max / self._weight_units,
+            counts=counts,
+            means=means,
         )
 
 

@@ -1,0 +1,1 @@
+"""The federated loop: jobs, data, trainers, cohorts, strategies, rounds, checkpoints."""

@@ -49,7 +49,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ConfigurationError: no such file, or it is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             note = json.loads(str(archive[_NOTE]))
             weights = {name: archive[name] for name in archive.files if name != _NOTE}
     except FileNotFoundError:

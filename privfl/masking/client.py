@@ -47,7 +47,7 @@ from privfl.primitives.transcript import session_id
 from privfl.session import ClientPolicy, Handler, Incoming, LockstepClient, SessionOver
 from privfl.wire import CONTROL_BODY_LIMIT_BYTES, SERVER, Message, SuiteCode
 
-_REQUEST_BYTES_PER_PEER = 128  # the largest record: number, two keys and their framing (81 bytes)
+_REQUEST_BYTES_PER_PEER = 128  # the largest record, number and sealed shares or two keys, has 85
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from privfl.wire import Bytes16, Bytes32, ClientNumber, Message, require_ascending
+from privfl.wire import Bytes16, Bytes32, ClientNumber, Message, SecretMessage, require_ascending
 
 SECRET_BYTES: Final = 32
 SHARES_BYTES: Final = 2 * SECRET_BYTES  # a share of the self-mask seed, a share of the mask key
@@ -126,14 +126,14 @@ class UnmaskRequest(Message, frozen=True, tag=0x16):
         require_ascending(self.dropped, "dropped")
 
 
-class SurvivorShare(Message, frozen=True, tag=0x21):
+class SurvivorShare(SecretMessage, frozen=True, tag=0x21):
     """What a survivor's neighbour tells about it: a share of its self-mask seed, or nothing if none was readable."""
 
     number: ClientNumber
     share: Annotated[bytes, msgspec.Meta(max_length=SECRET_BYTES)]
 
 
-class DroppedShare(Message, frozen=True, tag=0x22):
+class DroppedShare(SecretMessage, frozen=True, tag=0x22):
     """What a dropped client's neighbour tells about it: the pair's seed, and a share of its mask key if readable."""
 
     number: ClientNumber
@@ -141,7 +141,7 @@ class DroppedShare(Message, frozen=True, tag=0x22):
     pair_seed: Bytes16
 
 
-class Unmask(Message, frozen=True, tag=0x17):
+class Unmask(SecretMessage, frozen=True, tag=0x17):
     """Client to server: its own self-mask seed, and one share for each neighbour.
 
     There is one entry per peer, and an entry is of one kind: both shares of one peer cannot be said.

@@ -39,7 +39,7 @@ from privfl.primitives.transcript import merkle_root, session_id
 from privfl.session import Aggregate, LockstepServer, Phase, ServerStep, finish_sum
 from privfl.wire import CONTROL_BODY_LIMIT_BYTES, SuiteCode
 
-_ANSWER_BYTES_PER_PEER = 128  # the largest record: number, sealed shares and confirmation (101 bytes)
+_ANSWER_BYTES_PER_PEER = 128  # the largest record, number, sealed shares and confirmation, has 101
 
 
 class MaskingServer(LockstepServer):

@@ -29,7 +29,7 @@ def seal_once(key: Secret, plaintext: bytes, associated: bytes) -> bytes:
     Returns:
         Ciphertext, `TAG_BYTES` longer than the plaintext.
     """
-    return AESGCM(key.reveal()).encrypt(_SINGLE_USE_NONCE, plaintext, associated)
+    return _cipher(key).encrypt(_SINGLE_USE_NONCE, plaintext, associated)
 
 
 def open_once(key: Secret, sealed: bytes, associated: bytes) -> bytes:
@@ -39,6 +39,12 @@ def open_once(key: Secret, sealed: bytes, associated: bytes) -> bytes:
         DecodeError: another key, another context, or changed bytes.
     """
     try:
-        return AESGCM(key.reveal()).decrypt(_SINGLE_USE_NONCE, sealed, associated)
+        return _cipher(key).decrypt(_SINGLE_USE_NONCE, sealed, associated)
     except InvalidTag:
         raise DecodeError("a sealed message does not open: wrong key, wrong context, or altered") from None
+
+
+def _cipher(key: Secret) -> AESGCM:
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"an AEAD key of {len(key)} bytes where {KEY_BYTES} are due")
+    return AESGCM(key.reveal())

@@ -67,7 +67,8 @@ def check_public_key(public: bytes) -> None:
 def derive(secret: Secret, *, salt: bytes, label: Label, ends: tuple[int, ...] = (), length: int) -> Secret:
     """HKDF-SHA256 (RFC 5869) with `info` = label ‖ ids of the ends.
 
-    Each end is 4 bytes big-endian and every label has its own number of ends, so that no two infos coincide.
+    Each end is 4 bytes big-endian, and no label extends another by a multiple of 4 bytes, so that no two infos
+    coincide. The length is not bound: a label is used with one length only.
 
     Args:
         secret: input key material.

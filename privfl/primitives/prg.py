@@ -54,6 +54,8 @@ def apply_masks(words: Words, masks: Sequence[Mask], *, workers: int = 1) -> Non
         masks: the streams; word i of a stream is its bytes [i·w, (i+1)·w), little-endian.
         workers: threads to spread the vector over; 1 starts none.
     """
+    if words.ndim != 1 or words.dtype not in (np.uint32, np.uint64) or not words.flags.c_contiguous:
+        raise ValueError("masks go over a contiguous one-dimensional array of uint32 or uint64")
     if not masks:
         return
     pieces = _pieces(len(words), words.itemsize, workers)
@@ -95,6 +97,8 @@ def _apply(words: Words, masks: Sequence[Mask], first_byte: int) -> None:
 def _stream(key: Secret, first_byte: int) -> CipherContext:
     # The zero IV is safe because the key is single-use: no other stream is ever drawn from it. A worker that starts
     # inside the vector starts the counter at its own block, and so continues the same stream.
+    if len(key) != PRG_KEY_BYTES:
+        raise ValueError(f"a stream key of {len(key)} bytes where {PRG_KEY_BYTES} are due")
     counter = (first_byte // _BLOCK_BYTES).to_bytes(_BLOCK_BYTES, "big")
     return Cipher(algorithms.AES(key.reveal()), modes.CTR(counter)).encryptor()
 

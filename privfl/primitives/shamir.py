@@ -68,11 +68,14 @@ def reconstruct(points: Sequence[int], shares: Bytes) -> bytes:
     Raises:
         ReconstructionError: points repeat, lie out of range, or do not fit the shares.
     """
-    if len(set(points)) != len(points) or len(points) != len(shares) or not points:
-        raise ReconstructionError("shares need distinct evaluation points, one each")
+    points = tuple(int(point) for point in points)
+    if shares.ndim != 2 or shares.dtype != np.uint8 or len(points) != len(shares) or not points:
+        raise ReconstructionError("shares are rows of bytes, one for each evaluation point")
+    if len(set(points)) != len(points):
+        raise ReconstructionError("shares need distinct evaluation points")
     if not all(1 <= point <= MAX_HOLDERS for point in points):
         raise ReconstructionError(f"evaluation points lie in 1 … {MAX_HOLDERS}")
-    weights = _lagrange_at_zero(tuple(points))
+    weights = _lagrange_at_zero(points)
     products = _PRODUCTS.take((weights[:, None] << 8) + shares)
     return bytes(np.bitwise_xor.reduce(products, axis=0).astype(np.uint8).tobytes())
 

@@ -35,6 +35,8 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
     Returns:
         32 bytes.
     """
+    if not leaves:
+        raise ValueError("a Merkle tree has at least one leaf")
     level = [digest(Label.MERKLE_LEAF, leaf) for leaf in leaves]
     # Pairing level by level and carrying an odd last node up unchanged gives the RFC's tree (its left subtree is the
     # largest power of two below n) without recursion.

@@ -25,6 +25,16 @@ class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     """Base of all messages. A subclass gives `tag=` its type number (1 … 255), which stands in the header as well."""
 
 
+class SecretMessage(Message, frozen=True):
+    """Base of messages that tell secrets: nothing of them is printed, in a log or in a traceback."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(<secret>)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []
+
+
 MessageT = TypeVar("MessageT", bound=Message)
 
 _ENCODER: Final = msgspec.msgpack.Encoder()

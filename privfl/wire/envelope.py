@@ -36,6 +36,7 @@ VERSION: Final = 1
 _HEADER: Final = struct.Struct("<4sBBBBI32sI")
 HEADER_BYTES: Final = _HEADER.size
 TAIL_ALIGNMENT_BYTES: Final = 16
+SESSION_BYTES: Final = 32
 
 CONTROL_BODY_LIMIT_BYTES: Final = 4096
 """Room for a struct that does not grow with the number of peers."""
@@ -110,6 +111,8 @@ class OutgoingFrame:
         body: bytes,
         tail_bytes: int = 0,
     ) -> None:
+        if len(session) != SESSION_BYTES or tail_bytes < 0:
+            raise ValueError(f"a frame takes a session id of {SESSION_BYTES} bytes and no negative tail")
         self._tail_start = _tail_start(len(body))
         self._size = self._tail_start + tail_bytes
         header = _HEADER.pack(MAGIC, VERSION, suite, type_number, sender.role, sender.number, session, len(body))
@@ -163,7 +166,7 @@ def open_envelope(raw: bytes, *, body_limit_bytes: int, tail_bytes_of: dict[int,
     if version != VERSION:
         raise DecodeError(f"wire version {version} is not {VERSION}, the one spoken here")
     try:
-        suite_code, sender = SuiteCode(suite), PartyId(Role(role), number)
+        suite_code, sender = SuiteCode(suite), _sender(role, number)
     except ValueError as error:
         raise DecodeError(f"unknown suite or role in a header: {error}") from None
     if type_number not in tail_bytes_of:
@@ -186,6 +189,13 @@ def open_envelope(raw: bytes, *, body_limit_bytes: int, tail_bytes_of: dict[int,
         body=view[HEADER_BYTES:body_end],
         tail=view[tail_start:],
     )
+
+
+def _sender(role: int, number: int) -> PartyId:
+    sender = PartyId(Role(role), number)
+    if sender.role is Role.SERVER and sender != SERVER:
+        raise ValueError(f"server {number}, where there is one server, of number 0")
+    return sender
 
 
 def _tail_start(body_bytes: int) -> int:

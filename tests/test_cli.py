@@ -1,0 +1,274 @@
+"""The command: its contract, its exit codes, and what a person reads when something is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from privfl import __version__
+from privfl.cli.main import main
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SMALL = """
+rounds = 2
+[threat]
+corrupt = 0.2
+dropout = 0.3
+[strategy]
+epochs = 1
+[[failures.drop]]
+round = 2
+clients = [1, 2]
+"""
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL, encoding="utf-8")
+    return path
+
+
+def said(capsys):
+    captured = capsys.readouterr()
+    return captured.out, captured.err
+
+
+# -- run --------------------------------------------------------------------------------------------------------------
+
+
+def test_run_writes_what_the_contract_says(job, capsys):
+    assert main(["run", str(job), "--out", "out"]) == 0
+    out, _ = said(capsys)
+    assert "held-out accuracy" in out
+    assert {path.name for path in Path("out").iterdir()} == {
+        "metrics.jsonl",
+        "evidence.jsonl",
+        "model.npz",
+        "report.html",
+        "job.toml",
+    }
+    assert len(Path("out/metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_run_json_is_one_object_and_nothing_else(job, capsys):
+    assert main(["run", str(job), "--out", "out", "--json"]) == 0
+    out, err = said(capsys)
+    summary = json.loads(out)
+    assert err == ""
+    assert summary["rounds"] == 2
+    assert summary["protected"] is True
+    assert [row["dropped"] for row in summary["metrics"]] == [0, 2]
+    assert 0 < summary["accuracy"] <= 1
+    assert summary["upload_ratio_to_plain"] > 1
+
+
+def test_run_without_out_takes_the_next_free_directory(job, capsys):
+    for expected in ("runs/small", "runs/small-2"):
+        assert main(["run", str(job), "--json", "--set", "rounds=1", "--set", "failures.drop=[]"]) == 0
+        assert json.loads(said(capsys)[0])["out"] == expected
+
+
+def test_plain_says_loudly_that_it_protects_nothing(job, capsys):
+    assert main(["run", str(job), "--out", "out", "--set", "suite=plain"]) == 0
+    _, err = said(capsys)
+    assert "PLAIN PROTECTS NOTHING" in err
+    assert "PROTECTS NOTHING" in Path("out/report.html").read_text(encoding="utf-8")
+
+
+def test_every_round_aborted_is_a_bad_answer_and_some_is_inconclusive(job, capsys):
+    nine = "[0,1,2,3,4,5,6,7,8]"
+    first = f"{{round = 1, clients = {nine}}}"
+    second = f"{{round = 2, clients = {nine}}}"
+    assert main(["run", str(job), "--out", "a", "--set", f"failures.drop=[{first}, {second}]"]) == 1
+    assert main(["run", str(job), "--out", "b", "--set", f"failures.drop=[{first}]"]) == 2
+    assert "rounds [1] aborted" in said(capsys)[1]
+
+
+def test_much_saturation_warns_and_suggests_a_clip(job, capsys):
+    assert main(["run", str(job), "--out", "out", "--set", "encoding.clip=0.01"]) == 0
+    _, err = said(capsys)
+    assert "encoding.clip is 0.01" in err
+    assert "would have kept nearly all" in err
+    assert "encoding.clip is 0.01" in Path("out/report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["run"], "run needs a job file"),
+        (["run", "none.toml"], "cannot be read"),
+        (["run", "small.toml", "--set", "rouns=1"], "did you mean rounds?"),
+        (["run", "small.toml", "--set", "encoding.clip=0"], "encoding.clip is 0.0"),
+        (["run", "small.toml", "--set", "encoding.bits=40"], "encoding.bits is 40"),
+        (["run", "small.toml", "--set", "threat.corrupt=0.9"], "threat.corrupt 0.9"),
+        (["run", "small.toml", "--set", "cohort.minimum=50"], "cohort.minimum is 50"),
+        (["run", "small.toml", "--set", "data.name=faces"], "data.name is 'faces'"),
+        (["run", "small.toml", "--set", "data.clients=100000"], "data.clients is 100000"),
+        (["run", "small.toml", "--set", "model=magic"], "model is 'magic'"),
+        (["run", "small.toml", "--set", "data.partition=dirichlet", "--set", "data.alpha=-1"], "data.alpha is -1"),
+        (["run", "small.toml", "--set", "strategy.learning_rate=1e30"], "strategy.learning_rate"),
+        (["run", "small.toml", "--workers", "0"], "--workers is 0"),
+        (["run", "small.toml", "--resume", "x"], "--resume DIR goes on with the job in DIR"),
+        (["run", "--resume", "x"], "--resume x holds no run"),
+        (["run", "small.toml", "--nonsense"], "unrecognized arguments"),
+        (["fly"], "invalid choice"),
+        ([], "required"),
+        (["plan", "--suite", "masking", "--clients", "0"], "--clients is 0"),
+        (["plan", "--suite", "masking", "--clients", "10", "--corrupt", "2"], "threat.corrupt is 2.0"),
+        (["plan", "--suite", "masking", "--clients", "10", "--server", "active"], "threat.server"),
+        (["plan", "--suite", "masking", "--clients", "10", "--parameters", "0"], "--parameters is 0"),
+        (["bench", "--suites", "magic"], "suite is 'magic'"),
+        (["bench", "--clients", "ten"], "--clients holds 'ten'"),
+        (["bench", "--clients", "2"], "cohort.size is 2"),
+        (["bench", "--parameters", "1.5"], "--parameters holds '1.5'"),
+        (["bench", "--dropout", "1"], "--dropout is 1.0"),
+        (["bench", "--dropout", "nan"], "--dropout is nan"),
+        (["bench", "--repeat", "0"], "--repeat"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_with_exit_64_and_nothing_is_written(job, arguments, named, capsys):
+    before = sorted(Path().rglob("*"))
+    try:
+        code = main(
+            [*arguments, "--out", "out"] if arguments[:1] == ["run"] and "--resume" not in arguments else arguments
+        )
+    except SystemExit as leaving:  # argparse leaves by itself
+        code = leaving.code
+    out, err = said(capsys)
+    assert code == 64
+    assert named in err
+    assert out == ""
+    assert len(err.strip().splitlines()) == 1
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_directory_in_use_is_not_touched(job, capsys):
+    assert main(["run", str(job), "--out", "out", "--json"]) == 0
+    before = {path: path.read_bytes() for path in Path("out").iterdir()}
+    assert main(["run", str(job), "--out", "out", "--json"]) == 64
+    assert "holds a run already" in said(capsys)[1]
+    assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
+
+
+def test_a_missing_extra_is_named(job, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main(["run", str(job), "--out", "out"]) == 64
+    assert "privfl[learning]" in said(capsys)[1]
+
+
+def test_a_killed_run_goes_on_to_the_same_model(job, capsys):
+    """A real process, a real kill -9, and then --resume."""
+    command = [sys.executable, "-m", "privfl", "run", str(job), "--set", "rounds=40"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen([*command, "--out", "killed"], env=environment, stdout=subprocess.DEVNULL)
+    metrics = Path("killed/metrics.jsonl")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (metrics.exists() and len(metrics.read_text().splitlines()) >= 3):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert main(["run", "--resume", "killed", "--json"]) == 0
+    assert main(["run", str(job), "--set", "rounds=40", "--out", "whole", "--json"]) == 0
+    said(capsys)
+    from privfl.learning.checkpoint import load_model
+
+    killed, whole = (load_model(Path(name) / "model.npz") for name in ("killed", "whole"))
+    assert all((killed[name] == whole[name]).all() for name in whole)
+    numbers = [json.loads(line)["round"] for line in metrics.read_text().splitlines()]
+    assert numbers == list(range(1, 41))
+
+
+# -- plan, bench, init ------------------------------------------------------------------------------------------------
+
+
+def test_plan_answers_with_the_figures_of_the_literature(capsys):
+    assert main(["plan", "--suite", "masking", "--clients", "1000", "--json"]) == 0
+    answer = json.loads(said(capsys)[0])
+    assert (answer["degree"], answer["threshold"], answer["ring_bits"]) == (52, 28, 32)
+    assert answer["upload_bits_per_parameter"] == 32
+    assert answer["notes"]
+
+
+@pytest.mark.parametrize(("clients", "words"), [("3", "No client may vanish"), ("5", "Up to 2 clients may vanish")])
+def test_plan_says_in_words_what_is_tolerated(capsys, clients, words):
+    assert main(["plan", "--suite", "masking", "--clients", clients, "--dropout", "0"]) == 0
+    assert words in said(capsys)[0]
+
+
+def test_bench_gives_a_line_a_cell_with_the_keys_of_the_contract(tmp_path, capsys):
+    arguments = ["bench", "--clients", "5,8", "--parameters", "1e3", "--dropout", "0,0.2", "--repeat", "1"]
+    assert main([*arguments, "--out", str(tmp_path / "b"), "--json"]) == 0
+    rows = [json.loads(line) for line in said(capsys)[0].splitlines()]
+    assert rows == [json.loads(line) for line in (tmp_path / "b" / "bench.jsonl").read_text().splitlines()]
+    assert [(row["suite"], row["clients"], row["dropout"]) for row in rows] == [
+        (name, clients, dropout) for clients in (5, 8) for dropout in (0.0, 0.2) for name in ("plain", "masking")
+    ]
+    contract = {"suite", "clients", "parameters", "dropout", "client_cpu_s", "server_cpu_s", "upload_bytes"}
+    contract |= {"download_bytes", "server_peak_bytes", "max_abs_error", "ratio_to_plain", "phases"}
+    for row in rows:
+        assert contract <= row.keys()
+        assert row["max_abs_error"] == 0
+        assert row["server_peak_bytes"] >= 4 * row["parameters"]
+        assert row["contributors"] == row["clients"] - round(row["dropout"] * row["clients"])
+        assert (row["ratio_to_plain"] == 1) == (row["suite"] == "plain")
+    assert main([*arguments, "--out", str(tmp_path / "b")]) == 64
+
+
+def test_bench_prints_its_table(capsys):
+    assert main(["bench", "--clients", "5", "--parameters", "1e3", "--repeat", "1"]) == 0
+    out, _ = said(capsys)
+    assert "masking" in out
+    assert "exact" in out
+
+
+def test_init_writes_a_job_that_runs_and_overwrites_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "mine.toml"]) == 0
+    assert main(["run", "mine.toml", "--set", "rounds=1", "--set", "strategy.epochs=1", "--json"]) == 0
+    assert main(["init", "mine.toml"]) == 64
+    assert "exists already" in said(capsys)[1]
+    assert main(["init", "no/such/dir/mine.toml"]) == 64
+
+
+# -- help and processes -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["run", "plan", "bench", "init"])
+def test_help_shows_an_example(verb, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        main([verb, "--help"])
+    assert leaving.value.code == 0
+    assert f"example: privfl {verb}" in said(capsys)[0]
+
+
+def test_the_command_is_installed_and_answers():
+    command = Path(sys.executable).with_name("privfl")
+    outcome = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert outcome.stdout.strip() == f"privfl {__version__}"
+
+
+def test_no_traceback_reaches_a_person(tmp_path):
+    outcome = subprocess.run(
+        [sys.executable, "-m", "privfl", "run", "nothing.toml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert outcome.returncode == 64
+    assert "Traceback" not in outcome.stderr
+
+
+def test_output_cut_short_by_a_pipe_is_no_error(tmp_path):
+    script = f"{sys.executable} -m privfl plan --suite plain --clients 5 | true; exit ${{PIPESTATUS[0]}}"
+    outcome = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0
+    assert outcome.stderr == ""

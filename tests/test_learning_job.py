@@ -1,0 +1,147 @@
+"""Job files: what is read, what is refused, and that each refusal names the key and a value that works."""
+
+import pytest
+
+from privfl import ConfigurationError, Phase
+from privfl.cli.init import files
+from privfl.learning.cohort import draw_cohort, draw_dropouts
+from privfl.learning.job import Job, job_from_table, job_to_toml, load_job
+from privfl.params import ServerModel
+
+
+def written(tmp_path, text):
+    path = tmp_path / "job.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_an_empty_job_is_the_default(tmp_path):
+    assert load_job(written(tmp_path, "")) == Job()
+
+
+@pytest.mark.parametrize("example", ["hospitals", "digits"])
+def test_a_job_survives_being_written_out(example, tmp_path):
+    from pathlib import Path
+
+    job = load_job(Path(__file__).parent.parent / "examples" / f"{example}.toml")
+    assert load_job(written(tmp_path, job_to_toml(job))) == job
+
+
+def test_the_template_explains_every_key_and_is_the_default(tmp_path):
+    text = files("privfl.cli").joinpath("job_template.toml").read_text(encoding="utf-8")
+    assert load_job(written(tmp_path, text)) == Job()
+    uncommented = "\n".join(
+        line.removeprefix("# ") if line.startswith("# ") and ("=" in line or line.startswith("# [[")) else line
+        for line in text.splitlines()
+    )
+    full = load_job(written(tmp_path, uncommented))
+    assert full.model == "mlp"
+    assert full.cohort.size == 10
+    assert full.failures.drop[0].clients == (3, 7)
+    for key in job_to_toml(full).splitlines():
+        if not key.startswith(("statistical_bits", "correctness_bits")):  # for experts: docs, not the template
+            assert key.split(" =")[0] in text
+
+
+def test_overrides_change_keys(tmp_path):
+    path = written(tmp_path, 'suite = "masking"')
+    job = load_job(path, ["suite=plain", "data.clients=4", "threat.corrupt=0", "data.partition=dirichlet"])
+    assert (job.suite, job.data.clients, job.threat.corrupt, job.data.partition.value) == ("plain", 4, 0.0, "dirichlet")
+    assert load_job(path, ["threat.server=honest-but-curious"]).threat.server is ServerModel.HONEST_BUT_CURIOUS
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("rouns = 3", "rouns is not a key of a job: did you mean rounds?"),
+        ("[encoding]\nclp = 1.0", "did you mean encoding.clip?"),
+        ("[data]\nflavour = 1", "known are data.name"),
+        ("rounds = 'ten'", "rounds is 'ten': a whole number"),
+        ("rounds = 2.5", "rounds is 2.5: a whole number"),
+        ("rounds = true", "rounds is True: a whole number"),
+        ("rounds = 0", "rounds is 0: 1 to"),
+        ("seed = -1", "seed is -1: 0 to"),
+        ("suite = 'magic'", "suite is 'magic': 'plain' or 'masking' works"),
+        ("suite = 3", "suite is 3: a text"),
+        ("data = 3", "data is 3: a table works, such as [data]"),
+        ("[data]\nclients = 0", "data.clients is 0"),
+        ("[data]\npartition = 'pathological'", "data.partition is 'pathological': 'iid' or 'dirichlet' works"),
+        ("[cohort]\nsize = 11", "cohort.size is 11: 1 to 10 works"),
+        ("[cohort]\nsize = 2", "cohort.size is 2: masking needs at least 3"),
+        ("[cohort]\nminimum = 11", "cohort.minimum is 11: 1 to 10 works"),
+        ("[threat]\ncorrupt = 1.5", "threat.corrupt is 1.5"),
+        ("[threat]\ncorrupt = nan", "threat.corrupt is nan"),
+        ("[threat]\ncorrupt = 0.6\ndropout = 0.5", "lower threat.dropout or threat.corrupt"),
+        ("[threat]\nserver = 'active'", "'honest-but-curious' works"),
+        ("[threat]\nserver = 'kind'", "threat.server is 'kind'"),
+        ("[encoding]\nclip = 0.0", "encoding.clip is 0.0"),
+        ("[encoding]\nclip = inf", "encoding.clip is inf"),
+        ("[encoding]\nclip = 1e300", "encoding.clip is 1e+300"),
+        ("[encoding]\nbits = 64", "encoding.bits is 64: a whole number from 2 to 24 works"),
+        ("[strategy]\nname = 'krum'", "strategy.name is 'krum': 'fedavg' works"),
+        ("[strategy]\nlearning_rate = -1.0", "strategy.learning_rate is -1.0"),
+        ("[strategy]\nweight_max = 0", "strategy.weight_max is 0"),
+        ("[failures]\nrate = 1.0", "failures.rate is 1.0"),
+        ("[[failures.drop]]\nclients = [1]", "failures.drop.round is missing"),
+        ("[[failures.drop]]\nround = 11\nclients = [1]", "failures.drop.round is 11: 1 to 10 works"),
+        ("[[failures.drop]]\nround = 1\nclients = [10]", "failures.drop.clients names [10]: 0 to 9 works"),
+        ("[[failures.drop]]\nround = 1\nclients = 1", "failures.drop.clients is 1: a list works"),
+        ("[[failures.drop]]\nround = 1\nclients = [1]\nphase = 'Upload'", "failures.drop.phase is 'Upload'"),
+        ("[privacy]\nmode = 'example'", "privacy.mode is 'example': 'none' works"),
+        ("rounds =", "is not TOML"),
+    ],
+)
+def test_a_wrong_job_is_one_sentence_that_names_the_key_and_what_works(tmp_path, text, named):
+    with pytest.raises(ConfigurationError) as caught:
+        load_job(written(tmp_path, text))
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["rounds", "=3", "a..b=1", "rounds.x=1"])
+def test_a_wrong_override_is_named(tmp_path, override):
+    with pytest.raises(ConfigurationError, match=r"--set|not a key|is"):
+        load_job(written(tmp_path, "rounds = 3"), [override])
+
+
+def test_a_job_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_job(tmp_path / "none.toml")
+
+
+# -- cohorts and drop-outs --------------------------------------------------------------------------------------------
+
+
+def test_cohorts_are_drawn_uniformly_and_repeatably():
+    """Chi-square over 2,000 rounds: false alarms at 10^-6."""
+    from scipy import stats
+
+    job = job_from_table({"data": {"clients": 12}, "cohort": {"size": 5}, "rounds": 2000})
+    counts = [0] * 12
+    for number in range(1, 2001):
+        cohort = draw_cohort(job, number)
+        assert len(set(cohort)) == 5
+        assert list(cohort) == sorted(cohort)
+        assert cohort == draw_cohort(job, number)
+        for client in cohort:
+            counts[client] += 1
+    assert stats.chisquare(counts).pvalue > 1e-6
+
+
+def test_scripted_and_drawn_dropouts_do_not_depend_on_the_suite():
+    table = {
+        "failures": {"rate": 0.3, "drop": [{"round": 2, "clients": [1, 4], "phase": "Unmask"}]},
+        "data": {"clients": 20},
+        "rounds": 3,
+    }
+    masking, plain = (job_from_table(table | {"suite": name}) for name in ("masking", "plain"))
+    cohort = tuple(range(20))
+    for number in (1, 2, 3):
+        assert draw_dropouts(masking, number, cohort) == draw_dropouts(plain, number, cohort)
+    assert {1, 4} <= draw_dropouts(masking, 2, cohort)[Phase.UNMASK]
+    assert sum(len(gone) for number in (1, 3) for gone in draw_dropouts(masking, number, cohort).values()) > 0
+
+
+def test_who_is_not_in_the_cohort_does_not_drop():
+    job = job_from_table({"failures": {"drop": [{"round": 1, "clients": [1, 4]}]}})
+    assert draw_dropouts(job, 1, (0, 4)) == {Phase.MASKED_INPUT: frozenset({4})}
