@@ -82,8 +82,8 @@ _SUITES: Final = {
         Suite(
             name="masking",
             protects=True,
-            security_note="The server follows the protocol and looks. It learns the sum; to open one client's update "
-            "it needs the help of at least as many of that client's neighbours as the threshold says.",
+            security_note="A server that follows the protocol learns the sum and nothing else. To open one client's "
+            "update it needs the help of at least as many of that client's neighbours as the threshold says.",
         ),
     )
 }

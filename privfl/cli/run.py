@@ -251,13 +251,23 @@ def _report(run: FederatedRun, out: Path) -> RunReport:
         ),
         warnings=tuple(_warnings(run)),
         security_notes=(
-            chosen.security_note,
+            _promise(run),
             "Secure aggregation is not differential privacy: this run added no noise and claims no ε.",
             "A sum over few clients leaks about each of them; clients that collude can subtract their own updates.",
             "Poisoned updates are limited by clipping on honest clients, not prevented.",
         ),
         facts=_facts(run),
         command=f"privfl run {shlex.quote(str(out / 'job.toml'))} --out {shlex.quote(str(out) + '-again')}",
+    )
+
+
+def _promise(run: FederatedRun) -> str:
+    setting = run.params.setting
+    if not isinstance(setting, MaskingSetting):
+        return suite(run.job.suite).security_note
+    return (
+        f"A server that follows the protocol learns the sum of the updates and nothing else. To open one client's "
+        f"update it would need the help of {setting.threshold} of that client's {setting.degree} neighbours."
     )
 
 

@@ -111,7 +111,7 @@ class Drop:
     """`[[failures.drop]]`: clients that fall silent in one round.
 
     Attributes:
-        round: in which round, from 1.
+        round: in which round, from 1; one beyond `rounds` never comes, so that a job can be cut short.
         clients: their numbers, from 0.
         phase: from which phase on they are silent.
     """
@@ -121,6 +121,8 @@ class Drop:
     phase: Phase = Phase.MASKED_INPUT
 
     def __post_init__(self) -> None:
+        if self.round < 1:
+            raise ConfigurationError(f"failures.drop.round is {self.round}: 1 or more works")
         phases = (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK)
         if self.phase not in phases:
             raise ConfigurationError(
@@ -204,10 +206,6 @@ class Job:
             )
         chosen.setting(size, self.threat)
         for drop in self.failures.drop:
-            if not 1 <= drop.round <= self.rounds:
-                raise ConfigurationError(
-                    f"failures.drop.round is {drop.round}: 1 to {self.rounds} works, because rounds is {self.rounds}"
-                )
             strangers = [number for number in drop.clients if not 0 <= number < self.data.clients]
             if strangers:
                 raise ConfigurationError(

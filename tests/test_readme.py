@@ -1,0 +1,49 @@
+"""What README says works: every block of code and every command in it runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from privfl.cli.main import main
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+PYTHON = [code for language, code in BLOCKS if language == "python"]
+COMMANDS = [line for language, code in BLOCKS if language == "sh" for line in code.splitlines()]
+
+
+def test_the_two_commands_come_first():
+    assert [line.split("#")[0].strip() for line in COMMANDS[:2]] == ["make demo", "make test"]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all(re.search(rf"^{name}:", makefile, re.MULTILINE) for name in ("demo", "test", "lint", "clean"))
+    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
+def test_python_blocks_run(code):
+    exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own text
+
+
+def test_commands_run_in_order(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    for command in COMMANDS[2:]:
+        program, *arguments = shlex.split(command)
+        assert program == "privfl"
+        assert main(arguments) == 0, command
+    capsys.readouterr()
+
+
+def test_tests_named_in_the_feature_table_exist():
+    named = re.findall(r"`(tests/\w+\.py)`", TEXT)
+    assert len(named) >= 8
+    assert all((ROOT / path).exists() for path in named)
+
+
+def test_links_within_the_repository_lead_somewhere():
+    for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text(encoding="utf-8")):
+            assert (ROOT / target).exists(), target
