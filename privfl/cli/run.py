@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import shlex
 import sys
@@ -105,8 +106,8 @@ class _Watcher:
         self._live = not quiet and self._console.is_terminal
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=28),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} rounds"),
+            BarColumn(bar_width=16),
+            TextColumn("{task.fields[round]}/{task.total:.0f}"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}"),
             console=self._console,
@@ -128,23 +129,25 @@ class _Watcher:
             )
         if not chosen.protects:
             print(f"privfl: warning: {chosen.security_note}", file=sys.stderr)
-        self._task = self._bar.add_task(run.job.suite, total=run.job.rounds, completed=len(run.metrics), note="")
+        self._task = self._bar.add_task(
+            run.job.suite, total=run.job.rounds, completed=len(run.metrics), round=len(run.metrics), note=""
+        )
 
     def observe(self, progress: RoundProgress) -> None:
         """Take word of progress within a round."""
         if self._task is not None:
             within = 0.9 * progress.done / max(progress.of, 1)
-            note = f"{progress.stage} {progress.done}/{progress.of}  {self._last}"
-            self._bar.update(self._task, completed=progress.round - 1 + within, note=note)
+            note = f"{progress.stage} {progress.done}/{progress.of} {self._last}"
+            self._bar.update(self._task, completed=progress.round - 1 + within, round=progress.round, note=note)
 
     def round_done(self, metrics: RoundMetrics) -> None:
         """Take a finished round."""
         if metrics.aborted:
             self._last = f"round {metrics.round} aborted, nothing released"
         else:
-            self._last = f"accuracy {metrics.accuracy:.3f}, {metrics.contributors} of {metrics.cohort} contributed"
+            self._last = f"accuracy {metrics.accuracy:.3f}, {metrics.contributors}/{metrics.cohort} in the sum"
         if self._task is not None:
-            self._bar.update(self._task, completed=metrics.round, note=self._last)
+            self._bar.update(self._task, completed=metrics.round, round=metrics.round, note=self._last)
 
     def __enter__(self) -> Self:
         if self._live:
@@ -206,7 +209,7 @@ def _print_summary(run: FederatedRun, summary: dict[str, Any]) -> None:
             "aborted" if row.aborted else str(row.contributors),
             str(row.dropped),
             f"{row.accuracy:.4f}",
-            f"{row.loss:.4f}",
+            "not finite" if row.loss is None else f"{row.loss:.4f}",
             f"{row.upload_bytes / 1e6:.3f} MB",
             f"{row.secure_seconds:.3f}",
         )
@@ -234,10 +237,7 @@ def _report(run: FederatedRun, out: Path) -> RunReport:
         clients=job.data.clients,
         model=run.model_name,
         parameters=run.parameters,
-        rows=tuple(
-            RoundRow(**{name: value for name, value in asdict(row).items() if name in _ROW_FIELDS})
-            for row in run.metrics
-        ),
+        rows=tuple(_row(row) for row in run.metrics),
         view=None
         if view is None
         else ServerView(
@@ -259,6 +259,11 @@ def _report(run: FederatedRun, out: Path) -> RunReport:
         facts=_facts(run),
         command=f"privfl run {shlex.quote(str(out / 'job.toml'))} --out {shlex.quote(str(out) + '-again')}",
     )
+
+
+def _row(metrics: RoundMetrics) -> RoundRow:
+    values = {name: value for name, value in asdict(metrics).items() if name in _ROW_FIELDS}
+    return RoundRow(**values | {"loss": math.nan if metrics.loss is None else metrics.loss})
 
 
 def _promise(run: FederatedRun) -> str:

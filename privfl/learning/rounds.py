@@ -58,7 +58,7 @@ class RoundMetrics:
         dropped: clients invited and not in the sum.
         aborted: whether nothing was released.
         accuracy: held out, at the server, after the round.
-        loss: likewise.
+        loss: likewise; None where it is not finite (JSON has no such numbers).
         local_accuracy: of the local models on their own data, through the secure sum; None if the round aborted.
         local_loss: likewise.
         epsilon: None: no noise, no claim.
@@ -81,7 +81,7 @@ class RoundMetrics:
     dropped: int
     aborted: bool
     accuracy: float
-    loss: float
+    loss: float | None
     local_accuracy: float | None
     local_loss: float | None
     epsilon: float | None
@@ -260,7 +260,7 @@ class FederatedRun:
             dropped=len(cohort) - len(outcome.contributors),
             aborted=outcome.aggregate is None,
             accuracy=evaluation.accuracy,
-            loss=evaluation.loss,
+            loss=evaluation.loss if math.isfinite(evaluation.loss) else None,
             local_accuracy=mean.counts["correct"] / mean.counts["examples"] if mean else None,
             local_loss=mean.means["loss"] if mean else None,
             epsilon=None,
