@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
@@ -131,10 +132,10 @@ class SessionParams:
     _digest: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        try:
-            object.__setattr__(self, "cohort", tuple(int(operator.index(number)) for number in self.cohort))
-        except TypeError:
-            raise ConfigurationError("cohort is not made of whole numbers: such as (0, 1, 2)") from None
+        for key, kind in (("vector", VectorSpec), ("setting", Setting), ("threat", ThreatModel)):
+            if not isinstance(getattr(self, key), kind):
+                raise ConfigurationError(f"{key} is {getattr(self, key)!r}: a {kind} works")
+        object.__setattr__(self, "cohort", _whole_numbers(self.cohort))
         fewest = 1 if isinstance(self.setting, PlainSetting) else 2
         if not fewest <= len(self.cohort) <= MAX_COHORT:
             raise ConfigurationError(f"cohort has {len(self.cohort)} clients: {fewest} to {MAX_COHORT} works")
@@ -237,6 +238,16 @@ def _plain(params: SessionParams) -> _Wire:
         nonce=params.nonce,
         context=params.context,
     )
+
+
+def _whole_numbers(cohort: Iterable[object]) -> tuple[int, ...]:
+    try:
+        numbers = tuple(operator.index(number) for number in cohort)  # type: ignore[arg-type]  # raises if it is none
+    except TypeError:
+        raise ConfigurationError("cohort is not made of whole numbers: such as (0, 1, 2)") from None
+    if any(isinstance(number, bool) for number in numbers):
+        raise ConfigurationError("cohort holds truth values: whole numbers work, such as (0, 1, 2)")
+    return numbers
 
 
 def _check_whole(key: str, value: object, low: int, high: int, *, such_as: int) -> None:

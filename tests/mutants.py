@@ -155,7 +155,7 @@ MUTANTS = (
         "    coefficients = np.frombuffer(random_bytes, np.uint8).reshape(threshold - 1, len(secret))",
         "    random_bytes = entropy.token_bytes((threshold - 1) * len(secret))\n"
         "    coefficients = np.frombuffer(random_bytes, np.uint8).reshape(threshold - 1, len(secret))[1:]",
-        ("test_primitives.py",),
+        ("test_primitives.py::test_fewer_shares_than_the_threshold_say_nothing",),
     ),
     Mutant(
         "commitment to the self-mask seed unchecked",
@@ -240,7 +240,7 @@ MUTANTS = (
         "wire/codec.py",
         "    if _ENCODER.encode(message) != envelope.body:",
         "    if False:",
-        ("test_wire.py",),
+        ("test_wire.py::test_every_other_encoding_of_a_message_is_refused",),
     ),
     Mutant(
         "trailing bytes accepted",
@@ -254,13 +254,13 @@ MUTANTS = (
         "encoding/residues.py",
         "    return (2 * contributors * bound).bit_length()",
         "    return (contributors * bound).bit_length()",
-        ("test_encoding.py",),
+        ("test_encoding.py::test_the_ring_is_the_smallest_word_in_which_extreme_sums_do_not_wrap",),
     ),
     Mutant(
         "workers restart the stream",
         "primitives/prg.py",
         "    counter = (first_byte // _BLOCK_BYTES).to_bytes",
         "    counter = (0 * first_byte // _BLOCK_BYTES).to_bytes",
-        ("test_primitives.py",),
+        ("test_primitives.py::test_masking_is_a_straightforward_expansion_for_every_number_of_workers",),
     ),
 )

@@ -36,8 +36,10 @@ class CountCode:
     name: str = "count"
 
     def __post_init__(self) -> None:
-        if self.maximum < 1:
-            raise ConfigurationError(f"the maximum of {self.name!r} is {self.maximum}: 1 or more works")
+        if type(self.maximum) is not int or self.maximum < 1:
+            raise ConfigurationError(
+                f"the maximum of {self.name!r} is {self.maximum!r}: a whole number from 1 up works"
+            )
         if self.bound < 1:
             raise ConfigurationError(f"the bound of a coordinate is {self.bound}: 1 or more works")
 

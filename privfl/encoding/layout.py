@@ -86,8 +86,9 @@ class Layout:
 
 
 def _require_floats(name: str, array: object) -> None:
-    if not isinstance(array, np.ndarray) or array.dtype not in (np.float16, np.float32, np.float64):
-        kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+    # A difference of arrays without axes is a numpy scalar: it has a shape and a type, and is as good.
+    if not isinstance(array, np.ndarray | np.generic) or array.dtype.type not in {np.float16, np.float32, np.float64}:
+        kind = array.dtype if isinstance(array, np.ndarray | np.generic) else type(array).__name__
         raise ConfigurationError(
             f"array {name!r} is {kind}: only floating-point arrays (16, 32 or 64 bits) are part of an update"
         )

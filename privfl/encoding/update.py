@@ -100,6 +100,12 @@ class UpdateCodec:
             return self.bound // int(self.weight_max) * int(self.weight_max)
         return self.bound
 
+    def _weight(self, units: int) -> float:
+        """Read a sum of written weights; exactly where weight_max is whole, whatever its size."""
+        if float(self.weight_max).is_integer():
+            return units * int(self.weight_max) / self._weight_units
+        return units * self.weight_max / self._weight_units
+
     def _count_code(self, name: str) -> CountCode:
         return CountCode(self.counts[name], self.bound, name)
 
@@ -115,7 +121,7 @@ class UpdateCodec:
 
         Args:
             arrays: the update, as the layout says.
-            weight: 0 < weight ≤ weight_max, and at least half of one unit in which weights are written (weight_max /
+            weight: 0 < weight ≤ weight_max, and more than half of one unit in which weights are written (weight_max /
                 bound, roughly): less could not be told from nothing.
             counts: a value for every agreed count except `saturation`.
             means: a finite value ≥ 0 for every agreed metric.
@@ -132,8 +138,8 @@ class UpdateCodec:
         units = round(weight / self.weight_max * self._weight_units)
         if not units:
             raise ConfigurationError(
-                f"a weight of {weight} vanishes beside weight_max = {self.weight_max}: with {self.coding.bits} bits "
-                f"weights start at {self.weight_max / self._weight_units:.3g}; use more encoding.bits"
+                f"a weight of {weight} vanishes beside weight_max = {self.weight_max}: with {self.coding.bits} bits, "
+                f"weights above {self.weight_max / self._weight_units / 2:.3g} work; encoding.bits up to 24 reach lower"
             )
         fraction = units / self._weight_units
         vector = np.empty(self.length, np.int32)
@@ -184,7 +190,7 @@ class UpdateCodec:
         mean = (total[: self.layout.length] * (self.coding.step / share)).astype(np.float32)
         return WeightedMean(
             arrays=self.layout.unflatten(mean),
-            weight=units * self.weight_max / self._weight_units,
+            weight=self._weight(units),
             counts=counts,
             means=means,
         )

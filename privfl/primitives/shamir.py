@@ -7,6 +7,7 @@ Table look-ups on secret bytes are not constant-time: SECURITY.md says so.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
@@ -39,6 +40,7 @@ def deal(secret: bytes, *, points: Sequence[int], threshold: int, entropy: Entro
     Raises:
         ValueError: points or threshold out of range.
     """
+    points = tuple(operator.index(point) for point in points)
     if len(set(points)) != len(points) or not all(1 <= point <= MAX_HOLDERS for point in points):
         raise ValueError(f"evaluation points must be distinct and lie in 1 … {MAX_HOLDERS}")
     if not 1 <= threshold <= len(points):
@@ -68,7 +70,7 @@ def reconstruct(points: Sequence[int], shares: Bytes) -> bytes:
     Raises:
         ReconstructionError: points repeat, lie out of range, or do not fit the shares.
     """
-    points = tuple(int(point) for point in points)
+    points = tuple(operator.index(point) for point in points)
     if shares.ndim != 2 or shares.dtype != np.uint8 or len(points) != len(shares) or not points:
         raise ReconstructionError("shares are rows of bytes, one for each evaluation point")
     if len(set(points)) != len(points):

@@ -111,6 +111,7 @@ class OutgoingFrame:
         body: bytes,
         tail_bytes: int = 0,
     ) -> None:
+        _sender(sender.role, sender.number)
         if len(session) != SESSION_BYTES or tail_bytes < 0:
             raise ValueError(f"a frame takes a session id of {SESSION_BYTES} bytes and no negative tail")
         self._tail_start = _tail_start(len(body))
