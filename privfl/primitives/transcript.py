@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
+from privfl.errors import RemoteProtocolError
 from privfl.primitives.labels import Label
 
 DIGEST_BYTES: Final = 32
@@ -41,9 +42,55 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
     # Pairing level by level and carrying an odd last node up unchanged gives the RFC's tree (its left subtree is the
     # largest power of two below n) without recursion.
     while len(level) > 1:
-        paired = [digest(Label.MERKLE_NODE, level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
-        level = paired + level[len(paired) * 2 :]
+        level = _parents(level)
     return level[0]
+
+
+def _parents(level: Sequence[bytes]) -> list[bytes]:
+    paired = [digest(Label.MERKLE_NODE, level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+    return [*paired, *level[len(paired) * 2 :]]
+
+
+def inclusion_proofs(leaves: Sequence[bytes]) -> list[bytes]:
+    """All leaves' proofs at once: the tree is hashed once."""
+    levels = [[digest(Label.MERKLE_LEAF, leaf) for leaf in leaves]]
+    while len(levels[-1]) > 1:
+        levels.append(_parents(levels[-1]))
+    proofs = []
+    for index in range(len(leaves)):
+        siblings, position = [], index
+        for level in levels[:-1]:
+            if position ^ 1 < len(level):
+                siblings.append(level[position ^ 1])
+            position //= 2
+        proofs.append(b"".join(siblings))
+    return proofs
+
+
+def check_inclusion(root: bytes, leaf: bytes, *, index: int, leaves: int, proof: bytes) -> None:
+    """Check that a leaf stands at a place under a root.
+
+    Args:
+        root: 32 bytes.
+        leaf: the leaf.
+        index: its place.
+        leaves: how many leaves the tree has; agreed, never taken from the proof.
+        proof: as `inclusion_proofs` made it.
+
+    Raises:
+        RemoteProtocolError: it does not.
+    """
+    if not 0 <= index < leaves:
+        raise RemoteProtocolError(f"place {index} in a tree of {leaves} leaves")
+    node, width, position = digest(Label.MERKLE_LEAF, leaf), leaves, 0
+    while width > 1:
+        if index ^ 1 < width:
+            sibling = proof[position : position + DIGEST_BYTES]
+            position += DIGEST_BYTES
+            node = digest(Label.MERKLE_NODE, *((sibling, node) if index & 1 else (node, sibling)))
+        index, width = index // 2, (width + 1) // 2
+    if node != root or position != len(proof):
+        raise RemoteProtocolError("a key that is not included under the root of all keys")
 
 
 def session_id(params_digest: bytes, root: bytes) -> bytes:

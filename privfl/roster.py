@@ -1,0 +1,146 @@
+"""Who the clients of a consortium are: numbers and Ed25519 identities, agreed outside every session.
+
+In the active model a client trusts its roster and nothing else that the server says about identities. It is public;
+what matters is that every party holds the same one, which its digest (part of the session parameters) makes sure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from privfl.errors import ConfigurationError
+from privfl.primitives.labels import Label
+from privfl.primitives.signatures import IDENTITY_BYTES, Identity, check_identity
+from privfl.primitives.transcript import digest
+
+_FORMAT: Final = "privfl-roster-1"
+
+
+@dataclass(frozen=True)
+class Roster:
+    """The identities of a consortium.
+
+    Attributes:
+        identities: client number to Ed25519 public key, 32 bytes.
+
+    Raises:
+        ConfigurationError: a key is malformed, or stands for two clients (one party could pose as many).
+    """
+
+    identities: Mapping[int, bytes]
+
+    def __post_init__(self) -> None:
+        if not self.identities:
+            raise ConfigurationError("the roster names no client: list at least three")
+        owners: dict[bytes, int] = {}
+        for number, identity in self.identities.items():
+            if type(number) is not int or not 0 <= number < 2**32:
+                raise ConfigurationError(f"the roster names client {number!r}: numbers from 0 to 2^32 − 1 work")
+            if len(identity) != IDENTITY_BYTES:
+                raise ConfigurationError(f"the identity of client {number} is malformed: {IDENTITY_BYTES} bytes work")
+            check_identity(identity)
+            if identity in owners:
+                raise ConfigurationError(
+                    f"clients {owners[identity]} and {number} have the same identity: each needs a key of its own"
+                )
+            owners[identity] = number
+        object.__setattr__(self, "identities", dict(sorted(self.identities.items())))
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 over numbers and identities in order, 32 bytes."""
+        return digest(
+            Label.ROSTER, *(number.to_bytes(4, "big") + identity for number, identity in self.identities.items())
+        )
+
+    def require(self, cohort: Iterable[int]) -> None:
+        """Raise unless every client of a cohort is on the roster.
+
+        Raises:
+            ConfigurationError: names the first who is not.
+        """
+        for number in cohort:
+            if number not in self.identities:
+                raise ConfigurationError(f"client {number} is not on the roster: add its identity, or leave it out")
+
+    def to_json(self) -> str:
+        """Write the roster out."""
+        clients = {str(number): identity.hex() for number, identity in self.identities.items()}
+        return json.dumps({"format": _FORMAT, "clients": clients}, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Roster:
+        """Read a roster.
+
+        Raises:
+            ConfigurationError: malformed, or a client stands in it twice; names the client.
+        """
+        try:
+            table = json.loads(text, object_pairs_hook=_without_repeats)
+        except json.JSONDecodeError as error:
+            raise ConfigurationError(f"the roster is not JSON: {error}") from None
+        if not isinstance(table, dict) or table.get("format") != _FORMAT or not isinstance(table.get("clients"), dict):
+            raise ConfigurationError(f"not a roster: an object with format {_FORMAT!r} and a table of clients works")
+        return cls({_number(name): _identity(name, text) for name, text in table["clients"].items()})
+
+    @classmethod
+    def load(cls, path: Path) -> Roster:
+        """Read a roster from a file.
+
+        Raises:
+            ConfigurationError: the file cannot be read, or is no roster.
+        """
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"the roster {path} cannot be read: {error}") from None
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in table:
+            raise ConfigurationError(f"client {name} stands in the roster twice: keep one entry")
+        table[name] = value
+    return table
+
+
+def _number(name: str) -> int:
+    # One spelling for each number: "07" and "7" would otherwise be the same client twice.
+    if not name.isascii() or not name.isdigit() or str(int(name)) != name:
+        raise ConfigurationError(f"the roster names client {name!r}: whole numbers work, such as 0")
+    return int(name)
+
+
+def _identity(name: str, text: object) -> bytes:
+    try:
+        return bytes.fromhex(text) if isinstance(text, str) else b""
+    except ValueError:
+        raise ConfigurationError(f"the identity of client {name} is no hexadecimal number") from None
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a client brings to a session in the active model.
+
+    Attributes:
+        identity: its own signing key.
+        roster: the consortium's identities; trusted because it came from outside the session.
+    """
+
+    identity: Identity
+    roster: Roster
+
+    def require_own(self, number: int) -> None:
+        """Raise unless the roster lists this identity under that number.
+
+        Raises:
+            ConfigurationError: it does not.
+        """
+        if self.roster.identities.get(number) != self.identity.public:
+            raise ConfigurationError(f"the roster lists another identity for client {number} than the one given")
