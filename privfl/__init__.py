@@ -22,10 +22,16 @@ from privfl.errors import ReconstructionError as ReconstructionError
 from privfl.errors import RemoteProtocolError as RemoteProtocolError
 from privfl.errors import RoundAborted as RoundAborted
 from privfl.errors import UnsupportedEvent as UnsupportedEvent
+from privfl.guard import FileGuard as FileGuard
+from privfl.guard import MemoryGuard as MemoryGuard
+from privfl.guard import StateGuard as StateGuard
 from privfl.params import ServerModel as ServerModel
 from privfl.params import SessionParams as SessionParams
 from privfl.params import ThreatModel as ThreatModel
 from privfl.params import VectorSpec as VectorSpec
+from privfl.primitives.signatures import Identity as Identity
+from privfl.roster import Credentials as Credentials
+from privfl.roster import Roster as Roster
 from privfl.session import Aggregate as Aggregate
 from privfl.session import ClientPolicy as ClientPolicy
 from privfl.session import ClientSession as ClientSession
@@ -52,12 +58,16 @@ __all__ = [
     "ClientPolicy",
     "ClientSession",
     "ConfigurationError",
+    "Credentials",
     "DecodeError",
     "DisclosureRefused",
+    "FileGuard",
     "FixedPoint",
+    "Identity",
     "Layout",
     "LedgerError",
     "LocalProtocolError",
+    "MemoryGuard",
     "MissingExtra",
     "PartyId",
     "Phase",
@@ -66,11 +76,13 @@ __all__ = [
     "ReconstructionError",
     "RemoteProtocolError",
     "Role",
+    "Roster",
     "RoundAborted",
     "ServerModel",
     "ServerSession",
     "SessionParams",
     "Simulation",
+    "StateGuard",
     "ThreatModel",
     "UnsupportedEvent",
     "UpdateCodec",

@@ -119,6 +119,7 @@ class SessionParams:
         minimum_contributors: the sum is not opened over fewer; at least 2 (`plain`: 1).
         nonce: 16 fresh bytes; a client takes part once under one nonce.
         context: 32 bytes, digest of global model, training configuration and round number.
+        roster_digest: of the roster that identities come from, 32 bytes; empty unless the server may be active.
     """
 
     cohort: tuple[int, ...]
@@ -128,6 +129,7 @@ class SessionParams:
     minimum_contributors: int
     nonce: bytes
     context: bytes
+    roster_digest: bytes = b""
     _encoded: bytes = field(init=False, repr=False, compare=False)
     _digest: bytes = field(init=False, repr=False, compare=False)
 
@@ -149,7 +151,12 @@ class SessionParams:
                 f"cohort.minimum is {self.minimum_contributors}: {fewest} to {len(self.cohort)}, "
                 f"the size of the cohort, works"
             )
-        for key, value, length in (("nonce", self.nonce, NONCE_BYTES), ("context", self.context, DIGEST_BYTES)):
+        signed = self.threat.server is ServerModel.ACTIVE and not isinstance(self.setting, PlainSetting)
+        for key, value, length in (
+            ("nonce", self.nonce, NONCE_BYTES),
+            ("context", self.context, DIGEST_BYTES),
+            ("roster_digest", self.roster_digest, DIGEST_BYTES if signed else 0),
+        ):
             raw: object = value
             if not isinstance(raw, bytes) or len(raw) != length:
                 what = f"{len(raw)} bytes" if isinstance(raw, bytes) else type(raw).__name__
@@ -198,6 +205,7 @@ class SessionParams:
                 minimum_contributors=wire.minimum_contributors,
                 nonce=wire.nonce,
                 context=wire.context,
+                roster_digest=wire.roster_digest,
             )
         except (msgspec.MsgspecError, ValueError) as error:
             raise DecodeError(f"not session parameters: {error}") from None
@@ -216,6 +224,7 @@ class _Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     minimum_contributors: int
     nonce: bytes
     context: bytes
+    roster_digest: bytes
 
 
 def _plain(params: SessionParams) -> _Wire:
@@ -237,6 +246,7 @@ def _plain(params: SessionParams) -> _Wire:
         minimum_contributors=params.minimum_contributors,
         nonce=params.nonce,
         context=params.context,
+        roster_digest=params.roster_digest,
     )
 
 

@@ -18,12 +18,13 @@ answered destroys the client's secrets and ends its session. Sessions are not th
 from __future__ import annotations
 
 import hashlib
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Generic, NoReturn, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,10 +35,11 @@ from privfl.errors import (
     DecodeError,
     DisclosureRefused,
     LocalProtocolError,
+    PrivflError,
     RemoteProtocolError,
     RoundAborted,
 )
-from privfl.params import SessionParams
+from privfl.params import DEFAULT_STATISTICAL_BITS, ServerModel, SessionParams
 from privfl.wire import (
     SERVER,
     Envelope,
@@ -91,10 +93,16 @@ class ClientPolicy:
     Attributes:
         minimum_contributors: fewest contributors that it hides among.
         suites: suites that it speaks; `plain`, which hides nothing, must be named to be allowed.
+        servers: models of the server that it accepts; leave only `ACTIVE` to refuse sessions without signatures.
+        corrupt: smallest fraction of corrupt clients that parameters must withstand.
+        statistical_bits: smallest σ.
     """
 
     minimum_contributors: int = 2
     suites: frozenset[str] = frozenset({"masking"})
+    servers: frozenset[ServerModel] = frozenset(ServerModel)
+    corrupt: float = 0.0
+    statistical_bits: int = DEFAULT_STATISTICAL_BITS
 
     def check(self, params: SessionParams) -> None:
         """Raise unless the parameters suit the policy.
@@ -104,6 +112,16 @@ class ClientPolicy:
         """
         if params.suite not in self.suites:
             raise ConfigurationError(f"suite {params.suite!r} is not allowed by this client: {sorted(self.suites)} are")
+        threat = params.threat
+        if threat.server not in self.servers:
+            raise ConfigurationError(f"threat.server {threat.server.value!r} is not allowed by this client")
+        if threat.corrupt < self.corrupt:
+            raise ConfigurationError(f"threat.corrupt is {threat.corrupt}: this client wants {self.corrupt} or more")
+        if threat.statistical_bits < self.statistical_bits:
+            raise ConfigurationError(
+                f"threat.statistical_bits is {threat.statistical_bits}: this client wants "
+                f"{self.statistical_bits} or more"
+            )
         if len(params.cohort) < self.minimum_contributors:
             raise ConfigurationError(
                 f"cohort.size is {len(params.cohort)}, under this client's minimum of {self.minimum_contributors}"
@@ -152,7 +170,10 @@ class ServerSession(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether enough have answered for `advance` not to abort."""
+        """Whether enough have answered for `advance` not to abort.
+
+        While AdvertiseKeys is open the graph is not drawn yet: there it says that enough clients are present.
+        """
         ...
 
     def request_for(self, party: PartyId) -> bytes:
@@ -247,6 +268,10 @@ class LockstepClient(ABC):
         self._vector: Vector | Iterable[Vector] | None = None
         self._vector_taken = False
         self._last: tuple[bytes, bytes | None] | None = None
+        self._at_work = threading.Lock()
+
+    def __reduce_ex__(self, _protocol: object) -> NoReturn:
+        raise TypeError("a session is neither pickled nor copied: its copy could tell what it must not tell twice")
 
     @abstractmethod
     def _handlers(self) -> Mapping[tuple[type, type[Message]], Handler]:
@@ -268,6 +293,14 @@ class LockstepClient(ABC):
 
     def respond(self, request: bytes) -> bytes:
         """See `ClientSession.respond`."""
+        if not self._at_work.acquire(blocking=False):
+            raise LocalProtocolError(f"{self.party} is answering another request: a session serves one thread")
+        try:
+            return self._respond(request)
+        finally:
+            self._at_work.release()
+
+    def _respond(self, request: bytes) -> bytes:
         raw: object = request
         if not isinstance(raw, bytes):
             raise DecodeError(f"a message is bytes, not {type(raw).__name__}")
@@ -290,7 +323,9 @@ class LockstepClient(ABC):
         except (LocalProtocolError, ConfigurationError):
             raise  # the caller's own slip (no vector, or one that does not fit): the request may come again
         except BaseException as error:
-            self._state = SessionOver(f"refused: {error}")
+            # Only our own texts are kept: those of others could hold what is private.
+            why = str(error) if isinstance(error, PrivflError) else type(error).__name__
+            self._state = SessionOver(f"refused: {why}")
             self._vector, self._vector_taken, self._last = None, True, None
             raise
         self._state = state
@@ -336,9 +371,8 @@ def check_chunk(chunk: Vector, bound: int) -> None:
     if chunk.size:
         low, high = int(chunk.min()), int(chunk.max())
         if low < -bound or high > bound:
-            worst = low if -low > high else high
-            raise ConfigurationError(
-                f"a coordinate of {worst} exceeds vector.bound = {bound}: clip it, or agree on a larger bound"
+            raise ConfigurationError(  # without the value: texts of exceptions end up in logs
+                f"a coordinate exceeds vector.bound = {bound} in magnitude: clip it, or agree on a larger bound"
             )
 
 
@@ -431,6 +465,9 @@ class LockstepServer:
         self._step: ServerStep[Any] | None = first
         self._taking_part = frozenset(first.waiting)
         self._result: Aggregate | None = None
+
+    def __reduce_ex__(self, _protocol: object) -> NoReturn:
+        raise TypeError("a session is neither pickled nor copied")
 
     @property
     def phase(self) -> Phase:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -17,9 +17,12 @@ from privfl.encoding.layout import Layout
 from privfl.encoding.update import UpdateCodec
 from privfl.errors import ConfigurationError, ProtocolError, RoundAborted
 from privfl.evidence import MessageRecord
-from privfl.params import NONCE_BYTES, SessionParams, ThreatModel, VectorSpec
+from privfl.params import NONCE_BYTES, ServerModel, SessionParams, ThreatModel, VectorSpec
+from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.labels import Label
+from privfl.primitives.signatures import Identity
 from privfl.primitives.transcript import digest
+from privfl.roster import Credentials, Roster
 from privfl.session import Aggregate, ClientSession, Phase, ServerSession, Vector
 from privfl.suites import plan_session, suite
 from privfl.wire import PartyId
@@ -105,6 +108,8 @@ class _Run:
     workers: int
     record: bool
     watch: Watcher | None
+    identities: Mapping[int, Identity]
+    roster: Roster | None
     clients: dict[int, ClientSession] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)
     phases: dict[Phase, PhaseCost] = field(default_factory=dict)
@@ -116,8 +121,9 @@ class _Run:
 
     def client(self, number: int) -> ClientSession:
         if number not in self.clients:
+            credentials = Credentials(self.identities[number], self.roster) if self.roster else None
             self.clients[number] = suite(self.params.suite).client(
-                self.params, number, workers=self.workers, remember_response=False
+                self.params, number, credentials=credentials, workers=self.workers, remember_response=False
             )
         return self.clients[number]
 
@@ -134,6 +140,7 @@ def simulate(
     record: bool = False,
     watch: Watcher | None = None,
     server: ServerSession | None = None,
+    identities: Mapping[int, Identity] | None = None,
 ) -> Simulation:
     """Run one session from its first phase to its sum.
 
@@ -146,6 +153,7 @@ def simulate(
         record: keep a digest of every message that leaves a client.
         watch: called with (client, phase, message) for every message that leaves a client.
         server: the server to run, if it is made already (an instrumented one, say).
+        identities: the clients' signing keys; needed against an active server. They make the roster.
 
     Returns:
         The sum and what it cost. An abort is an outcome, not an exception.
@@ -157,8 +165,17 @@ def simulate(
     for phase, numbers in (drops or {}).items():
         for number in numbers:
             leaving[number] = min(leaving.get(number, len(_PHASE_ORDER)), _PHASE_ORDER[phase])
-    run = _Run(params=params, vectors=vectors, leaving=leaving, workers=workers, record=record, watch=watch)
-    server = server or suite(params.suite).server(params, workers=workers)
+    run = _Run(
+        params=params,
+        vectors=vectors,
+        leaving=leaving,
+        workers=workers,
+        record=record,
+        watch=watch,
+        identities=identities or {},
+        roster=roster_of(identities) if identities else None,
+    )
+    server = server or suite(params.suite).server(params, roster=run.roster, workers=workers)
     contributors: tuple[int, ...] = ()
     aborted = None
     try:
@@ -213,6 +230,17 @@ def _exchange(run: _Run, server: ServerSession, party: PartyId, phase: Phase, co
     return True
 
 
+def draw_identities(numbers: Iterable[int]) -> dict[int, Identity]:
+    """Draw fresh identities for simulated clients."""
+    entropy = OsEntropy()
+    return {number: Identity.generate(entropy) for number in numbers}
+
+
+def roster_of(identities: Mapping[int, Identity]) -> Roster:
+    """Return the roster that these identities make."""
+    return Roster({number: identity.public for number, identity in identities.items()})
+
+
 Update = TypeVar("Update", bound=npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]])
 
 
@@ -264,16 +292,20 @@ def aggregate(
     clipped = sum(one.saturated for one in encoded) / (codec.layout.length * len(encoded))
     if clipped > _MANY_CLIPPED:
         warnings.warn(f"{clipped:.1%} of the values exceeded clip={clip} and were cut there", stacklevel=2)
+    active = threat is not None and threat.server is ServerModel.ACTIVE
+    identities = draw_identities(range(len(updates))) if active else None
     params = plan_session(
         suite,
+        roster=roster_of(identities) if identities else None,
         cohort=tuple(range(len(updates))),
         vector=VectorSpec(length=codec.length, bound=codec.bound),
         threat=threat,
         nonce=os.urandom(NONCE_BYTES),
         context=digest(Label.CONTEXT, b"aggregate"),
     )
-    outcome = simulate(params, {number: one.vector for number, one in enumerate(encoded)})
+    vectors = {number: one.vector for number, one in enumerate(encoded)}
+    outcome = simulate(params, vectors, identities=identities)
     if outcome.aggregate is None:
         raise RoundAborted(outcome.aborted or "the round aborted")
-    mean = codec.decode(outcome.aggregate.vector).arrays
+    mean = codec.decode(outcome.aggregate.vector, contributors=outcome.aggregate.contributors).arrays
     return mean if isinstance(updates[0], Mapping) else mean["update"]  # type: ignore[return-value]

@@ -7,8 +7,10 @@ from importlib import import_module
 from typing import Final
 
 from privfl.errors import ConfigurationError
+from privfl.guard import StateGuard
 from privfl.params import PlainSetting, ServerModel, SessionParams, Setting, ThreatModel, VectorSpec
 from privfl.primitives.entropy import Entropy
+from privfl.roster import Credentials, Roster
 from privfl.session import ClientPolicy, ClientSession, ServerSession
 
 
@@ -37,12 +39,21 @@ class Suite:
         planned: Setting = import_module("privfl.masking.planner").plan(clients, threat)
         return planned
 
+    def fewest_contributors(self, clients: int, threat: ThreatModel) -> int:
+        """Return the smallest minimum that makes sense: two honest clients beside the corrupt ones."""
+        if self.name == "plain":
+            return 1
+        fewest: int = import_module("privfl.masking.planner").fewest_contributors(clients, threat)
+        return fewest
+
     def client(
         self,
         params: SessionParams,
         number: int,
         *,
         policy: ClientPolicy | None = None,
+        credentials: Credentials | None = None,
+        guard: StateGuard | None = None,
         entropy: Entropy | None = None,
         workers: int = 1,
         remember_response: bool = True,
@@ -56,10 +67,17 @@ class Suite:
         from privfl.masking.client import MaskingClient  # noqa: PLC0415 - as above
 
         return MaskingClient(
-            params, number, policy=policy, entropy=entropy, workers=workers, remember_response=remember_response
+            params,
+            number,
+            policy=policy,
+            credentials=credentials,
+            guard=guard,
+            entropy=entropy,
+            workers=workers,
+            remember_response=remember_response,
         )
 
-    def server(self, params: SessionParams, *, workers: int = 1) -> ServerSession:
+    def server(self, params: SessionParams, *, roster: Roster | None = None, workers: int = 1) -> ServerSession:
         """Make a server session."""
         if self.name == "plain":
             from privfl.plain.server import PlainServer  # noqa: PLC0415 - suites load when used
@@ -67,7 +85,7 @@ class Suite:
             return PlainServer(params)
         from privfl.masking.server import MaskingServer  # noqa: PLC0415 - as above
 
-        return MaskingServer(params, workers=workers)
+        return MaskingServer(params, roster=roster, workers=workers)
 
 
 _SUITES: Final = {
@@ -83,7 +101,8 @@ _SUITES: Final = {
             name="masking",
             protects=True,
             security_note="A server that follows the protocol learns the sum and nothing else. To open one client's "
-            "update it needs the help of at least as many of that client's neighbours as the threshold says.",
+            "update it needs the help of at least as many of that client's neighbours as the threshold says. In the "
+            "active model the same holds of a server that lies, with fewer helpers.",
         ),
     )
 }
@@ -111,6 +130,7 @@ def plan_session(
     minimum_contributors: int | None = None,
     nonce: bytes,
     context: bytes,
+    roster: Roster | None = None,
 ) -> SessionParams:
     """Make the parameters of a session from what its caller wants.
 
@@ -122,6 +142,7 @@ def plan_session(
         minimum_contributors: fewest contributors; two more than the corrupt clients unless said.
         nonce: 16 fresh bytes.
         context: 32 bytes, digest of what is trained.
+        roster: identities of the clients; needed against an active server, and only there.
 
     Raises:
         ConfigurationError: the wishes do not fit together; names the key and a value that works.
@@ -129,8 +150,14 @@ def plan_session(
     chosen = suite(suite_name)
     threat = threat or ThreatModel(server=ServerModel.HONEST_BUT_CURIOUS)
     if minimum_contributors is None:
-        minimum_contributors = min(len(cohort), int(threat.corrupt * len(cohort)) + 2) if chosen.protects else 1
+        minimum_contributors = chosen.fewest_contributors(len(cohort), threat)
+    signed = chosen.protects and threat.server is ServerModel.ACTIVE
+    if signed and roster is None:
+        raise ConfigurationError("threat.server 'active' needs a roster: `privfl identity` makes one")
+    if signed and roster is not None:
+        roster.require(cohort)
     return SessionParams(
+        roster_digest=roster.digest if signed and roster is not None else b"",
         cohort=cohort,
         vector=vector,
         setting=chosen.setting(len(cohort), threat),

@@ -7,19 +7,38 @@ from dataclasses import replace
 
 import numpy as np
 
-from privfl import Phase, SessionParams, ThreatModel, VectorSpec, client, plan_session, suite
+from privfl import Phase, ServerModel, SessionParams, ThreatModel, VectorSpec, client, plan_session, suite
 from privfl.params import MaskingSetting
+from privfl.primitives.secret import Secret
+from privfl.primitives.signatures import Identity
+from privfl.roster import Credentials
+from privfl.simulate import roster_of
 from privfl.wire import SERVER, SuiteCode, decode_message, encode_message, message_type, open_envelope
 
 BOUND = 1000
 
 
-def make_params(n=5, length=16, suite_name="masking", *, threshold=None, minimum=None, threat=None, cohort=None):
+ACTIVE = ServerModel.ACTIVE
+HONEST = ServerModel.HONEST_BUT_CURIOUS
+
+
+def identity_of(number):
+    """A test client's identity: the same in every test."""
+    return Identity(Secret(number.to_bytes(32, "big")))
+
+
+def make_params(
+    n=5, length=16, suite_name="masking", *, threshold=None, minimum=None, threat=None, cohort=None, server=HONEST
+):
+    threat = threat or ThreatModel(corrupt=0.2, dropout=0.0, server=server)
+    cohort = cohort or tuple(range(10, 10 + n))
+    identities = {number: identity_of(number) for number in cohort}
     params = plan_session(
         suite_name,
-        cohort=cohort or tuple(range(10, 10 + n)),
+        roster=roster_of(identities),
+        cohort=cohort,
         vector=VectorSpec(length=length, bound=BOUND),
-        threat=threat or ThreatModel(corrupt=0.2, dropout=0.0),
+        threat=threat,
         minimum_contributors=minimum,
         nonce=os.urandom(16),
         context=bytes(32),
@@ -44,14 +63,19 @@ class Play:
     def __init__(self, params=None, vectors=None, **options):
         self.params = params or make_params(**options)
         self.code = SuiteCode[self.params.suite.upper()]
-        chosen = suite(self.params.suite)
-        self.server = chosen.server(self.params)
-        self.clients = {number: chosen.client(self.params, number) for number in self.params.cohort}
+        identities = {number: identity_of(number) for number in self.params.cohort}
+        self.roster = roster_of(identities)
+        self.server = suite(self.params.suite).server(self.params, roster=self.roster)
+        self.clients = {number: self.fresh_client(number) for number in self.params.cohort}
         self.vectors = vectors or make_vectors(self.params)
         for number, session in self.clients.items():
             session.submit(self.vectors[number])
         self.requests = {}
         self.responses = {}
+
+    def fresh_client(self, number, **options):
+        credentials = Credentials(identity_of(number), self.roster)
+        return suite(self.params.suite).client(self.params, number, credentials=credentials, **options)
 
     def ask(self, number):
         """The server's request to a client, kept."""
@@ -90,6 +114,7 @@ class Play:
             Phase.ADVERTISE_KEYS: messages.AdvertiseKeysRequest,
             Phase.SHARE_KEYS: messages.ShareKeysRequest,
             Phase.MASKED_INPUT: messages.MaskedInputRequest,
+            Phase.CONSISTENCY_CHECK: messages.ConsistencyRequest,
             Phase.UNMASK: messages.UnmaskRequest,
         }
         return read(self.ask(number), kinds[self.server.phase])

@@ -7,6 +7,7 @@ SESSION = "test_masking_session.py"
 LIES = "test_masking_lies.py"
 SECRETS = "test_masking_secrets.py"
 VIEW = "test_server_view.py"
+ACTIVE = "test_masking_active.py"
 MACHINE = "test_state_machine.py::TestMaskingUnderAttack"
 
 
@@ -167,16 +168,121 @@ MUTANTS = (
     Mutant(
         "confirmation of the pair seed unchecked",
         "masking/server.py",
-        "            if told != confirmation_of(book.shared[entry.number], number):",
+        "            if told != confirmation_of(book.shared[number], entry.number):",
         "            if False:",
         (f"{LIES}::test_a_wrong_pair_seed_is_refused_and_rebuilt_from_shares",),
     ),
     Mutant(
-        "confirmations not compared end to end",
+        "who contradicts everybody stays",
         "masking/server.py",
-        "        sharing = book.able(self._agreeing(set(book.shared)))",
-        "        sharing = book.able(set(book.shared))",
+        "        return book.able(agreeing)",
+        "        return book.able(set(book.shared))",
         (f"{LIES}::test_wrong_confirmations_to_everybody_cost_the_liar_its_place",),
+    ),
+    Mutant(
+        "liars can have an honest client left out",
+        "masking/server.py",
+        "if len(self._contradicted_by(n)) < book.setting.threshold}",
+        "if len(self._contradicted_by(n)) < 2}",
+        (f"{LIES}::test_liars_cannot_have_an_honest_client_left_out",),
+    ),
+    Mutant(
+        "the word of a survivor settles a contested pair",
+        "masking/server.py",
+        "            if told == confirmation_of(book.shared[entry.number], number):",
+        "            if True:",
+        (f"{LIES}::test_a_contested_pair_of_which_the_survivor_lied_is_settled_from_shares",),
+    ),
+    Mutant(
+        "clients can grind the graph",
+        "masking/server.py",
+        "secrets.server_leaf(book.entropy.token_bytes(SECRET_BYTES))",
+        "secrets.server_leaf(bytes(SECRET_BYTES))",
+        (f"{SESSION}::test_the_graph_depends_on_what_the_server_draws_when_all_keys_are_in",),
+    ),
+    Mutant(
+        "advertisements not checked by clients",
+        "masking/client.py",
+        "        for peer in request.neighbours:\n            agreement.check_advertisement(",
+        "        for peer in ():\n            agreement.check_advertisement(",
+        (f"{ACTIVE}::test_swapped_keys_are_refused_by_their_neighbours",),
+    ),
+    Mutant(
+        "advertisements valid in every session",
+        "masking/agreement.py",
+        '    return (session, number.to_bytes(4, "big"), key_id, channel_key, mask_key)',
+        '    return (number.to_bytes(4, "big"), key_id, channel_key, mask_key)',
+        (f"{ACTIVE}::test_keys_signed_for_another_session_are_refused",),
+    ),
+    Mutant(
+        "own keys not looked for under the root",
+        "masking/client.py",
+        "            (self._me, own, request.own_proof),\n",
+        "",
+        (f"{ACTIVE}::test_a_client_whose_own_keys_were_swapped_refuses",),
+    ),
+    Mutant(
+        "consistency signatures unchecked",
+        "masking/agreement.py",
+        "        except (RemoteProtocolError, KeyError):\n            continue\n",
+        "        except (RemoteProtocolError, KeyError):\n            pass\n",
+        (f"{ACTIVE}::test_unmask_needs_t_valid_signatures_of_neighbours",),
+    ),
+    Mutant(
+        "threshold of signatures off by one",
+        "masking/checks.py",
+        "        held < limits.threshold,",
+        "        held < limits.threshold - 1,",
+        (f"{ACTIVE}::test_unmask_needs_t_valid_signatures_of_neighbours",),
+    ),
+    Mutant(
+        "own signature counts as a neighbour's",
+        "masking/checks.py",
+        '    _refuse(bool(strangers), f"signatures of',
+        '    _refuse(False, f"signatures of',
+        (f"{ACTIVE}::test_its_own_signature_does_not_count",),
+    ),
+    Mutant(
+        "unmask need not follow from the signed set",
+        "masking/client.py",
+        "        checks.check_same_set(request, survivors, masked.pair_seeds.keys())\n",
+        "",
+        (f"{ACTIVE}::test_unmask_must_follow_from_the_set_that_was_signed",),
+    ),
+    Mutant(
+        "a thinned graph is signed",
+        "masking/client.py",
+        "        checks.check_participant_set(participants, near, self._limits)\n",
+        "",
+        (f"{ACTIVE}::test_a_thinned_graph_is_not_signed",),
+    ),
+    Mutant(
+        "nonces accepted twice",
+        "masking/client.py",
+        '        self._guard.claim("nonce", self.params.nonce)\n',
+        "",
+        (f"{ACTIVE}::test_a_nonce_is_accepted_once",),
+    ),
+    Mutant(
+        "an unmasked update sent again",
+        "masking/client.py",
+        '        self._guard.claim("context", self.params.context)\n',
+        "",
+        (f"{ACTIVE}::test_an_update_is_not_sent_again_once_it_was_unmasked",),
+    ),
+    Mutant(
+        "the ring may be cut",
+        "masking/planner.py",
+        "    return 2 * (math.log(n) + tail) - math.log(2) < _log_statistical_bound(threat)",
+        "    return True",
+        ("test_masking_graph.py::test_what_each_condition_of_the_active_model_costs",),
+    ),
+    Mutant(
+        "sums that no contributions give are decoded",
+        "encoding/update.py",
+        "        if not fits:",
+        "        if False:",
+        ("test_encoding.py::test_ten_clients_of_whom_one_writes_a_negative_weight_are_refused",),
     ),
     Mutant(
         "rebuilt secrets not compared with what was committed to",
@@ -204,20 +310,20 @@ MUTANTS = (
         "masking/client.py",
         '        return SessionOver("the shares were told"), self._frame(answer, state.session).finish()',
         "        return state, self._frame(answer, state.session).finish()",
-        (f"{CHECKS}::test_unmask_is_answered_once", MACHINE),
+        (f"{CHECKS}::test_unmask_is_answered_once",),
     ),
     Mutant(
         "secrets kept after a refusal",
         "session.py",
-        '            self._state = SessionOver(f"refused: {error}")\n',
+        '            self._state = SessionOver(f"refused: {why}")\n',
         "",
         (f"{CHECKS}::test_unmask_refuses_foreign_ids_among_dropped", MACHINE),
     ),
     Mutant(
         "minimum of the client's policy ignored",
         "masking/client.py",
-        "            minimum=max(params.minimum_contributors, policy.minimum_contributors),",
-        "            minimum=params.minimum_contributors,",
+        "            minimum=max(params.minimum_contributors, policy.minimum_contributors, _floor(params)),",
+        "            minimum=max(params.minimum_contributors, _floor(params)),",
         (f"{SESSION}::test_client_policy_outranks_the_parameters",),
     ),
     Mutant(

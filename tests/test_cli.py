@@ -122,7 +122,27 @@ def test_much_saturation_warns_and_suggests_a_clip(job, capsys):
         ([], "required"),
         (["plan", "--suite", "masking", "--clients", "0"], "--clients is 0"),
         (["plan", "--suite", "masking", "--clients", "10", "--corrupt", "2"], "threat.corrupt is 2.0"),
-        (["plan", "--suite", "masking", "--clients", "10", "--server", "active"], "threat.server"),
+        (
+            [
+                "plan",
+                "--suite",
+                "masking",
+                "--clients",
+                "1000",
+                "--corrupt",
+                "0.33",
+                "--dropout",
+                "0.33",
+                "--server",
+                "active",
+            ],
+            "lower one of them",
+        ),
+        (["identity", "roster", "0"], "'0' is no client: NUMBER=FILE works"),
+        (["identity", "roster", "0=none.pub"], "public key of client 0, none.pub, cannot be read"),
+        (["identity", "roster", "0=small.toml"], "public key of client 0, small.toml, is no hexadecimal"),
+        (["identity", "new", "no/where.pem"], "cannot be written"),
+        (["identity"], "required"),
         (["plan", "--suite", "masking", "--clients", "10", "--parameters", "0"], "--parameters is 0"),
         (["bench", "--suites", "magic"], "suite is 'magic'"),
         (["bench", "--clients", "ten"], "--clients holds 'ten'"),
@@ -238,10 +258,53 @@ def test_init_writes_a_job_that_runs_and_overwrites_nothing(tmp_path, monkeypatc
     assert main(["init", "no/such/dir/mine.toml"]) == 64
 
 
+def test_identities_make_a_roster_and_nothing_is_overwritten(tmp_path, monkeypatch, capsys):
+    from privfl.primitives.signatures import Identity
+    from privfl.roster import Roster
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "c"):
+        assert main(["identity", "new", f"{name}.pem"]) == 0
+        assert Path(f"{name}.pem").stat().st_mode & 0o777 == 0o600
+    clients = [f"{i}={name}.pub" for i, name in enumerate("abc")]
+    said(capsys)
+    assert main(["identity", "roster", *clients, "--out", "r.json", "--json"]) == 0
+    roster = Roster.load(Path("r.json"))
+    assert json.loads(said(capsys)[0])["digest"] == roster.digest.hex()
+    assert roster.identities[1] == Identity.from_pem(Path("b.pem").read_bytes()).public
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    assert main(["identity", "new", "a.pem"]) == 64
+    assert main(["identity", "roster", *clients, "--out", "r.json"]) == 64
+    assert main(["identity", "roster", "0=a.pub", "0=b.pub", "--out", "q.json"]) == 64
+    assert "client 0 is given twice" in said(capsys)[1]
+    assert main(["identity", "roster", "0=a.pub", "1=a.pub", "--out", "q.json"]) == 64
+    assert "clients 0 and 1 have the same identity" in said(capsys)[1]
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
+
+
+def test_plan_for_an_active_server(capsys):
+    for clients, fraction, expected in (("1000", "0.1", (162, 118)), ("10000", "0.05", (108, 80))):
+        arguments = ["plan", "--suite", "masking", "--clients", clients, "--corrupt", fraction, "--dropout", fraction]
+        assert main([*arguments, "--server", "active", "--json"]) == 0
+        answer = json.loads(said(capsys)[0])
+        assert (answer["degree"], answer["threshold"]) == expected
+
+
+def test_a_job_runs_against_an_active_server_to_the_same_model(job, capsys):
+    from privfl.learning.checkpoint import load_model
+
+    for out, server in (("a", "active"), ("h", "honest-but-curious")):
+        assert main(["run", str(job), "--set", f"threat.server={server}", "--out", out, "--json"]) == 0
+    said(capsys)
+    active, honest = (load_model(Path(out) / "model.npz") for out in ("a", "h"))
+    assert all((active[name] == honest[name]).all() for name in honest)
+    assert "ConsistencyCheck" in Path("a/evidence.jsonl").read_text()
+
+
 # -- help and processes -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb", ["run", "plan", "bench", "init"])
+@pytest.mark.parametrize("verb", ["run", "plan", "bench", "identity", "init"])
 def test_help_shows_an_example(verb, capsys):
     with pytest.raises(SystemExit) as leaving:
         main([verb, "--help"])

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+import traceback
 from fractions import Fraction
 
 import numpy as np
@@ -17,7 +18,7 @@ from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.layout import Layout
 from privfl.encoding.residues import Ring, sum_bits
 from privfl.encoding.update import UpdateCodec
-from privfl.errors import ConfigurationError
+from privfl.errors import ConfigurationError, RoundAborted
 from privfl.simulate import aggregate
 
 FLOATS = [np.float16, np.float32, np.float64]
@@ -237,7 +238,9 @@ def test_the_highest_digit_is_stretched_over_more_than_half_the_range_and_stands
 @pytest.mark.parametrize("count", [-1, 1001, 10**9])
 def test_counts_out_of_range_are_refused_by_name_with_the_range_that_works(count):
     for code, name in ((CountCode(1000, 127), "count"), (CountCode(1000, 127, "examples"), "examples")):
-        with pytest.raises(ConfigurationError, match=f"^'{name}' is {count}: 0 to 1000, the agreed maximum, works$"):
+        with pytest.raises(
+            ConfigurationError, match=f"^'{name}' is out of range: 0 to 1000, the agreed maximum, works$"
+        ):
             code.encode(count)
         for works in (0, 1000):
             assert code.decode(code.encode(works)) == works
@@ -245,7 +248,7 @@ def test_counts_out_of_range_are_refused_by_name_with_the_range_that_works(count
 
 @pytest.mark.parametrize("count", [0.5, 999.9, 3.0, math.nan, math.inf, np.float64(3), "3", None])
 def test_counts_that_are_not_whole_numbers_are_refused_by_name(count):
-    with pytest.raises(ConfigurationError, match=rf"^'examples' is {re.escape(repr(count))}: a whole number works$"):
+    with pytest.raises(ConfigurationError, match=r"^'examples' is no whole number: 0 to 1000 works$"):
         CountCode(1000, 127, "examples").encode(count)
 
 
@@ -529,7 +532,7 @@ def test_the_decoded_mean_is_the_weighted_mean_within_the_derived_bound(bits, cl
         )
         for (values, _, count, metric), weight in zip(clients, weights, strict=True)
     ]
-    mean = codec.decode(total_of(encoded))
+    mean = codec.decode(total_of(encoded), contributors=len(encoded))
 
     unit = weight_max / codec._weight_units
     written = np.array([one.vector[SMALL.length] for one in encoded]) * unit
@@ -562,7 +565,7 @@ def test_whole_weights_are_written_exactly_while_weight_max_fits_the_bound(bits,
     encoded = [codec.encode(small_update(), weight=weight) for weight in weights]
     per_unit = codec.bound // int(weight_max)
     assert [int(one.vector[SMALL.length]) for one in encoded] == [weight * per_unit for weight in weights]
-    assert codec.decode(total_of(encoded)).weight == sum(weights)
+    assert codec.decode(total_of(encoded), contributors=len(encoded)).weight == sum(weights)
 
 
 def test_every_whole_weight_below_every_small_maximum_is_written_exactly():
@@ -572,7 +575,7 @@ def test_every_whole_weight_below_every_small_maximum_is_written_exactly():
         weights = range(1, weight_max + 1)
         vectors = [codec.encode(small_update(), weight=weight).vector for weight in weights]
         assert [int(vector[SMALL.length]) for vector in vectors] == [weight * (127 // weight_max) for weight in weights]
-        assert [codec.decode(vector).weight for vector in vectors] == list(weights)
+        assert [codec.decode(vector, contributors=1).weight for vector in vectors] == list(weights)
 
 
 @given(st.lists(st.tuples(FIVE_VALUES, st.integers(1, 100)), min_size=1, max_size=10))
@@ -580,7 +583,7 @@ def test_with_whole_weights_the_mean_is_off_by_the_integers_rounding_only(client
     """|decoded − Σwx/Σw| ≤ n · step/2 · weight_max/Σw, plus float32's rounding."""
     codec = codec_of(bits=12, weight_max=100)
     encoded = [codec.encode(small_update(values), weight=weight) for values, weight in clients]
-    mean = codec.decode(total_of(encoded)).arrays
+    mean = codec.decode(total_of(encoded), contributors=len(encoded)).arrays
     wanted = np.average(np.clip([values for values, _ in clients], -1, 1), axis=0, weights=[w for _, w in clients])
     bound = len(clients) * codec.coding.step / 2 * 100 / sum(weight for _, weight in clients)
     assert np.all(np.abs([*mean["w"].ravel(), mean["b"]] - wanted) <= bound * (1 + 1e-6) + 2.0**-23)
@@ -628,7 +631,7 @@ def test_saturation_is_counted_in_each_update_and_through_the_sum():
         for values in ([0, 0, 0, 0, 0], [1, -1, 1, -1, 1], [9, -9, 1.0001, 1, 0], [2, 2, 2, 2, -2])
     ]
     assert [one.saturated for one in encoded] == [0, 0, 3, 5]
-    assert codec.decode(total_of(encoded)).counts == {"cut": 8, "n": 12}
+    assert codec.decode(total_of(encoded), contributors=len(encoded)).counts == {"cut": 8, "n": 12}
 
 
 def test_means_are_cut_at_their_maximum_and_weighted():
@@ -637,12 +640,14 @@ def test_means_are_cut_at_their_maximum_and_weighted():
         codec.encode(small_update(), weight=weight, means={"loss": loss})
         for weight, loss in [(1, 0.5), (3, 1.5), (4, 99.0)]
     ]
-    assert codec.decode(total_of(encoded)).means["loss"] == pytest.approx((0.5 + 4.5 + 8.0) / 8, abs=1e-4)
+    assert codec.decode(total_of(encoded), contributors=len(encoded)).means["loss"] == pytest.approx(
+        (0.5 + 4.5 + 8.0) / 8, abs=1e-4
+    )
 
 
 def test_the_mean_comes_back_as_float32_in_the_agreed_shapes():
     codec = codec_of()
-    arrays = codec.decode(codec.encode(small_update()).vector.astype(np.int64)).arrays
+    arrays = codec.decode(codec.encode(small_update()).vector.astype(np.int64), contributors=1).arrays
     assert {name: (array.shape, array.dtype) for name, array in arrays.items()} == {
         "w": ((2, 2), np.float32),
         "b": ((), np.float32),
@@ -651,7 +656,7 @@ def test_the_mean_comes_back_as_float32_in_the_agreed_shapes():
 
 @pytest.mark.parametrize("weight", [0, -1, -1e-9, 1.0000001, 5, math.inf, -math.inf, math.nan])
 def test_weights_out_of_range_are_refused_with_the_range_that_works(weight):
-    with pytest.raises(ConfigurationError, match=f"^a weight of {weight} is outside its range: above 0") as error:
+    with pytest.raises(ConfigurationError, match=r"^the weight is outside its range: above 0, up") as error:
         codec_of().encode(small_update(), weight=weight)
     works = float(re.search(r"up to weight_max = (\S+), works$", str(error.value)).group(1))
     assert works == 1.0
@@ -662,7 +667,9 @@ def test_weights_out_of_range_are_refused_with_the_range_that_works(weight):
 def test_a_weight_that_would_round_to_nothing_is_refused_not_inflated(bits, weight_max, tiny):
     codec = codec_of(bits=bits, weight_max=weight_max)
     weight = tiny * weight_max / codec._weight_units
-    with pytest.raises(ConfigurationError, match=re.escape(f"a weight of {weight} vanishes beside weight_max")):
+    with pytest.raises(
+        ConfigurationError, match=f"^the weight vanishes beside weight_max = {re.escape(str(weight_max))}: "
+    ):
         codec.encode(small_update(), weight=weight)
 
 
@@ -695,7 +702,7 @@ def test_aggregate_refuses_weights_that_vanish_and_weighs_them_rightly_with_more
     """
     weights = [1000] + [1] * 99
     updates = [np.array([1.0, -1.0])] + [np.array([-1.0, 0.25])] * 99
-    with pytest.raises(ConfigurationError, match=r"^a weight of 1 vanishes beside weight_max = 1000.0: with 8 bits"):
+    with pytest.raises(ConfigurationError, match=r"^the weight vanishes beside weight_max = 1000.0: with 8 bits"):
         aggregate(updates, clip=1.0, weights=weights, bits=8)
     mean = aggregate(updates, clip=1.0, weights=weights, bits=16, suite="plain")
     bound = 100 * (1000 / sum(weights)) / 32_767 / 2
@@ -726,13 +733,13 @@ def test_a_maximum_weight_that_is_not_positive_is_refused_with_one_that_works(we
         ({"n": 1, "k": 1}, {"m": 1.0}, "counts .*'k'"),
         ({"n": 1}, {"m": 1.0, "k": 1.0}, "means .*'k'"),
         ({"k": 1}, {"m": 1.0}, "counts .*'k'"),
-        ({"n": 6}, {"m": 1.0}, "^'n' is 6: 0 to 5, the agreed maximum, works"),
-        ({"n": -1}, {"m": 1.0}, "^'n' is -1: 0 to 5, the agreed maximum, works"),
-        ({"n": 1.5}, {"m": 1.0}, "^'n' is 1.5: a whole number works"),
-        ({"n": 1}, {"m": -0.1}, "^metric 'm' is -0.1: only finite numbers from 0 up"),
-        ({"n": 1}, {"m": math.nan}, "^metric 'm' is nan: only finite numbers"),
-        ({"n": 1}, {"m": math.inf}, "^metric 'm' is inf: only finite numbers"),
-        ({"n": 1}, {"m": -math.inf}, "^metric 'm' is -inf: only finite numbers"),
+        ({"n": 6}, {"m": 1.0}, "^'n' is out of range: 0 to 5, the agreed maximum, works$"),
+        ({"n": -1}, {"m": 1.0}, "^'n' is out of range: 0 to 5, the agreed maximum, works$"),
+        ({"n": 1.5}, {"m": 1.0}, "^'n' is no whole number: 0 to 5 works$"),
+        ({"n": 1}, {"m": -0.1}, "^metric 'm' is out of range: a finite number from 0 up works$"),
+        ({"n": 1}, {"m": math.nan}, "^metric 'm' is out of range: a finite number from 0 up works$"),
+        ({"n": 1}, {"m": math.inf}, "^metric 'm' is out of range: a finite number from 0 up works$"),
+        ({"n": 1}, {"m": -math.inf}, "^metric 'm' is out of range: a finite number from 0 up works$"),
     ],
 )
 def test_counts_and_means_that_are_not_as_agreed_are_refused(counts, means, message):
@@ -767,13 +774,191 @@ def test_an_update_that_is_not_finite_is_refused_by_name_and_place(bad):
 def test_a_sum_of_another_shape_is_refused(shape):
     assert codec_of().length == 6
     with pytest.raises(ConfigurationError, match=r"where \(6,\) is agreed"):
-        codec_of().decode(np.ones(shape, np.int64))
+        codec_of().decode(np.ones(shape, np.int64), contributors=1)
+
+
+PRIVATE = 7319.528641
+
+
+@pytest.mark.parametrize(
+    ("weight", "count", "metric"),
+    [
+        (PRIVATE, 1, 1.0),
+        (-PRIVATE, 1, 1.0),
+        (PRIVATE * 1e-12, 1, 1.0),
+        (0.5, 7319528641, 1.0),
+        (0.5, -7319528641, 1.0),
+        (0.5, PRIVATE, 1.0),
+        (0.5, "7319528641", 1.0),
+        (0.5, 1, -PRIVATE),
+    ],
+)
+def test_no_refusal_tells_a_private_value(weight, count, metric):
+    """Exceptions are logged: neither their texts nor what they were raised from hold what a client keeps to itself."""
+    codec = codec_of(bits=16, counts={"n": 5}, means={"m": 2.0})
+    with pytest.raises(ConfigurationError) as refusal:
+        codec.encode(small_update(), weight=weight, counts={"n": count}, means={"m": metric})
+    error = refusal.value
+    told = f"{error} {error!r} {error.args} {error.__context__!r} {''.join(traceback.format_exception(error))}"
+    assert "7319" not in told.replace(".", "")
+
+
+def test_an_encoded_update_does_not_show_its_vector():
+    encoded = codec_of(bits=24).encode(small_update([0.1234567] * 5))
+    coordinate = str(int(encoded.vector[0]))
+    assert len(coordinate) == 7
+    for shown in (repr(encoded), str(encoded), f"{encoded}", repr([encoded])):
+        assert "EncodedUpdate(" in shown
+        assert "vector" not in shown
+        assert "array" not in shown
+        assert coordinate not in shown
+
+
+# Sums that no honest contributions give
+
+NO_SUM = r"^the sum is no sum of contributions as agreed: a client sent what no update encodes to$"
 
 
 @pytest.mark.parametrize("weight", [0, -1])
 def test_a_sum_without_weight_has_no_mean(weight):
-    with pytest.raises(ConfigurationError, match="no mean"):
-        codec_of().decode(np.array([0, 0, 0, 0, 0, weight]))
+    with pytest.raises(RoundAborted, match=NO_SUM):
+        codec_of().decode(np.array([0, 0, 0, 0, 0, weight]), contributors=1)
+
+
+@given(
+    bits=BITS,
+    weight_max=st.sampled_from([1, 3, 7, 100, 1.0, 1 / 3, 0.3, 1e9]),
+    clients=st.lists(
+        st.tuples(
+            st.lists(st.sampled_from([-9.0, -1.0, 1.0, 9.0]) | st.floats(-1, 1), min_size=5, max_size=5),
+            st.sampled_from([0.0, 1.0]) | st.floats(0, 1),
+            st.sampled_from([0, 1000]) | st.integers(0, 1000),
+            st.sampled_from([0.0, 2.0, 99.0]) | st.floats(0, 2),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+)
+def test_the_sum_of_any_honest_contributions_is_taken(bits, weight_max, clients):
+    """At the extremes too: everything clipped, every rounding in one direction, the greatest and the least weights."""
+    codec = codec_of(bits=bits, weight_max=weight_max, counts={"n": 1000, "cut": 5}, means={"m": 2.0}, saturation="cut")
+    encoded = [
+        codec.encode(
+            small_update(values), weight=just_told_apart(codec, share=share), counts={"n": count}, means={"m": metric}
+        )
+        for values, share, count, metric in clients
+    ]
+    mean = codec.decode(total_of(encoded), contributors=len(encoded))
+    assert mean.counts == {"n": sum(count for _, _, count, _ in clients), "cut": sum(one.saturated for one in encoded)}
+
+
+@pytest.mark.parametrize("bits", [8, 16, 24])
+@pytest.mark.parametrize("left", [-(10**6), -9, -1, 0, 1, 9, 10, 100])
+def test_ten_clients_of_whom_one_writes_a_negative_weight_are_refused(bits, left):
+    """Nine update by the clip; the tenth takes their weight away but for `left` units, and the mean would explode."""
+    codec = codec_of(bits=bits)
+    vectors = [codec.encode(small_update([1, 1, -1, 1, -1])).vector.astype(np.int64) for _ in range(9)]
+    liar = np.zeros(codec.length, np.int64)
+    liar[SMALL.length] = left - 9 * codec.bound
+    with pytest.raises(RoundAborted, match=NO_SUM):
+        codec.decode(np.sum([*vectors, liar], axis=0), contributors=10)
+
+
+@pytest.mark.parametrize("clients", [2, 10, 1000])
+def test_whatever_negative_weight_one_client_writes_the_mean_leaves_the_clip_by_the_rounding_only(clients):
+    """What is left to a liar: |mean| ≤ c · (1 + n/2 · W/(B·units)), as n roundings could have done."""
+    codec = codec_of(bits=12)
+    honest = codec.encode(small_update([1, 1, -1, 1, -1])).vector.astype(np.int64) * (clients - 1)
+    for units in (1, clients // 2, clients // 2 + 1, clients, codec.bound // 2, codec.bound):
+        total = honest.copy()
+        total[SMALL.length] -= units
+        try:
+            mean = codec.decode(total, contributors=clients)
+        except RoundAborted:
+            continue
+        assert units <= clients / 2
+        worst = max(np.abs(array).max() for array in mean.arrays.values())
+        assert worst <= (1 + clients / 2 / total[SMALL.length]) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("contributors", [1, 2, 10, 1000])
+@pytest.mark.parametrize(("bits", "weight_max"), [(2, 1), (8, 100), (8, 1.0), (16, 1 / 3), (24, 7)])
+def test_the_weight_lies_between_one_unit_and_all_units_for_each_contributor(bits, weight_max, contributors):
+    codec = codec_of(bits=bits, weight_max=weight_max)
+    for units, taken in [
+        (contributors - 1, False),
+        (contributors, True),
+        (contributors * codec._weight_units, True),
+        (contributors * codec._weight_units + 1, False),
+    ]:
+        total = np.array([0, 0, 0, 0, 0, units])
+        if taken:
+            assert codec.decode(total, contributors=contributors).weight == codec._weight(units)
+        else:
+            with pytest.raises(RoundAborted, match=NO_SUM):
+                codec.decode(total, contributors=contributors)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("contributors", [1, 2, 3, 10])
+@pytest.mark.parametrize(("bits", "weight_max"), [(2, 1), (8, 100), (16, 1 / 3), (24, 7)])
+def test_a_value_reaches_as_far_as_its_weight_and_the_roundings_and_no_further(
+    bits, weight_max, contributors, place, sign
+):
+    codec = codec_of(bits=bits, weight_max=weight_max)
+    for units in {contributors, contributors * codec._weight_units, contributors * codec._weight_units // 2} - {0}:
+        if units < contributors:
+            continue
+        total = np.zeros(6, np.int64)
+        total[SMALL.length] = units
+        reach = math.floor(Fraction(units * codec.bound, codec._weight_units) + Fraction(contributors, 2))
+        total[place] = sign * reach
+        codec.decode(total, contributors=contributors)
+        for beyond in (1, codec.bound, 2**40):
+            total[place] = sign * (reach + beyond)
+            with pytest.raises(RoundAborted, match=NO_SUM):
+                codec.decode(total, contributors=contributors)
+
+
+@pytest.mark.parametrize("contributors", [1, 3, 10])
+def test_digits_of_counts_and_metrics_are_neither_negative_nor_more_than_all_could_write(contributors):
+    codec = codec_of(bits=8, counts={"a": 100, "b": 10_000}, means={"m": 2.0, "k": 1.0})
+    rest = range(SMALL.length + 1, codec.length)
+    assert len(rest) == 5
+    start = np.zeros(codec.length, np.int64)
+    start[SMALL.length] = contributors * codec.bound
+    codec.decode(start, contributors=contributors)
+    for place in rest:
+        for coordinate, taken in [
+            (contributors * codec.bound, True),
+            (contributors * codec.bound + 1, False),
+            (-1, False),
+            (-(2**40), False),
+            (2**40, False),
+        ]:
+            total = start.copy()
+            total[place] = coordinate
+            if taken:
+                codec.decode(total, contributors=contributors)
+            else:
+                with pytest.raises(RoundAborted, match=NO_SUM):
+                    codec.decode(total, contributors=contributors)
+
+
+def test_a_sum_told_to_be_of_another_number_of_clients_is_refused_where_it_cannot_be():
+    codec = codec_of(bits=8)
+    total = total_of([codec.encode(small_update())] * 4)
+    codec.decode(total, contributors=4)
+    for contributors in (0, 1, 3, 4 * codec.bound + 1):
+        with pytest.raises(RoundAborted, match=NO_SUM):
+            codec.decode(total, contributors=contributors)
+
+
+def test_what_is_refused_about_a_sum_tells_nothing_of_it():
+    with pytest.raises(RoundAborted) as refusal:
+        codec_of().decode(np.array([7319528641, 0, 0, 0, 0, 7]), contributors=1)
+    assert "7" not in f"{refusal.value} {refusal.value.args}"
 
 
 def test_one_more_client_and_one_more_count_change_the_length_as_told():

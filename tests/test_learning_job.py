@@ -72,7 +72,6 @@ def test_overrides_change_keys(tmp_path):
         ("[threat]\ncorrupt = 1.5", "threat.corrupt is 1.5"),
         ("[threat]\ncorrupt = nan", "threat.corrupt is nan"),
         ("[threat]\ncorrupt = 0.6\ndropout = 0.5", "lower threat.dropout or threat.corrupt"),
-        ("[threat]\nserver = 'active'", "'honest-but-curious' works"),
         ("[threat]\nserver = 'kind'", "threat.server is 'kind'"),
         ("[encoding]\nclip = 0.0", "encoding.clip is 0.0"),
         ("[encoding]\nclip = inf", "encoding.clip is inf"),

@@ -147,9 +147,69 @@ def test_what_cannot_be_withstood_is_refused_and_says_what_to_lower(n, corrupt, 
         planner.plan(n, ThreatModel(corrupt=corrupt, dropout=dropout))
 
 
-def test_the_active_model_is_refused_rather_than_pretended():
-    with pytest.raises(ConfigurationError, match=r"threat\.server"):
-        planner.plan(10, ThreatModel(server=ServerModel.ACTIVE))
+ACTIVE = ServerModel.ACTIVE
+
+
+@pytest.mark.parametrize(
+    ("n", "fraction", "degree", "threshold"), [(1000, 0.1, 162, 118), (10_000, 0.05, 108, 80), (100, 0.01, 18, 11)]
+)
+def test_active_figures(n, fraction, degree, threshold):
+    threat = ThreatModel(corrupt=fraction, dropout=fraction, server=ACTIVE)
+    planned = planner.plan(n, threat)
+    if n > 100:
+        assert planned == MaskingSetting(degree=degree, threshold=threshold)
+    assert 2 * planned.threshold > planned.degree
+    planner.verify(planned, n, threat)
+
+
+@pytest.mark.parametrize(
+    ("without", "degree", "threshold"), [(("grinding", "ring"), 114, 78), (("grinding",), 124, 86), ((), 162, 118)]
+)
+def test_what_each_condition_of_the_active_model_costs(monkeypatch, without, degree, threshold):
+    """Published finders lack the condition on the ring (114, 78); without the allowance for grinding it is 124, 86."""
+    if "grinding" in without:
+        monkeypatch.setattr(planner, "GRINDING_BITS", 0)
+    if "ring" in without:
+        monkeypatch.setattr(planner, "_ring_stays_whole", lambda *_: True)
+    threat = ThreatModel(corrupt=0.1, dropout=0.1, server=ACTIVE)
+    assert planner.plan.__wrapped__(1000, threat) == MaskingSetting(degree=degree, threshold=threshold)
+
+
+def test_what_an_active_server_makes_impossible_is_refused_with_the_reason():
+    with pytest.raises(ConfigurationError, match=r"threat\.corrupt 0\.33 .*lower"):
+        planner.plan(1000, ThreatModel(corrupt=0.33, dropout=0.33, server=ACTIVE))
+
+
+@pytest.mark.parametrize("n", range(3, 100))
+def test_below_a_hundred_an_active_server_needs_more_than_half(n):
+    setting = planner.plan(n, ThreatModel(corrupt=0.1, dropout=0.0, server=ACTIVE))
+    corrupt = max(1, -(-n // 10))
+    assert 2 * setting.threshold > n - 1 + corrupt
+    assert 2 * (setting.threshold - 1) <= n - 1 + corrupt or setting.threshold == corrupt + 1
+
+
+def cut_succeeds(graph, accomplices, threshold):
+    """Play condition 5: declare the honest of two runs of k/2 seats dropped; do the arcs' edges find t signatures?"""
+    n, half = len(graph.cohort), graph.degree // 2
+    seats = [graph.cohort[index] for index in graph._order]
+    best = 0
+    for start in range(n):
+        run = [seats[(start + i) % n] for i in range(half)]
+        # A client beside the run has k/2 neighbours on its own side, and the accomplices within the run sign anything.
+        best = max(best, half + sum(number in accomplices for number in run))
+    return best >= threshold
+
+
+def test_the_ring_is_not_cut_at_two_runs_of_colluders():
+    """Simulated: 300 graphs at the planned degree and threshold; none can be cut (each would have to beat 2^-101)."""
+    threat = ThreatModel(corrupt=0.1, dropout=0.1, server=ACTIVE)
+    planned = planner.plan(1000, threat)
+    accomplices = set(range(100, 200))
+    for i in range(300):
+        graph = ring(1000, planned.degree, i.to_bytes(32, "big"))
+        assert not cut_succeeds(graph, accomplices, planned.threshold)
+    # The attack is real: with a threshold that has no room for accomplices, every graph is cut.
+    assert cut_succeeds(ring(1000, planned.degree), accomplices, planned.degree // 2 + 5)
 
 
 def test_fractions_are_read_as_the_decimals_that_were_written():

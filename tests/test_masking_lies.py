@@ -94,15 +94,106 @@ def test_wrong_confirmations_to_everybody_cost_the_liar_its_place(sharing):
     finish(sharing, without={LIAR})
 
 
-def test_a_wrong_confirmation_to_one_neighbour_leaves_both_out(sharing):
+def test_a_wrong_confirmation_to_one_neighbour_costs_nobody_its_place(sharing):
     honest = read(sharing.answer(LIAR), ShareKeys)
     lie = change(honest, confirmations=flip(honest.confirmations))  # the first peer is client 10
     sharing.server.receive(client(LIAR), sharing.forge_response(LIAR, lie))
     for party in sorted(sharing.server.waiting):
         sharing.deliver(party.number)
     sharing.server.advance()
-    assert {party.number for party in sharing.server.waiting} == set(sharing.params.cohort) - {LIAR, 10}
-    finish(sharing, without={LIAR, 10})
+    assert {party.number for party in sharing.server.waiting} == set(sharing.params.cohort)
+    finish(sharing)
+
+
+def contested(play, *, liar=LIAR, peers=(10,)):
+    """The liar contradicts some of its neighbours about their seeds; everybody else is honest."""
+    honest = read(play.answer(liar), ShareKeys)
+    lie = bytearray(honest.confirmations)
+    for peer in peers:
+        lie[16 * honest.peers.index(peer)] ^= 1
+    play.server.receive(client(liar), play.forge_response(liar, change(honest, confirmations=bytes(lie))))
+
+
+@pytest.mark.parametrize("gone", [LIAR, 10, 11])
+def test_a_contested_pair_is_settled_whoever_drops(sharing, gone):
+    contested(sharing)
+    finish(sharing, without={gone})
+
+
+def test_a_contested_pair_is_settled_by_the_survivors_word_if_the_dropped_liar_dealt_rubbish(sharing):
+    contested(sharing)
+    for party in sorted(sharing.server.waiting):
+        sharing.deliver(party.number)
+    sharing.server.advance()
+    sharing.step(silent={LIAR})
+    for party in sorted(sharing.server.waiting):
+        sharing.deliver(party.number)
+    table = sharing.server._step._shares._shares[LIAR]
+    for point in table:
+        table[point] = bytes(32)
+    sharing.server.advance()
+    contributors = set(sharing.params.cohort) - {LIAR}
+    assert (sharing.server.result.vector == sharing.exact_sum(contributors)).all()
+
+
+def test_a_contested_pair_of_which_the_survivor_lied_is_settled_from_shares(sharing):
+    """The liar confirmed another seed to client 10, and tells it when 10 has dropped: the truth is in the shares."""
+    wrong = Secret(bytes(16))
+    honest = read(sharing.answer(LIAR), ShareKeys)
+    session = sharing.server._step.session
+    told = secrets.confirmation(wrong, session=session, me=LIAR, peer=10)
+    index = honest.peers.index(10)
+    confirmations = honest.confirmations[: 16 * index] + told + honest.confirmations[16 * (index + 1) :]
+    lie = change(honest, confirmations=confirmations)
+    sharing.server.receive(client(LIAR), sharing.forge_response(LIAR, lie))
+    for party in sorted(sharing.server.waiting):
+        sharing.deliver(party.number)
+    sharing.server.advance()
+    sharing.step(silent={10})
+    answer = read(sharing.answer(LIAR), Unmask)
+    entries = tuple(
+        change(entry, pair_seed=wrong.reveal()) if entry.number == 10 else entry for entry in answer.entries
+    )
+    sharing.server.receive(client(LIAR), sharing.forge_response(LIAR, change(answer, entries=entries)))
+    sharing.step()
+    assert (sharing.server.result.vector == sharing.exact_sum(set(sharing.params.cohort) - {10})).all()
+
+
+def test_liars_cannot_have_an_honest_client_left_out():
+    """As many liars as the model allows contradict one honest client: it stays, and so do they."""
+    play = Play(n=10)  # two corrupt of ten: threshold 3
+    play.to(Phase.SHARE_KEYS)
+    for liar in (18, 19):
+        contested(play, liar=liar, peers=(10,))
+    for party in sorted(play.server.waiting):
+        play.deliver(party.number)
+    play.server.advance()
+    assert client(10) in play.server.waiting
+    finish(play)
+
+
+def test_one_liar_does_not_end_a_small_round():
+    play = Play(n=4)
+    play.to(Phase.SHARE_KEYS)
+    contested(play, liar=13, peers=(10,))
+    finish(play)
+
+
+def test_false_confirmations_cannot_cut_the_ring():
+    """Colluders who expelled honest clients could split the ring into arcs, whose sums the server would read apart."""
+    from privfl import ThreatModel
+
+    play = Play(make_params(n=120, length=4, threat=ThreatModel(corrupt=0.1, dropout=0.1)))
+    play.to(Phase.SHARE_KEYS)
+    liars = play.params.cohort[::10]
+    for liar in liars:
+        peers = [peer for peer in play.server._step._peers(liar) if peer not in liars]
+        contested(play, liar=liar, peers=peers[: play.params.setting.threshold - 1])
+    for party in sorted(play.server.waiting):
+        play.deliver(party.number)
+    play.server.advance()
+    assert {party.number for party in play.server.waiting} >= set(play.params.cohort) - set(liars)
+    finish(play)
 
 
 def test_shares_for_other_peers_than_named_are_refused(sharing):

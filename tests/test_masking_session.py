@@ -14,6 +14,7 @@ from privfl import (
     Phase,
     RemoteProtocolError,
     RoundAborted,
+    ServerModel,
     ThreatModel,
     VectorSpec,
     client,
@@ -358,6 +359,64 @@ def test_a_dropped_client_takes_no_further_part():
         play.server.receive(client(10), b"")
 
 
+def test_the_graph_depends_on_what_the_server_draws_when_all_keys_are_in():
+    """Whoever advertises last could otherwise try keys until the graph suits it."""
+    params = make_params(n=120, threat=ThreatModel(corrupt=0.1, dropout=0.1))
+    roots = set()
+    answers = {}
+    for _ in range(2):
+        play = Play(params)
+        for party in sorted(play.server.waiting):
+            if party.number not in answers:
+                answers[party.number] = play.answer(party.number)
+            play.server.receive(party, answers[party.number])
+        play.server.advance()
+        roots.add(play.request(10).root)
+    assert len(roots) == 2
+
+
+def test_sessions_and_what_they_hold_are_neither_copied_nor_pickled():
+    """A copy could tell the other share of a peer."""
+    import copy
+    import pickle
+
+    play = Play().to(Phase.UNMASK)
+    play.deliver(11)
+    held = play.clients[10]._state.held[11]
+    for thing in (play.clients[10], play.server, held, play.server._step._shares):
+        for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="copied"):
+                attempt(thing)
+
+
+def test_one_session_serves_one_thread():
+    """Two requests at once: one is answered, the other refused, whatever the interleaving."""
+    import sys
+    from concurrent.futures import ThreadPoolExecutor
+
+    from privfl.masking.messages import UnmaskRequest
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(20):
+            play = Play(n=6).to(Phase.UNMASK)
+            first = play.ask(10)
+            second = play.forge_request(UnmaskRequest(contributors=5, survivors=(11, 12, 13, 14), dropped=(15,)))
+
+            def attempt(request, session=play.clients[10]):
+                try:
+                    return session.respond(request)
+                except (DisclosureRefused, LocalProtocolError):
+                    return None
+
+            with ThreadPoolExecutor(2) as pool:
+                answers = list(pool.map(attempt, (first, second)))
+            assert sum(answer is not None for answer in answers) <= 1
+    finally:
+        sys.setswitchinterval(interval)
+
+
 # -- policy and parameters --------------------------------------------------------------------------------------------
 
 
@@ -372,6 +431,17 @@ def test_client_policy_outranks_the_parameters():
     play.to(Phase.MASKED_INPUT).step(silent={14})
     with pytest.raises(DisclosureRefused, match="minimum of 5"):
         play.answer(10)
+
+
+def test_client_policy_has_floors_for_the_threat_model():
+    params = make_params(n=5)
+    for policy, named in (
+        (ClientPolicy(servers=frozenset({ServerModel.ACTIVE})), r"threat\.server"),
+        (ClientPolicy(corrupt=0.3), r"threat\.corrupt"),
+        (ClientPolicy(statistical_bits=60), r"threat\.statistical_bits"),
+    ):
+        with pytest.raises(ConfigurationError, match=named):
+            MaskingClient(params, 10, policy=policy)
 
 
 def test_plain_must_be_allowed_by_name():

@@ -45,9 +45,20 @@ def make(**changes) -> SessionParams:
     return SessionParams(**(base | changes))
 
 
+def make_active(**changes) -> SessionParams:
+    return make(**({"threat": ThreatModel(server=ServerModel.ACTIVE), "roster_digest": bytes(32)} | changes))
+
+
 def make_with(path: str, value) -> SessionParams:
-    """Make parameters that differ from `make()` in one field, named as `cohort` or `threat.corrupt`."""
+    """Make parameters that differ from `make()` in one field, named as `cohort` or `threat.corrupt`.
+
+    An active server and a roster come together: neither is lawful without the other.
+    """
     outer, _, inner = path.partition(".")
+    if path == "roster_digest":
+        return make_active(roster_digest=value)
+    if path == "threat.server":
+        return make_active(threat=ThreatModel(server=value))
     if not inner:
         return make(**{outer: value})
     return make(**{outer: dataclasses.replace(getattr(make(), outer), **{inner: value})})
@@ -68,6 +79,7 @@ OTHER_VALUES = {
     "minimum_contributors": [3],
     "nonce": [bytes(16), NONCE[:-1] + b"\0"],
     "context": [bytes(32), CONTEXT[::-1]],
+    "roster_digest": [bytes(31) + b"\1", b"\1" + bytes(31), CONTEXT],
 }
 ALL_DIFFERENT = [make(), *(make_with(path, value) for path, values in OTHER_VALUES.items() for value in values)]
 
@@ -81,23 +93,27 @@ COHORTS = st.lists(st.integers(0, 2**32 - 1) | st.integers(0, 300), min_size=2, 
 @st.composite
 def session_params(draw):
     cohort = tuple(sorted(draw(COHORTS)))
+    setting = draw(st.just(PlainSetting()) | SETTINGS)
+    threat = draw(
+        st.builds(
+            ThreatModel,
+            server=st.sampled_from(ServerModel),
+            corrupt=FRACTIONS,
+            dropout=FRACTIONS,
+            statistical_bits=st.integers(1, 128),
+            correctness_bits=st.integers(1, 128),
+        )
+    )
+    roster_bytes = 32 if threat.server is ServerModel.ACTIVE and isinstance(setting, MaskingSetting) else 0
     return SessionParams(
         cohort=cohort,
         vector=VectorSpec(length=draw(st.integers(1, MAX_VECTOR_LENGTH)), bound=draw(st.integers(1, MAX_VECTOR_BOUND))),
-        setting=draw(st.just(PlainSetting()) | SETTINGS),
-        threat=draw(
-            st.builds(
-                ThreatModel,
-                server=st.sampled_from(ServerModel),
-                corrupt=FRACTIONS,
-                dropout=FRACTIONS,
-                statistical_bits=st.integers(1, 128),
-                correctness_bits=st.integers(1, 128),
-            )
-        ),
+        setting=setting,
+        threat=threat,
         minimum_contributors=draw(st.integers(2, len(cohort))),
         nonce=draw(st.binary(min_size=16, max_size=16)),
         context=draw(st.binary(min_size=32, max_size=32)),
+        roster_digest=draw(st.binary(min_size=roster_bytes, max_size=roster_bytes)),
     )
 
 
@@ -123,6 +139,14 @@ def test_every_single_field_changes_the_digest_and_the_bytes():
     assert {len(one.digest) for one in ALL_DIFFERENT} == {32}
 
 
+def test_the_server_model_alone_changes_the_digest():
+    """Where no roster is due, in `plain`, nothing else tells the two models apart."""
+    honest, active = (make(setting=PlainSetting(), threat=ThreatModel(server=model)) for model in ServerModel)
+    assert honest.roster_digest == active.roster_digest == b""
+    assert honest != active
+    assert honest.digest != active.digest
+
+
 def test_the_protocol_version_changes_the_digest_and_is_refused_by_others(monkeypatch):
     here = make()
     monkeypatch.setattr(params_module, "PROTOCOL_VERSION", 2)
@@ -145,12 +169,17 @@ def test_the_digest_is_sha_256_of_the_canonical_encoding():
             2,
             NONCE,
             CONTEXT,
+            b"",
         ]
     )
     assert make().to_bytes() == encoding
+    roster = bytes(range(100, 132))
+    active = make_active(roster_digest=roster).to_bytes()
+    assert encoding.endswith(b"\xc4\x00")
+    assert active == encoding[:-2].replace(b"\xb2honest-but-curious", b"\xa6active") + b"\xc4\x20" + roster
     hashed = b"".join(len(part).to_bytes(8, "big") + part for part in (b"privfl/v1/params", encoding))
     assert make().digest == hashlib.sha256(hashed).digest()
-    assert make().digest.hex() == "cd276eb470732e7fbe3f86b5ca682ed29a1e508c67dd52a9b4eb1770ff3431ec"
+    assert make().digest.hex() == "6300ef88d08a5b2a84a594202b64df1eedcf319923e6cf92f3e443d4652c839e"
 
 
 def test_equal_parameters_have_equal_digests_however_they_were_made():
@@ -190,7 +219,9 @@ def test_a_server_model_may_be_given_by_its_name(model):
     threat = ThreatModel(server=str(model.value))
     assert threat.server is model
     assert threat == ThreatModel(server=model)
-    assert make(threat=threat).digest == make(threat=ThreatModel(server=model)).digest
+    roster = bytes(32) if model is ServerModel.ACTIVE else b""
+    named, given_as_such = (make(threat=one, roster_digest=roster) for one in (threat, ThreatModel(server=model)))
+    assert named.digest == given_as_such.digest
 
 
 def test_the_setting_names_the_suite():
@@ -234,7 +265,7 @@ def test_random_bytes_are_refused(raw):
 
 
 def test_every_flipped_bit_is_refused_or_changes_the_digest():
-    for params in (make(), make(setting=PlainSetting())):
+    for params in (make(), make(setting=PlainSetting()), make_active()):
         raw = params.to_bytes()
         for bit in range(8 * len(raw)):
             changed = bytearray(raw)
@@ -248,10 +279,10 @@ def test_every_flipped_bit_is_refused_or_changes_the_digest():
 
 
 def test_every_truncation_and_every_extension_is_refused():
-    raw = make().to_bytes()
-    for wrong in [raw[:end] for end in range(len(raw))] + [raw + b"\0", raw + b"\xc0", raw + raw, b"\0" + raw]:
-        with pytest.raises(DecodeError):
-            SessionParams.from_bytes(wrong)
+    for raw in (make().to_bytes(), make_active().to_bytes()):
+        for wrong in [raw[:end] for end in range(len(raw))] + [raw + b"\0", raw + b"\xc0", raw + raw, b"\0" + raw]:
+            with pytest.raises(DecodeError):
+                SessionParams.from_bytes(wrong)
 
 
 @pytest.mark.parametrize(
@@ -303,19 +334,19 @@ def wire_fields() -> list:
         (4, [1000, 2**31]),
         (4, [1000.0, 7]),
         (5, ["evil", 0.1, 0.1, 40, 30]),
-        (5, ["active", 1.0, 0.1, 40, 30]),
-        (5, ["active", -0.1, 0.1, 40, 30]),
-        (5, ["active", math.nan, 0.1, 40, 30]),
-        (5, ["active", 0.1, math.inf, 40, 30]),
-        (5, ["active", 0, 0.1, 40, 30]),  # a whole number where a float is canonical
-        (5, ["active", -0.0, 0.1, 40, 30]),
-        (5, ["active", 0.1, -0.0, 40, 30]),
-        (5, ["active", 0.1, True, 40, 30]),
-        (5, ["active", 0.1, 0.1, 40.0, 30]),
-        (5, ["active", 0.1, 0.1, 40, True]),
-        (5, ["active", 0.1, 0.1, 0, 30]),
-        (5, ["active", 0.1, 0.1, 40, 129]),
-        (5, ["active", 0.1, 0.1, 40]),
+        (5, ["honest-but-curious", 1.0, 0.1, 40, 30]),
+        (5, ["honest-but-curious", -0.1, 0.1, 40, 30]),
+        (5, ["honest-but-curious", math.nan, 0.1, 40, 30]),
+        (5, ["honest-but-curious", 0.1, math.inf, 40, 30]),
+        (5, ["honest-but-curious", 0, 0.1, 40, 30]),  # a whole number where a float is canonical
+        (5, ["honest-but-curious", -0.0, 0.1, 40, 30]),
+        (5, ["honest-but-curious", 0.1, -0.0, 40, 30]),
+        (5, ["honest-but-curious", 0.1, True, 40, 30]),
+        (5, ["honest-but-curious", 0.1, 0.1, 40.0, 30]),
+        (5, ["honest-but-curious", 0.1, 0.1, 40, True]),
+        (5, ["honest-but-curious", 0.1, 0.1, 0, 30]),
+        (5, ["honest-but-curious", 0.1, 0.1, 40, 129]),
+        (5, ["honest-but-curious", 0.1, 0.1, 40]),
         (6, 1),
         (6, 4),
         (6, 2.0),
@@ -326,12 +357,29 @@ def wire_fields() -> list:
         (8, bytes(31)),
         (8, bytes(33)),
         (8, None),
+        (5, ["active", 0.1, 0.1, 40, 30]),  # without a roster
+        (9, bytes(32)),  # a roster where no identities are due
+        (9, b"\0"),
+        (9, ""),
+        (9, None),
+        (9, []),
     ],
 )
 def test_announced_parameters_with_a_wrong_field_are_refused(place, value):
     fields = wire_fields()
     fields[place] = value
     with pytest.raises(DecodeError):
+        SessionParams.from_bytes(msgspec.msgpack.encode(fields))
+
+
+@pytest.mark.parametrize("wrong", [b"", bytes(31), bytes(33), bytes(64), "r" * 32, None, 32, [bytes(32)]])
+def test_announced_parameters_of_an_active_server_with_a_wrong_roster_digest_are_refused(wrong):
+    fields = msgspec.msgpack.decode(make_active().to_bytes())
+    assert fields[9] == bytes(32)
+    with pytest.raises(DecodeError):
+        SessionParams.from_bytes(msgspec.msgpack.encode([*fields[:9], wrong]))
+    fields[1:3] = "plain", []  # where an active server signs nothing, a roster is refused
+    with pytest.raises(DecodeError, match="roster_digest is 32 bytes: exactly 0 bytes work"):
         SessionParams.from_bytes(msgspec.msgpack.encode(fields))
 
 
@@ -345,7 +393,7 @@ def test_missing_and_further_fields_are_refused():
 def test_other_encodings_of_the_same_parameters_are_refused():
     raw = make().to_bytes()
     canonical_to_other = {
-        b"\x99\x01": b"\xdc\x00\x09\x01",  # array16 for a fixarray
+        b"\x9a\x01": b"\xdc\x00\x0a\x01",  # array16 for a fixarray
         b"\xa7masking": b"\xd9\x07masking",  # str8 for a fixstr
         b"\x92\x02\x02\x93\x01\x04": b"\x92\x02\xcc\x02\x93\x01\x04",  # uint8 for a fixint
         b"\xce\x00\x01\x11\x70": b"\xcf\x00\x00\x00\x00\x00\x01\x11\x70",  # uint64 for a uint32
@@ -359,11 +407,17 @@ def test_other_encodings_of_the_same_parameters_are_refused():
     float32 = raw.replace(b"\xcb" + struct.pack(">d", 0.1), b"\xca" + struct.pack(">f", 0.1))
     with pytest.raises(DecodeError, match="canonically"):
         SessionParams.from_bytes(float32)
+    active = make_active(roster_digest=CONTEXT[::-1]).to_bytes()
+    for whole, head in ((raw, b"\xc4\x00"), (active, b"\xc4\x20" + CONTEXT[::-1])):
+        assert whole.endswith(head)
+        for wider in (b"\xc5\x00" + head[1:], b"\xc6\x00\x00\x00" + head[1:]):
+            with pytest.raises(DecodeError, match="canonically"):
+                SessionParams.from_bytes(whole[: -len(head)] + wider)
 
 
 @pytest.mark.parametrize("claimed", [2**16, 2**24, 2**32 - 1])
 @pytest.mark.parametrize(
-    "before", [b"", b"\x99\x01\xa5plain", b"\x99\x01\xa5plain\x90", b"\x99\x01\xa5plain\x90\x91\x01"]
+    "before", [b"", b"\x9a\x01\xa5plain", b"\x9a\x01\xa5plain\x90", b"\x9a\x01\xa5plain\x90\x91\x01"]
 )
 def test_a_claimed_array_length_allocates_nothing(before, claimed):
     raw = before + b"\xdd" + struct.pack(">I", claimed) + b"\x01\x02\x03"
@@ -510,11 +564,38 @@ def test_thresholds_lie_between_1_and_the_degree(degree):
         ({"context": memoryview(bytes(32))}, "^context is memoryview: exactly 32 bytes work$"),
         ({"context": 32}, "^context is int: exactly 32 bytes work$"),
         ({"context": bytes(33)}, "^context is 33 bytes: exactly 32 bytes work$"),
+        ({"roster_digest": bytes(32)}, "^roster_digest is 32 bytes: exactly 0 bytes work$"),
+        ({"roster_digest": b"r"}, "^roster_digest is 1 bytes: exactly 0 bytes work$"),
+        ({"roster_digest": ""}, "^roster_digest is str: exactly 0 bytes work$"),
+        ({"roster_digest": None}, "^roster_digest is NoneType: exactly 0 bytes work$"),
+        ({"threat": ThreatModel(server="active")}, "^roster_digest is 0 bytes: exactly 32 bytes work$"),
     ],
 )
 def test_parameters_that_do_not_work_are_refused_by_key(changes, message):
     with pytest.raises(ConfigurationError, match=message):
         make(**changes)
+
+
+@pytest.mark.parametrize(
+    ("roster", "what"),
+    [
+        (b"", "0 bytes"),
+        (bytes(16), "16 bytes"),
+        (bytes(31), "31 bytes"),
+        (bytes(33), "33 bytes"),
+        ("r" * 32, "str"),
+        (bytearray(32), "bytearray"),
+        (None, "NoneType"),
+    ],
+)
+def test_an_active_server_needs_a_roster_digest_of_32_bytes_except_in_plain(roster, what):
+    with pytest.raises(ConfigurationError, match=f"^roster_digest is {what}: exactly 32 bytes work$"):
+        make_active(roster_digest=roster)
+    assert make_active(roster_digest=bytes(32)).roster_digest == bytes(32)
+    if roster != b"":
+        with pytest.raises(ConfigurationError, match=f"^roster_digest is {what}: exactly 0 bytes work$"):
+            make_active(setting=PlainSetting(), roster_digest=roster)
+    assert make_active(setting=PlainSetting(), roster_digest=b"").roster_digest == b""
 
 
 @pytest.mark.parametrize(("setting", "fewest"), [(PlainSetting(), 1), (MaskingSetting(degree=2, threshold=2), 2)])

@@ -12,19 +12,22 @@ from pathlib import Path
 import cryptography_vectors
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 import privfl
-from privfl.errors import DecodeError, ReconstructionError, RemoteProtocolError
+from privfl.errors import ConfigurationError, DecodeError, ReconstructionError, RemoteProtocolError
 from privfl.primitives import aead, prg, shamir
 from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.keys import KeyPair, check_public_key, derive
 from privfl.primitives.labels import Label
 from privfl.primitives.prg import CHUNK_BYTES, Mask, apply_masks, public_words
 from privfl.primitives.secret import Secret
-from privfl.primitives.transcript import digest, merkle_root, session_id
+from privfl.primitives.signatures import Identity, check_identity, verify
+from privfl.primitives.transcript import check_inclusion, digest, inclusion_proofs, merkle_root, session_id
 from privfl.testing import UnsafeFixedEntropy
 
 KEY = Secret(bytes(range(32)))
@@ -811,3 +814,315 @@ def test_an_inner_node_cannot_pose_as_a_leaf():
     framed = b"".join(len(part).to_bytes(8, "big") + part for part in (left, right))
     for posing in ([left, right], [left + right], [framed], [left, *leaves[2:]], [root]):
         assert merkle_root(posing) != root
+
+
+# Inclusion
+
+
+def not_included():
+    return pytest.raises(RemoteProtocolError, match=r"^a key that is not included under the root of all keys$")
+
+
+def slow_proof(leaves, index) -> list[bytes]:
+    """RFC 9162 §2.1.3.1, by its recursion: what stands beside the path from a leaf to the root, lowest first."""
+    if len(leaves) == 1:
+        return []
+    split = 1
+    while 2 * split < len(leaves):
+        split *= 2
+    left, right = leaves[:split], leaves[split:]
+    if index < split:
+        return [*slow_proof(left, index), slow_root(right)]
+    return [*slow_proof(right, index - split), slow_root(left)]
+
+
+EVERY_TREE = pytest.mark.parametrize("count", range(1, 41))
+
+
+@EVERY_TREE
+def test_every_leaf_is_proved_as_in_rfc_9162_and_its_proof_holds(count):
+    leaves = numbered_leaves(count)
+    root, proofs = merkle_root(leaves), inclusion_proofs(leaves)
+    assert len(proofs) == count
+    for index, (leaf, proof) in enumerate(zip(leaves, proofs, strict=True)):
+        assert proof == b"".join(slow_proof(leaves, index))
+        assert len(proof) <= 32 * (count - 1).bit_length()
+        check_inclusion(root, leaf, index=index, leaves=count, proof=proof)
+
+
+@EVERY_TREE
+def test_a_proof_holds_at_no_other_place_and_for_no_other_leaf(count):
+    leaves = numbered_leaves(count)
+    root, proofs = merkle_root(leaves), inclusion_proofs(leaves)
+    for index, other in itertools.permutations(range(count), 2):
+        for at, leaf, proof in [
+            (other, leaves[index], proofs[index]),
+            (index, leaves[other], proofs[index]),
+            (index, leaves[index], proofs[other]),
+            (index, leaves[other], proofs[other]),
+        ]:
+            if (leaf, proof) != (leaves[at], proofs[at]):
+                with not_included():
+                    check_inclusion(root, leaf, index=at, leaves=count, proof=proof)
+    for index, (leaf, proof) in enumerate(zip(leaves, proofs, strict=True)):
+        for wrong in (b"", leaf + b"\0", leaf[:-1], root, proof[:32], b"\0" + leaf):
+            with not_included():
+                check_inclusion(root, wrong, index=index, leaves=count, proof=proof)
+
+
+@EVERY_TREE
+def test_a_proof_holds_under_no_other_root(count):
+    leaves = numbered_leaves(count)
+    root, proofs = merkle_root(leaves), inclusion_proofs(leaves)
+    others = [bytes(32), b"", root[:-1], root + b"\0", merkle_root([*leaves, b"one more"])]
+    others += [bytes([*root[:at], root[at] ^ 1, *root[at + 1 :]]) for at in range(32)]
+    others += [merkle_root([*leaves[:-1], b"another"]), merkle_root([*leaves[::-1], b""])]
+    for index, (leaf, proof) in enumerate(zip(leaves, proofs, strict=True)):
+        for wrong in others:
+            with not_included():
+                check_inclusion(wrong, leaf, index=index, leaves=count, proof=proof)
+
+
+@EVERY_TREE
+def test_truncated_extended_and_damaged_proofs_are_refused(count):
+    """The shape is fixed by place and number of leaves: a proof with anything behind it is refused as well."""
+    leaves = numbered_leaves(count)
+    root, proofs = merkle_root(leaves), inclusion_proofs(leaves)
+    for index, (leaf, proof) in enumerate(zip(leaves, proofs, strict=True)):
+        wrongs = {proof[:end] for end in {*range(0, len(proof), 32), *range(max(0, len(proof) - 33), len(proof))}}
+        wrongs |= {proof + extra for extra in (b"\0", bytes(32), root, leaf, proof[-32:] or bytes(64))}
+        wrongs |= {extra + proof for extra in (b"\0", bytes(32), proof[:32] or root)}
+        wrongs |= {proof[32:], proof[32:64] + proof[:32] + proof[64:] if len(proof) >= 64 else proof + b"\1"}
+        for wrong in wrongs - {proof}:
+            with not_included():
+                check_inclusion(root, leaf, index=index, leaves=count, proof=wrong)
+        for position in range(0, len(proof), 5):
+            changed = bytearray(proof)
+            changed[position] ^= 1 << position % 8
+            with not_included():
+                check_inclusion(root, leaf, index=index, leaves=count, proof=bytes(changed))
+
+
+def test_every_flipped_bit_of_a_proof_is_refused():
+    leaves = numbered_leaves(7)
+    root, proofs = merkle_root(leaves), inclusion_proofs(leaves)
+    for index in (0, 5, 6):
+        for bit in range(8 * len(proofs[index])):
+            changed = bytearray(proofs[index])
+            changed[bit // 8] ^= 1 << bit % 8
+            with not_included():
+                check_inclusion(root, leaves[index], index=index, leaves=7, proof=bytes(changed))
+
+
+@EVERY_TREE
+def test_a_proof_of_another_shape_than_the_number_of_leaves_gives_is_refused(count):
+    """The number of leaves is agreed; where it would give another path, a proof made for the true one does not hold."""
+
+    def path(index, width):
+        steps = []
+        while width > 1:
+            steps += [index & 1] if index ^ 1 < width else []
+            index, width = index // 2, (width + 1) // 2
+        return steps
+
+    leaves = numbered_leaves(count)
+    root, proofs = merkle_root(leaves), inclusion_proofs(leaves)
+    for index, told in itertools.product(range(count), range(1, 45)):
+        assert len(proofs[index]) == 32 * len(path(index, count))
+        if index < told and path(index, told) != path(index, count):
+            with not_included():
+                check_inclusion(root, leaves[index], index=index, leaves=told, proof=proofs[index])
+
+
+def test_an_inner_node_is_not_included_as_a_leaf():
+    leaves = numbered_leaves(4)
+    left, right = merkle_root(leaves[:2]), merkle_root(leaves[2:])
+    for posing in (left, leaves[0] + leaves[1], digest(Label.MERKLE_LEAF, leaves[0])):
+        with not_included():
+            check_inclusion(merkle_root(leaves), posing, index=0, leaves=2, proof=right)
+
+
+# Signatures
+
+RFC_8032_7_1 = [  # private, public, message, signature: TEST 1 to TEST 3
+    (
+        "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+        "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+        "",
+        (
+            "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24"
+            "655141438e7a100b"
+        ),
+    ),
+    (
+        "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
+        "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+        "72",
+        (
+            "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aee"
+            "b00d291612bb0c00"
+        ),
+    ),
+    (
+        "c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7",
+        "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025",
+        "af82",
+        (
+            "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28d"
+            "c027beceea1ec40a"
+        ),
+    ),
+]
+ED25519_ORDER = 2**252 + 27742317777372353535851937790883648493
+IDENTITY, OTHER_IDENTITY = (Identity(Secret(bytes([fill]) * 32)) for fill in (7, 8))
+
+
+def does_not_hold():
+    return pytest.raises(RemoteProtocolError, match=r"^a signature that does not hold$")
+
+
+@pytest.mark.parametrize(("private", "public", "message", "signature"), RFC_8032_7_1, ids=["1", "2", "3"])
+def test_an_identity_is_the_ed25519_key_of_rfc_8032(private, public, message, signature):
+    identity = Identity(Secret(bytes.fromhex(private)))
+    assert identity.public.hex() == public
+    assert identity._private.sign(bytes.fromhex(message)).hex() == signature
+
+
+def test_identities_agree_with_the_ed25519_vectors():
+    with cryptography_vectors.open_vector_file("asymmetric/Ed25519/sign.input", "r") as lines:
+        vectors = [line.strip().split(":") for line in lines if line.strip()]
+    assert len(vectors) == 1024
+    for private, public, message, signature, *_ in vectors:
+        identity = Identity(Secret(bytes.fromhex(private)[:32]))
+        assert identity.public.hex() == public
+        assert (identity._private.sign(bytes.fromhex(message)).hex() + message) == signature
+
+
+@given(st.sampled_from(Label), PARTS, st.binary(min_size=32, max_size=32))
+def test_what_is_signed_is_the_digest_of_label_and_parts_and_it_verifies(label, parts, private):
+    identity = Identity(Secret(private))
+    signature = identity.sign(label, *parts)
+    assert len(signature) == 64
+    assert signature == identity.sign(label, *parts)
+    raw = ed25519.Ed25519PrivateKey.from_private_bytes(private)
+    assert signature == raw.sign(slow_digest(label.value, *parts))
+    verify(identity.public, signature, label, *parts)
+
+
+def test_a_signature_holds_under_no_other_label():
+    for one, other in itertools.permutations(Label, 2):
+        with does_not_hold():
+            verify(IDENTITY.public, IDENTITY.sign(one, b"part"), other, b"part")
+
+
+@given(PARTS, PARTS)
+def test_a_signature_holds_for_no_other_parts(parts, others):
+    signature = IDENTITY.sign(Label.CONTEXT, *parts)
+    if parts == others:
+        verify(IDENTITY.public, signature, Label.CONTEXT, *others)
+    else:
+        with does_not_hold():
+            verify(IDENTITY.public, signature, Label.CONTEXT, *others)
+
+
+@pytest.mark.parametrize(
+    "regrouped", [(b"ab", b"c"), (b"abc",), (b"a", b"b", b"c"), (b"", b"abc"), (b"a", b"bc", b""), (b"bc", b"a"), ()]
+)
+def test_a_signature_does_not_hold_for_regrouped_parts(regrouped):
+    signature = IDENTITY.sign(Label.CONTEXT, b"a", b"bc")
+    verify(IDENTITY.public, signature, Label.CONTEXT, b"a", b"bc")
+    with does_not_hold():
+        verify(IDENTITY.public, signature, Label.CONTEXT, *regrouped)
+
+
+def test_a_signature_does_not_hold_under_another_identity():
+    signature = IDENTITY.sign(Label.CONTEXT, b"part")
+    unusable = [bytes(31), bytes(33), b"", b"\xff" * 32, IDENTITY.public + b"\0", IDENTITY.public[:-1]]
+    for public in (OTHER_IDENTITY.public, bytes([*IDENTITY.public[:31], IDENTITY.public[31] ^ 0x80]), *unusable):
+        with does_not_hold():
+            verify(public, signature, Label.CONTEXT, b"part")
+
+
+def test_no_damaged_signature_holds():
+    signature = IDENTITY.sign(Label.CONTEXT, b"part")
+    for bit in range(512):
+        changed = bytearray(signature)
+        changed[bit // 8] ^= 1 << bit % 8
+        with does_not_hold():
+            verify(IDENTITY.public, bytes(changed), Label.CONTEXT, b"part")
+    lengths = [b"", signature[:32], signature[:63], signature + b"\0", signature * 2]
+    for wrong in (*lengths, bytes(64), b"\xff" * 64, signature[32:] + signature[:32]):
+        with does_not_hold():
+            verify(IDENTITY.public, wrong, Label.CONTEXT, b"part")
+
+
+def test_a_signature_has_one_encoding():
+    """RFC 8032 §5.1.7: S lies below the order; S + order would verify by the equation alone."""
+    signature = IDENTITY.sign(Label.CONTEXT, b"part")
+    scalar = int.from_bytes(signature[32:], "little") + ED25519_ORDER
+    with does_not_hold():
+        verify(IDENTITY.public, signature[:32] + scalar.to_bytes(32, "little"), Label.CONTEXT, b"part")
+
+
+def test_identities_are_drawn_from_the_entropy_given():
+    identity = Identity.generate(UnsafeFixedEntropy(bytes(16)))
+    assert identity.public == Identity(Secret(UnsafeFixedEntropy(bytes(16)).token_bytes(32))).public
+    assert Identity.generate(OsEntropy()).public != Identity.generate(OsEntropy()).public
+
+
+def test_an_identity_comes_back_from_its_pem():
+    pem = IDENTITY.to_pem()
+    assert pem.startswith(b"-----BEGIN PRIVATE KEY-----\n")
+    again = Identity.from_pem(pem)
+    assert again.public == IDENTITY.public
+    assert again.to_pem() == pem
+    assert again.sign(Label.CONTEXT, b"part") == IDENTITY.sign(Label.CONTEXT, b"part")
+
+
+def pem_of(key, encryption=None) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        encryption or serialization.NoEncryption(),
+    )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        x25519.X25519PrivateKey.generate,
+        ed448.Ed448PrivateKey.generate,
+        lambda: ec.generate_private_key(ec.SECP256R1()),
+        lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048),
+    ],
+    ids=["X25519", "Ed448", "EC", "RSA"],
+)
+def test_pems_of_other_keys_are_refused(make):
+    with pytest.raises(ConfigurationError, match=r"^not an Ed25519 key: `privfl identity new` makes one$"):
+        Identity.from_pem(pem_of(make()))
+
+
+def test_what_is_no_unencrypted_private_key_is_refused():
+    key, pem = ed25519.Ed25519PrivateKey.generate(), IDENTITY.to_pem()
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    encrypted = pem_of(key, serialization.BestAvailableEncryption(b"password"))
+    for wrong in (b"", b"garbage", pem[:-40], pem[40:], public, encrypted, bytes(32)):
+        with pytest.raises(ConfigurationError, match=r"^not an unencrypted PEM private key: ") as refusal:
+            Identity.from_pem(wrong)
+        assert refusal.value.__cause__ is None
+
+
+def test_an_identity_shows_its_public_key_only_and_is_not_pickled():
+    identity = Identity(Secret(bytes(range(32))))
+    assert repr(identity) == str(identity) == f"Identity(public={identity.public.hex()})"
+    assert bytes(range(32)).hex() not in repr(identity)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(TypeError):
+            pickle.dumps(identity, protocol)
+
+
+@pytest.mark.parametrize("length", [0, 1, 31, 33, 64])
+def test_identities_of_wrong_length_are_refused(length):
+    with pytest.raises(ConfigurationError, match=f"^an identity of {length} bytes where 32 are due$"):
+        check_identity(bytes(length))
+    check_identity(IDENTITY.public)

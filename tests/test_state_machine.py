@@ -17,8 +17,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from privfl import DecodeError, Phase, PrivflError, RemoteProtocolError, RoundAborted, client
-from privfl.masking.messages import DroppedShare, SurvivorShare, Unmask, UnmaskRequest
+from privfl import DecodeError, Phase, PrivflError, RemoteProtocolError, RoundAborted, ServerModel, client
+from privfl.masking import agreement
+from privfl.masking.messages import ConsistencyRequest, DroppedShare, SurvivorShare, Unmask, UnmaskRequest
 from privfl.wire import HEADER_BYTES
 
 UPLOADS = (Phase.MASKED_INPUT, Phase.UPLOAD)
@@ -32,6 +33,7 @@ class Adversary(RuleBasedStateMachine):
     """One session under attack; subclasses name the suite."""
 
     suite_name: str
+    model = ServerModel.HONEST_BUT_CURIOUS
 
     @initialize(
         minimum=st.integers(2, 4),
@@ -41,9 +43,9 @@ class Adversary(RuleBasedStateMachine):
     )
     def begin(self, minimum, honest_phases, absent, last_lies):
         """The attack begins after some phases that went well: otherwise few examples would come that far."""
-        self.params = make_params(n=5, length=6, suite_name=self.suite_name, minimum=minimum)
+        self.params = make_params(n=5, length=6, suite_name=self.suite_name, minimum=minimum, server=self.model)
         self.play = Play(self.params)
-        other = Play(make_params(n=5, length=6, suite_name=self.suite_name))
+        other = Play(make_params(n=5, length=6, suite_name=self.suite_name, server=self.model))
         self.foreign = [(10, other.ask(10), other.answer(10))]
         self.requests = []  # every request ever made, with whom it was for
         self.pending = []  # responses that have not been delivered: (phase, sender, bytes)
@@ -206,10 +208,14 @@ class Adversary(RuleBasedStateMachine):
         self.respond(number, garbage)
         self.receive(number, garbage)
 
-    def lie(self, number, *, contributors, survivors, dropped):
-        """A forged UnmaskRequest; an answer to it goes to the server."""
+    def lie(self, number, *, contributors, survivors, dropped, truth=None):
+        """A forged UnmaskRequest, under the true one's signatures; an answer to it goes to the server."""
         forged = UnmaskRequest(
-            contributors=contributors, survivors=tuple(sorted(survivors)), dropped=tuple(sorted(dropped))
+            contributors=contributors,
+            survivors=tuple(sorted(survivors)),
+            dropped=tuple(sorted(dropped)),
+            signers=truth.signers if truth else (),
+            signatures=truth.signatures if truth else b"",
         )
         response = self.respond(number, self.play.forge_request(forged))
         if response is not None:
@@ -229,7 +235,7 @@ class Adversary(RuleBasedStateMachine):
 
     def lie_about_one(self, number, victim, survived, dropped, honest_count, after_the_truth):
         """A plausible lie: the true lists, but for what they say of one client."""
-        if number not in self.accepted:
+        if number not in self.play.server._taking_part:
             return
         if after_the_truth:
             self.exchange(number)
@@ -237,7 +243,7 @@ class Adversary(RuleBasedStateMachine):
         survivors = {*truth.survivors} - {victim} | ({victim} if survived else set())
         gone = {*truth.dropped} - {victim} | ({victim} if dropped else set())
         contributors = truth.contributors if honest_count else len(survivors) + 1
-        self.lie(number, contributors=contributors, survivors=survivors, dropped=gone)
+        self.lie(number, contributors=contributors, survivors=survivors, dropped=gone, truth=truth)
 
     @precondition(lambda self: self.going)
     @rule()
@@ -313,11 +319,42 @@ class MaskingAdversary(Adversary):
     suite_name = "masking"
 
 
+class ActiveAdversary(Adversary):
+    suite_name = "masking"
+    model = ServerModel.ACTIVE
+
+    @precondition(lambda self: self.play.server.phase is Phase.CONSISTENCY_CHECK)
+    @rule(number=NUMBERS, members=st.sets(NUMBERS), participants=st.sets(NUMBERS))
+    def show_another_set(self, number, members, participants):
+        """A second set of survivors, plausible or not; a signature of it goes to the server, who must not take it."""
+        cohort = self.params.cohort
+        request = ConsistencyRequest(
+            participants=agreement.to_bits(cohort, participants | members),
+            survivors=agreement.to_bits(cohort, members),
+        )
+        response = self.respond(number, self.play.forge_request(request))
+        if response is not None:
+            self.tampered = True
+            self.receive(number, response)
+
+    @invariant()
+    def all_who_tell_tell_of_the_same_survivors(self):
+        told = set()
+        for number, answers in self.told.items():
+            for answer in answers:
+                entries = read(answer, Unmask).entries
+                survivors = frozenset(entry.number for entry in entries if isinstance(entry, SurvivorShare))
+                told.add(survivors | {number})
+        assert len(told) <= 1
+
+
 class PlainAdversary(Adversary):
     suite_name = "plain"
 
 
 TestMaskingUnderAttack = MaskingAdversary.TestCase
 TestMaskingUnderAttack.settings = settings(max_examples=500, stateful_step_count=30)
+TestActiveMaskingUnderAttack = ActiveAdversary.TestCase
+TestActiveMaskingUnderAttack.settings = settings(max_examples=250, stateful_step_count=30)
 TestPlainUnderAttack = PlainAdversary.TestCase
 TestPlainUnderAttack.settings = settings(max_examples=60, stateful_step_count=20)

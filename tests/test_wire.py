@@ -1,6 +1,8 @@
 """Messages as bytes: one encoding each, exact sizes, and nothing but DecodeError for whatever else arrives."""
 
+import copy
 import itertools
+import pickle
 import re
 import struct
 import tracemalloc
@@ -41,7 +43,23 @@ COLUMNS = st.lists(NUMBERS, max_size=6, unique=True).map(lambda numbers: tuple(s
 BYTES_16 = st.binary(min_size=16, max_size=16)
 BYTES_32 = st.binary(min_size=32, max_size=32)
 SHARES = BYTES_32 | st.just(b"")
-NEIGHBOURS = st.builds(masking.NeighbourKeys, number=NUMBERS, channel_key=BYTES_32, mask_key=BYTES_32)
+SIGNED = st.just({}) | st.builds(
+    lambda key_id, signature: {"key_id": key_id, "signature": signature},
+    BYTES_16,
+    st.binary(min_size=64, max_size=64),
+)
+PROOFS = st.just(b"") | st.binary(max_size=640) | st.just(bytes(640))
+ADVERTISED = st.builds(
+    lambda signed, **keys: masking.AdvertiseKeys(**keys, **signed), SIGNED, channel_key=BYTES_32, mask_key=BYTES_32
+)
+NEIGHBOURS = st.builds(
+    lambda signed, **keys: masking.NeighbourKeys(**keys, **signed),
+    SIGNED,
+    number=NUMBERS,
+    channel_key=BYTES_32,
+    mask_key=BYTES_32,
+    proof=PROOFS,
+)
 SURVIVOR_SHARES = st.builds(masking.SurvivorShare, number=NUMBERS, share=SHARES)
 DROPPED_SHARES = st.builds(masking.DroppedShare, number=NUMBERS, share=SHARES, pair_seed=BYTES_16)
 
@@ -62,17 +80,35 @@ def with_columns(draw, kind, *, confirmed, **fields):
     return kind(**columns, **{name: draw(strategy) for name, strategy in fields.items()})
 
 
+@st.composite
+def unmask_requests(draw):
+    signers = draw(COLUMNS)
+    return masking.UnmaskRequest(
+        contributors=draw(NUMBERS),
+        survivors=draw(COLUMNS),
+        dropped=draw(COLUMNS),
+        signers=signers,
+        signatures=draw(st.binary(min_size=64 * len(signers), max_size=64 * len(signers))),
+    )
+
+
 MESSAGES = {
     plain.UploadRequest: st.builds(plain.UploadRequest),
     plain.Upload: st.builds(plain.Upload),
     masking.AdvertiseKeysRequest: st.builds(masking.AdvertiseKeysRequest),
-    masking.AdvertiseKeys: st.builds(masking.AdvertiseKeys, channel_key=BYTES_32, mask_key=BYTES_32),
+    masking.AdvertiseKeys: ADVERTISED,
     masking.NeighbourKeys: NEIGHBOURS,
-    masking.ShareKeysRequest: st.builds(masking.ShareKeysRequest, root=BYTES_32, neighbours=records(NEIGHBOURS)),
+    masking.ShareKeysRequest: st.builds(
+        masking.ShareKeysRequest, root=BYTES_32, neighbours=records(NEIGHBOURS), own_proof=PROOFS
+    ),
     masking.ShareKeys: with_columns(masking.ShareKeys, confirmed=True, commitment=BYTES_32),
     masking.MaskedInputRequest: with_columns(masking.MaskedInputRequest, confirmed=False, participants=NUMBERS),
     masking.MaskedInput: st.builds(masking.MaskedInput),
-    masking.UnmaskRequest: st.builds(masking.UnmaskRequest, contributors=NUMBERS, survivors=COLUMNS, dropped=COLUMNS),
+    masking.ConsistencyRequest: st.builds(
+        masking.ConsistencyRequest, participants=st.binary(max_size=300), survivors=st.binary(max_size=300)
+    ),
+    masking.ConsistencyCheck: st.builds(masking.ConsistencyCheck, signature=st.binary(min_size=64, max_size=64)),
+    masking.UnmaskRequest: unmask_requests(),
     masking.SurvivorShare: SURVIVOR_SHARES,
     masking.DroppedShare: DROPPED_SHARES,
     masking.Unmask: st.builds(
@@ -85,10 +121,20 @@ TAILS = {message_type(kind): 0 for kind in MESSAGES}
 
 KEYS = masking.AdvertiseKeys(channel_key=b"c" * 32, mask_key=b"m" * 32)
 NEIGHBOUR = masking.NeighbourKeys(number=70_000, channel_key=b"c" * 32, mask_key=b"m" * 32)
+KEY_ID, SIGNATURE = b"i" * 16, b"g" * 64
+SIGNED_KEYS = masking.AdvertiseKeys(channel_key=b"c" * 32, mask_key=b"m" * 32, key_id=KEY_ID, signature=SIGNATURE)
+SIGNED_NEIGHBOUR = masking.NeighbourKeys(
+    number=70_000, channel_key=b"c" * 32, mask_key=b"m" * 32, key_id=KEY_ID, signature=SIGNATURE, proof=b"p" * 96
+)
 EXAMPLES = [
     plain.Upload(),
     KEYS,
+    SIGNED_KEYS,
     masking.ShareKeysRequest(root=SESSION, neighbours=(NEIGHBOUR,)),
+    masking.ShareKeysRequest(root=SESSION, neighbours=(SIGNED_NEIGHBOUR,), own_proof=b"o" * 64),
+    masking.ConsistencyRequest(participants=b"\xff\x01", survivors=b"\x7f\x01"),
+    masking.ConsistencyCheck(signature=SIGNATURE),
+    masking.UnmaskRequest(contributors=2, survivors=(1, 2), dropped=(), signers=(1, 300), signatures=b"g" * 128),
     masking.ShareKeys(commitment=SESSION, peers=(3, 300), sealed=b"s" * 160, confirmations=b"k" * 32),
     masking.MaskedInputRequest(participants=9, peers=(0, 2**32 - 1), sealed=b"s" * 160),
     masking.UnmaskRequest(contributors=200, survivors=(1, 2, 300), dropped=(4,)),
@@ -170,7 +216,7 @@ def test_a_frame_is_laid_out_as_documented_byte_by_byte():
     raw = encode_message(
         message, suite=SuiteCode.MASKING, session=SESSION, sender=PartyId(Role.CLIENT, 0x01020304), tail_bytes=8
     ).finish()
-    body = b"\x94\x16\x03\x92\x01\xcd\x01\x2c\x91\xce\x00\x01\x11\x70"
+    body = b"\x96\x16\x03\x92\x01\xcd\x01\x2c\x91\xce\x00\x01\x11\x70\x90\xc4\x00"
     assert raw[0:4] == b"PVFL"
     assert raw[4] == 1  # version
     assert raw[5] == 2  # suite
@@ -178,10 +224,10 @@ def test_a_frame_is_laid_out_as_documented_byte_by_byte():
     assert raw[7] == 1  # role
     assert raw[8:12] == b"\x04\x03\x02\x01"
     assert raw[12:44] == SESSION
-    assert raw[44:48] == b"\x0e\x00\x00\x00"
-    assert raw[48:62] == body
-    assert raw[62:64] == b"\0\0"  # up to a multiple of 16
-    assert raw[64:] == bytes(8)
+    assert raw[44:48] == b"\x11\x00\x00\x00"
+    assert raw[48:65] == body
+    assert raw[65:80] == bytes(15)  # up to a multiple of 16
+    assert raw[80:] == bytes(8)
     assert HEADER_BYTES == 48
 
 
@@ -191,10 +237,24 @@ def test_a_frame_is_laid_out_as_documented_byte_by_byte():
         (plain.UploadRequest(), "9101"),
         (plain.Upload(), "9102"),
         (masking.AdvertiseKeysRequest(), "9110"),
-        (KEYS, "9411c420" + "63" * 32 + "c420" + "6d" * 32 + "c400"),
+        (KEYS, "9511c420" + "63" * 32 + "c420" + "6d" * 32 + "c400c400"),
+        (SIGNED_KEYS, "9511c420" + "63" * 32 + "c420" + "6d" * 32 + "c410" + "69" * 16 + "c440" + "67" * 64),
         (
             masking.ShareKeysRequest(root=SESSION, neighbours=(NEIGHBOUR,)),
-            "9312c420" + SESSION.hex() + "91" + "9520ce00011170c420" + "63" * 32 + "c420" + "6d" * 32 + "c400",
+            "9412c420"
+            + SESSION.hex()
+            + "91"
+            + ("9720ce00011170c420" + "63" * 32 + "c420" + "6d" * 32 + "c400c400c400")
+            + "c400",
+        ),
+        (
+            masking.ShareKeysRequest(root=SESSION, neighbours=(SIGNED_NEIGHBOUR,), own_proof=b"o" * 640),
+            "9412c420"
+            + SESSION.hex()
+            + "91"
+            + ("9720ce00011170c420" + "63" * 32 + "c420" + "6d" * 32)
+            + ("c410" + "69" * 16 + "c440" + "67" * 64 + "c460" + "70" * 96)
+            + ("c50280" + "6f" * 640),
         ),
         (
             masking.ShareKeys(commitment=SESSION, peers=(200,), sealed=b"s" * 80, confirmations=b"k" * 16),
@@ -205,7 +265,14 @@ def test_a_frame_is_laid_out_as_documented_byte_by_byte():
             "941409" + "90" + "c400",
         ),
         (masking.MaskedInput(), "9115"),
-        (masking.UnmaskRequest(contributors=2, survivors=(1,), dropped=()), "941602" + "9101" + "90"),
+        (masking.ConsistencyRequest(participants=b"\xff\x01", survivors=b"\x7f\x01"), "9318c402ff01c4027f01"),
+        (masking.ConsistencyRequest(participants=b"", survivors=b""), "9318c400c400"),
+        (masking.ConsistencyCheck(signature=SIGNATURE), "9219c440" + "67" * 64),
+        (masking.UnmaskRequest(contributors=2, survivors=(1,), dropped=()), "961602" + "9101" + "90" + "90c400"),
+        (
+            masking.UnmaskRequest(contributors=2, survivors=(1,), dropped=(4,), signers=(1,), signatures=SIGNATURE),
+            "961602" + "9101" + "9104" + "9101c440" + "67" * 64,
+        ),
         (
             EXAMPLES[-1],
             "9317c420" + SESSION.hex() + "92" + "932101c420" + SESSION.hex() + "942202c400c410" + "00" * 16,
@@ -540,10 +607,11 @@ def test_a_claimed_struct_length_allocates_nothing(claimed, limit):
 @pytest.mark.parametrize(
     ("kind", "before", "behind"),
     [
-        (masking.UnmaskRequest, b"", b"\x16\x05\x90\x90"),
-        (masking.UnmaskRequest, b"\x94\x16\x05", b"\x01\x02\x03"),
-        (masking.UnmaskRequest, b"\x94\x16\x05\x90", b""),
-        (masking.ShareKeysRequest, b"\x93\x12\xc4\x20" + SESSION, b"\x95\x20\x07"),
+        (masking.UnmaskRequest, b"", b"\x16\x05\x90\x90\x90\xc4\x00"),
+        (masking.UnmaskRequest, b"\x96\x16\x05", b"\x01\x02\x03"),
+        (masking.UnmaskRequest, b"\x96\x16\x05\x90", b""),
+        (masking.UnmaskRequest, b"\x96\x16\x05\x90\x90", b"\x01\x02"),
+        (masking.ShareKeysRequest, b"\x94\x12\xc4\x20" + SESSION, b"\x97\x20\x07"),
         (masking.Unmask, b"\x93\x17\xc4\x20" + SESSION, b"\x93\x21\x01\xc4\x00"),
         (masking.ShareKeys, b"\x95\x13\xc4\x20" + SESSION, bytes(2000)),
     ],
@@ -558,8 +626,14 @@ def test_a_claimed_array_length_allocates_nothing(kind, before, behind, claimed)
 @pytest.mark.parametrize(
     ("kind", "before"),
     [
-        (masking.AdvertiseKeys, b"\x94\x11"),
-        (masking.AdvertiseKeys, b"\x94\x11\xc4\x20" + SESSION + b"\xc4\x20" + SESSION),
+        (masking.AdvertiseKeys, b"\x95\x11"),
+        (masking.AdvertiseKeys, b"\x95\x11\xc4\x20" + SESSION + b"\xc4\x20" + SESSION),
+        (masking.AdvertiseKeys, b"\x95\x11\xc4\x20" + SESSION + b"\xc4\x20" + SESSION + b"\xc4\x10" + KEY_ID),
+        (masking.ShareKeysRequest, b"\x94\x12\xc4\x20" + SESSION + b"\x90"),
+        (masking.UnmaskRequest, b"\x96\x16\x05\x90\x90\x90"),
+        (masking.ConsistencyRequest, b"\x93\x18"),
+        (masking.ConsistencyRequest, b"\x93\x18\xc4\x00"),
+        (masking.ConsistencyCheck, b"\x92\x19"),
         (masking.ShareKeys, b"\x95\x13\xc4\x20" + SESSION + b"\x90"),
         (masking.Unmask, b""),
     ],
@@ -571,7 +645,7 @@ def test_a_claimed_length_of_bytes_allocates_nothing(kind, before, marker, claim
 
 def test_deep_nesting_is_refused():
     for marker in (b"\x91", b"\x81", b"\xdc\x00\x01"):
-        for before in (b"", b"\x94\x16\x05", b"\x94\x16\x05\x91"):
+        for before in (b"", b"\x96\x16\x05", b"\x96\x16\x05\x91", b"\x96\x16\x05\x90\x90\x91"):
             refused(before + marker * 5000, masking.UnmaskRequest)
 
 
@@ -635,22 +709,29 @@ def test_every_other_encoding_of_a_message_is_refused(message):
 @pytest.mark.parametrize(
     "body",
     [
-        b"\xdc\x00\x04\x16\x03\x91\x01\x90",  # array16 where a fixarray does
-        b"\x94\x16\xcc\x03\x91\x01\x90",  # uint8 where a fixint does
-        b"\x94\x16\xd0\x03\x91\x01\x90",  # int8
-        b"\x94\x16\x03\xdc\x00\x01\x01\x90",
-        b"\x94\x16\x03\x91\xcd\x00\x01\x90",
-        b"\x94\x16\xcb\x40\x08\x00\x00\x00\x00\x00\x00\x91\x01\x90",  # 3.0
-        b"\x94\x16\xc3\x91\x01\x90",  # true
-        b"\x94\x16\x03\x91\x01\xc0",  # nil
-        b"\x94\xcc\x16\x03\x91\x01\x90",  # a wide tag
-        b"\x93\x16\x03\x91\x01",  # a field too few
-        b"\x95\x16\x03\x91\x01\x90\x90",  # a field too many
-        b"\x84\x16\x03\x91\x01\x90",
+        b"\xdc\x00\x06\x16\x03\x91\x01\x90\x90\xc4\x00",  # array16 where a fixarray does
+        b"\x96\x16\xcc\x03\x91\x01\x90\x90\xc4\x00",  # uint8 where a fixint does
+        b"\x96\x16\xd0\x03\x91\x01\x90\x90\xc4\x00",  # int8
+        b"\x96\x16\x03\xdc\x00\x01\x01\x90\x90\xc4\x00",
+        b"\x96\x16\x03\x91\xcd\x00\x01\x90\x90\xc4\x00",
+        b"\x96\x16\xcb\x40\x08\x00\x00\x00\x00\x00\x00\x91\x01\x90\x90\xc4\x00",  # 3.0
+        b"\x96\x16\xc3\x91\x01\x90\x90\xc4\x00",  # true
+        b"\x96\x16\x03\x91\x01\xc0\x90\xc4\x00",  # nil
+        b"\x96\x16\x03\x91\x01\x90\xc0\xc4\x00",
+        b"\x96\x16\x03\x91\x01\x90\x90\xc0",
+        b"\x96\x16\x03\x91\x01\x90\x90\xa0",  # text
+        b"\x96\x16\x03\x91\x01\x90\x90\xc5\x00\x00",  # bin16
+        b"\x96\xcc\x16\x03\x91\x01\x90\x90\xc4\x00",  # a wide tag
+        b"\x93\x16\x03\x91\x01",  # fields too few
+        b"\x94\x16\x03\x91\x01\x90",  # without the fields of the active model
+        b"\x95\x16\x03\x91\x01\x90\x90",
+        b"\x97\x16\x03\x91\x01\x90\x90\xc4\x00\x90",  # a field too many
+        b"\x86\x16\x03\x91\x01\x90\x90\xc4\x00",
     ],
 )
 def test_some_encodings_that_are_not_canonical_are_refused(body):
-    assert body_of(masking.UnmaskRequest(contributors=3, survivors=(1,), dropped=())) == b"\x94\x16\x03\x91\x01\x90"
+    canonical = b"\x96\x16\x03\x91\x01\x90\x90\xc4\x00"
+    assert body_of(masking.UnmaskRequest(contributors=3, survivors=(1,), dropped=())) == canonical
     refused(body, masking.UnmaskRequest)
 
 
@@ -701,6 +782,30 @@ def test_a_message_that_tells_secrets_shows_its_name_and_nothing_else(message, s
     assert name in show(message)
 
 
+@pytest.mark.parametrize("holder", [lambda m: m, lambda m: [m], lambda m: {"sent": (m,)}], ids=["bare", "list", "dict"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        masking.SurvivorShare(number=77, share=SHARE),
+        masking.DroppedShare(number=77, share=SHARE, pair_seed=PAIR_SEED),
+        masking.Unmask(self_seed=SEED, entries=(masking.SurvivorShare(number=1, share=SHARE),)),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_a_message_that_tells_secrets_is_neither_pickled_nor_copied(message, holder):
+    ways = [lambda held, n=n: pickle.dumps(held, n) for n in range(pickle.HIGHEST_PROTOCOL + 1)]
+    ways += [copy.deepcopy, lambda held: copy.copy(held) if held is message else copy.deepcopy(held)]
+    for way in ways:
+        with pytest.raises(TypeError, match=r"^a message that tells secrets is not (pickled|copied)$"):
+            way(holder(message))
+
+
+def test_messages_that_tell_no_secret_are_copied_like_any_other():
+    for message in EXAMPLES:
+        if not isinstance(message, SecretMessage):
+            assert copy.copy(message) == message
+
+
 def test_a_message_that_tells_secrets_is_read_and_compared_like_any_other():
     one, other = (masking.Unmask(self_seed=seed, entries=()) for seed in (SEED, SHARE))
     assert one != other
@@ -711,15 +816,20 @@ def test_a_message_that_tells_secrets_is_read_and_compared_like_any_other():
 # What a message may say
 
 
+def neighbour_from(number, *, keys=(b"c" * 32, b"m" * 32), signed=(b"", b""), proof=b"") -> list:
+    """Fields of one neighbour's keys, as they lie in a `ShareKeysRequest`."""
+    return [0x20, number, *keys, *signed, proof]
+
+
 @pytest.mark.parametrize("numbers", [(1, 1), (2, 1), (0, 1, 1), (5, 6, 5)])
 def test_columns_out_of_order_or_with_repeats_are_refused(numbers):
-    keys = [0x20, b"c" * 32, b"m" * 32, b""]
     for kind, *fields in [
         (masking.ShareKeys, SESSION, numbers, bytes(80 * len(numbers)), bytes(16 * len(numbers))),
         (masking.MaskedInputRequest, 9, numbers, bytes(80 * len(numbers))),
-        (masking.UnmaskRequest, 9, numbers, ()),
-        (masking.UnmaskRequest, 9, (), numbers),
-        (masking.ShareKeysRequest, SESSION, [[keys[0], number, *keys[1:]] for number in numbers]),
+        (masking.UnmaskRequest, 9, numbers, (), (), b""),
+        (masking.UnmaskRequest, 9, (), numbers, (), b""),
+        (masking.UnmaskRequest, 9, (), (), numbers, bytes(64 * len(numbers))),
+        (masking.ShareKeysRequest, SESSION, [neighbour_from(number) for number in numbers], b""),
         (masking.Unmask, SESSION, [[0x21, number, b""] for number in numbers]),
     ]:
         assert "strictly ascending" in refused(body_from(message_type(kind), *fields), kind)
@@ -765,11 +875,11 @@ def test_columns_of_records_must_fit_the_peers(peers, difference):
 def test_keys_digests_and_seeds_of_wrong_length_are_refused(length):
     wrong, right = bytes(length), bytes(32)
     for kind, *fields in [
-        (masking.AdvertiseKeys, wrong, right, b""),
-        (masking.AdvertiseKeys, right, wrong, b""),
-        (masking.ShareKeysRequest, wrong, []),
-        (masking.ShareKeysRequest, right, [[0x20, 1, wrong, right, b""]]),
-        (masking.ShareKeysRequest, right, [[0x20, 1, right, wrong, b""]]),
+        (masking.AdvertiseKeys, wrong, right, b"", b""),
+        (masking.AdvertiseKeys, right, wrong, b"", b""),
+        (masking.ShareKeysRequest, wrong, [], b""),
+        (masking.ShareKeysRequest, right, [neighbour_from(1, keys=(wrong, right))], b""),
+        (masking.ShareKeysRequest, right, [neighbour_from(1, keys=(right, wrong))], b""),
         (masking.ShareKeys, wrong, [], b"", b""),
         (masking.Unmask, wrong, []),
     ]:
@@ -790,26 +900,95 @@ def test_a_share_is_whole_or_absent(length):
 @pytest.mark.parametrize("number", [-1, 2**32, 2**63, 2**64 - 1, 1.0, True, None, "1", b"1"])
 def test_numbers_outside_32_bits_or_of_another_type_are_refused(number):
     for kind, *fields in [
-        (masking.UnmaskRequest, number, [], []),
-        (masking.UnmaskRequest, 1, [number], []),
-        (masking.UnmaskRequest, 1, [], [number]),
+        (masking.UnmaskRequest, number, [], [], [], b""),
+        (masking.UnmaskRequest, 1, [number], [], [], b""),
+        (masking.UnmaskRequest, 1, [], [number], [], b""),
+        (masking.UnmaskRequest, 1, [], [], [number], bytes(64)),
         (masking.MaskedInputRequest, number, [], b""),
         (masking.MaskedInputRequest, 1, [number], bytes(80)),
         (masking.ShareKeys, SESSION, [number], bytes(80), bytes(16)),
-        (masking.ShareKeysRequest, SESSION, [[0x20, number, SESSION, SESSION, b""]]),
+        (masking.ShareKeysRequest, SESSION, [neighbour_from(number)], b""),
         (masking.Unmask, SESSION, [[0x21, number, b""]]),
     ]:
         refused(body_from(message_type(kind), *fields), kind)
 
 
-@pytest.mark.parametrize("filled", [b"\0", b"x" * 64])
-def test_fields_of_the_active_model_are_refused_unless_empty(filled):
-    assert "Expected `bytes`" in refused(body_from(0x11, SESSION, SESSION, filled), masking.AdvertiseKeys)
-    neighbour = [0x20, 1, SESSION, SESSION, filled]
-    assert "Expected `bytes`" in refused(body_from(0x12, SESSION, [neighbour]), masking.ShareKeysRequest)
-    # Nor may they be left out: that would be a second encoding of the same message.
-    refused(body_from(0x11, SESSION, SESSION), masking.AdvertiseKeys)
-    refused(body_from(0x12, SESSION, [neighbour[:4]]), masking.ShareKeysRequest)
+@pytest.mark.parametrize("signature", [0, 1, 16, 63, 64, 65, 128])
+@pytest.mark.parametrize("key_id", [0, 1, 15, 16, 17, 64])
+def test_a_key_id_and_a_signature_are_whole_and_together_or_both_absent(key_id, signature):
+    signed = bytes(key_id), bytes(signature)
+    advertised = body_from(0x11, SESSION, SESSION, *signed)
+    shown = body_from(0x12, SESSION, [neighbour_from(1, signed=signed)], b"")
+    if (key_id, signature) in {(0, 0), (16, 64)}:
+        assert body_of(read(frame_around(advertised, masking.AdvertiseKeys), masking.AdvertiseKeys)[1]) == advertised
+        assert body_of(read(frame_around(shown, masking.ShareKeysRequest), masking.ShareKeysRequest)[1]) == shown
+        return
+    refused(advertised, masking.AdvertiseKeys)
+    refused(shown, masking.ShareKeysRequest)
+    if key_id <= 16 and signature <= 64:  # longer ones are refused before they are looked at together
+        assert "come together" in refused(advertised, masking.AdvertiseKeys)
+        assert "come together" in refused(shown, masking.ShareKeysRequest)
+    fields = {"channel_key": SESSION, "mask_key": SESSION, "key_id": signed[0], "signature": signed[1]}
+    for make in (masking.AdvertiseKeys, lambda **keys: masking.NeighbourKeys(number=1, **keys)):
+        with pytest.raises(ValueError, match=r"^a key id of 16 bytes and a signature of 64 come together$"):
+            make(**fields)
+
+
+def test_fields_of_the_active_model_are_not_left_out_where_they_are_empty():
+    """That would be a second encoding of the same message."""
+    neighbour = neighbour_from(1)
+    for kind, *fields in [
+        (masking.AdvertiseKeys, SESSION, SESSION),
+        (masking.AdvertiseKeys, SESSION, SESSION, b""),
+        (masking.ShareKeysRequest, SESSION, []),
+        *((masking.ShareKeysRequest, SESSION, [neighbour[:kept]], b"") for kept in (4, 5, 6)),
+        (masking.UnmaskRequest, 1, [], []),
+        (masking.UnmaskRequest, 1, [], [], []),
+    ]:
+        assert "canonical" in refused(body_from(message_type(kind), *fields), kind)
+
+
+@pytest.mark.parametrize("length", [0, 1, 32, 255, 256, 639, 640])
+def test_proofs_may_be_as_long_as_a_million_clients_need(length):
+    """How long one must be is its place's affair: the check of inclusion refuses every other length."""
+    proof = b"p" * length
+    for body in (
+        body_from(0x12, SESSION, [], proof),
+        body_from(0x12, SESSION, [neighbour_from(1, proof=proof)], b""),
+    ):
+        assert body_of(read(frame_around(body, masking.ShareKeysRequest), masking.ShareKeysRequest)[1]) == body
+
+
+@pytest.mark.parametrize("length", [641, 672, 10_000])
+def test_longer_proofs_are_refused(length):
+    proof = bytes(length)
+    refused(body_from(0x12, SESSION, [], proof), masking.ShareKeysRequest)
+    refused(body_from(0x12, SESSION, [neighbour_from(1, proof=proof)], b""), masking.ShareKeysRequest)
+
+
+@pytest.mark.parametrize("signers", [0, 1, 3])
+@pytest.mark.parametrize("difference", [-64, -16, -1, 1, 16, 64])
+def test_signatures_must_fit_the_signers(signers, difference):
+    if 64 * signers + difference < 0:
+        return
+    wrong = bytes(64 * signers + difference)
+    assert "signatures" in refused(body_from(0x16, 9, [], [], tuple(range(signers)), wrong), masking.UnmaskRequest)
+    with pytest.raises(ValueError, match=r"^signatures of "):
+        masking.UnmaskRequest(contributors=9, survivors=(), dropped=(), signers=tuple(range(signers)), signatures=wrong)
+
+
+@pytest.mark.parametrize("length", [0, 1, 32, 63, 65, 128])
+def test_a_consistency_check_is_one_signature_of_64_bytes(length):
+    refused(body_from(0x19, bytes(length)), masking.ConsistencyCheck)
+
+
+@pytest.mark.parametrize("wrong", [None, 1, "ff", [1, 2]])
+def test_sets_and_signatures_are_bytes(wrong):
+    refused(body_from(0x18, wrong, b""), masking.ConsistencyRequest)
+    refused(body_from(0x18, b"", wrong), masking.ConsistencyRequest)
+    refused(body_from(0x19, wrong), masking.ConsistencyCheck)
+    refused(body_from(0x16, 9, [], [], [], wrong), masking.UnmaskRequest)
+    refused(body_from(0x12, SESSION, [], wrong), masking.ShareKeysRequest)
 
 
 @pytest.mark.parametrize("tag", [0x20, 0x23, 0, -1, 2**32, "!", None, 0x21 + 256])

@@ -60,7 +60,7 @@ def call(options: argparse.Namespace) -> int:
         "max_abs_error_of_mean": 0.5 / bound,
         "statistical_bits": threat.statistical_bits,
         "correctness_bits": threat.correctness_bits,
-        "notes": [chosen.security_note, *_tolerates(setting, options.clients)],
+        "notes": [chosen.security_note, *_tolerates(setting, options.clients, threat)],
     }
     if options.json:
         print(json.dumps(answer))
@@ -75,7 +75,7 @@ def call(options: argparse.Namespace) -> int:
     return Exit.GOOD
 
 
-def _tolerates(setting: object, clients: int) -> list[str]:
+def _tolerates(setting: object, clients: int, threat: ThreatModel) -> list[str]:
     if not isinstance(setting, MaskingSetting):
         return []
     privacy = (
@@ -83,10 +83,15 @@ def _tolerates(setting: object, clients: int) -> list[str]:
         f"learn nothing about its vector."
     )
     notes = [privacy]
+    if threat.server is ServerModel.ACTIVE:
+        notes.append(
+            f"The server may lie: keys are signed under a roster, and nobody unmasks before {setting.threshold} of its "
+            f"neighbours have signed the same sets of participants and survivors."
+        )
     if setting.degree == clients - 1:
         spare = clients - 1 - setting.threshold
         notes.append(
-            f"Up to {spare} clients may vanish before they upload, and the sum over the others is still released."
+            f"Up to {spare} clients may vanish, and the sum over the uploads that arrived is still released."
             if spare
             else "No client may vanish: one drop-out aborts the round."
         )

@@ -26,7 +26,7 @@ from privfl.learning.checkpoint import write_whole
 from privfl.learning.job import job_to_toml, load_job
 from privfl.learning.rounds import SATURATION_WARNING, FederatedRun, RoundMetrics
 from privfl.learning.rounds import Progress as RoundProgress
-from privfl.params import MaskingSetting
+from privfl.params import MaskingSetting, ServerModel
 from privfl.report.run_report import RunReport, render_run_report
 from privfl.report.run_rounds import RoundRow
 from privfl.report.server_view import ServerView
@@ -270,9 +270,15 @@ def _promise(run: FederatedRun) -> str:
     setting = run.params.setting
     if not isinstance(setting, MaskingSetting):
         return suite(run.job.suite).security_note
+    degree, threshold = setting.degree, setting.threshold
+    if run.params.threat.server is ServerModel.ACTIVE:
+        return (
+            f"Even a server that lies learns the sum of the updates and nothing else. To open one client's update it "
+            f"would need the help of {2 * threshold - degree} of that client's {degree} neighbours."
+        )
     return (
         f"A server that follows the protocol learns the sum of the updates and nothing else. To open one client's "
-        f"update it would need the help of {setting.threshold} of that client's {setting.degree} neighbours."
+        f"update it would need the help of {threshold} of that client's {degree} neighbours."
     )
 
 

@@ -65,9 +65,9 @@ class CountCode:
         try:
             count = operator.index(count)
         except TypeError:
-            raise ConfigurationError(f"{self.name!r} is {count!r}: a whole number works") from None
+            raise ConfigurationError(f"{self.name!r} is no whole number: 0 to {self.maximum} works") from None
         if not 0 <= count <= self.maximum:
-            raise ConfigurationError(f"{self.name!r} is {count}: 0 to {self.maximum}, the agreed maximum, works")
+            raise ConfigurationError(f"{self.name!r} is out of range: 0 to {self.maximum}, the agreed maximum, works")
         base, numerals = self.bound + 1, []
         for _ in range(self.digits):
             count, numeral = divmod(count, base)

@@ -62,6 +62,11 @@ class Ring:
         return np.dtype("<u4" if self.bits == 32 else "<u8")
 
     @property
+    def signed(self) -> np.dtype[Any]:
+        """The signed word of the same size: its values are the centred representatives."""
+        return np.dtype("<i4" if self.bits == 32 else "<i8")
+
+    @property
     def word_bytes(self) -> int:
         """Bytes of a word."""
         return self.bits // 8
@@ -81,4 +86,4 @@ class Ring:
 
         Safe because `for_sum` left room: a sum S with |S| ≤ nB < 2^(bits−1) is its own centred representative.
         """
-        return words.view(np.int32 if self.bits == 32 else np.int64).astype(np.int64)
+        return words.view(self.signed).astype(np.int64)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from privfl.encoding.counts import CountCode
 from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.layout import Arrays, Layout
-from privfl.errors import ConfigurationError
+from privfl.errors import ConfigurationError, RoundAborted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +45,8 @@ class EncodedUpdate:
         saturated: coordinates of the update that were clipped.
     """
 
-    vector: npt.NDArray[np.int32]
-    saturated: int
+    vector: npt.NDArray[np.int32] = field(repr=False)
+    saturated: int = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +106,22 @@ class UpdateCodec:
             return units * int(self.weight_max) / self._weight_units
         return units * self.weight_max / self._weight_units
 
+    def _check_sum(self, total: npt.NDArray[np.integer], units: int, contributors: int) -> None:
+        """Raise unless honest contributions could give this sum.
+
+        Of a client with weight ŵ (of W units), a value is at most ŵ·bound/W + ½ in magnitude; a digit of a count and a
+        metric lie in 0 … bound.
+        """
+        values, rest = total[: self.layout.length], total[self.layout.length + 1 :]
+        reach = units * self.bound / self._weight_units + contributors / 2
+        fits = (
+            contributors <= units <= contributors * self._weight_units
+            and max(int(values.max()), -int(values.min())) <= reach  # as Python integers: −2^63 has no int64 magnitude
+            and (not rest.size or (int(rest.min()) >= 0 and int(rest.max()) <= contributors * self.bound))
+        )
+        if not fits:
+            raise RoundAborted("the sum is no sum of contributions as agreed: a client sent what no update encodes to")
+
     def _count_code(self, name: str) -> CountCode:
         return CountCode(self.counts[name], self.bound, name)
 
@@ -133,12 +149,12 @@ class UpdateCodec:
         counts, means = dict(counts or {}), dict(means or {})
         if not 0 < weight <= self.weight_max:
             raise ConfigurationError(
-                f"a weight of {weight} is outside its range: above 0, up to weight_max = {self.weight_max}, works"
+                f"the weight is outside its range: above 0, up to weight_max = {self.weight_max}, works"
             )
         units = round(weight / self.weight_max * self._weight_units)
         if not units:
             raise ConfigurationError(
-                f"a weight of {weight} vanishes beside weight_max = {self.weight_max}: with {self.coding.bits} bits, "
+                f"the weight vanishes beside weight_max = {self.weight_max}: with {self.coding.bits} bits, "
                 f"weights above {self.weight_max / self._weight_units / 2:.3g} work; encoding.bits up to 24 reach lower"
             )
         fraction = units / self._weight_units
@@ -156,26 +172,28 @@ class UpdateCodec:
         for name, maximum in self.means.items():
             value = means[name]
             if not (math.isfinite(value) and value >= 0):
-                raise ConfigurationError(f"metric {name!r} is {value}: only finite numbers from 0 up can be averaged")
+                raise ConfigurationError(f"metric {name!r} is out of range: a finite number from 0 up works")
             tail.append(np.array([round(min(value / maximum, 1.0) * fraction * self.bound)], np.int32))
         vector[self.layout.length :] = np.concatenate(tail)
         return EncodedUpdate(vector=vector, saturated=saturated)
 
-    def decode(self, total: npt.NDArray[np.integer]) -> WeightedMean:
+    def decode(self, total: npt.NDArray[np.integer], *, contributors: int) -> WeightedMean:
         """Read the mean from the sum.
 
         Args:
             total: the sum of encoded vectors, integers, shape (length,).
+            contributors: how many are in it.
 
         Raises:
-            ConfigurationError: wrong length, or the weights sum to nothing.
+            ConfigurationError: wrong length.
+            RoundAborted: no sum of contributions as agreed: a client wrote what the encoding cannot write, such as a
+                negative weight (which would scale the mean without limit).
         """
         if total.shape != (self.length,):
             raise ConfigurationError(f"a sum of shape {total.shape} where {(self.length,)} is agreed")
         position = self.layout.length
         units = int(total[position])
-        if units <= 0:
-            raise ConfigurationError("the weights of the sum add up to nothing: there is no mean")
+        self._check_sum(total, units, contributors)
         position += 1
         counts = {}
         for name in self.counts:

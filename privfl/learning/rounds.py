@@ -18,7 +18,7 @@ from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.layout import Layout
 from privfl.encoding.residues import Ring
 from privfl.encoding.update import UpdateCodec, WeightedMean
-from privfl.errors import ConfigurationError
+from privfl.errors import ConfigurationError, RoundAborted
 from privfl.evidence import EvidenceLog, SessionRecord
 from privfl.learning.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, write_whole
 from privfl.learning.cohort import draw_cohort, draw_dropouts
@@ -27,11 +27,11 @@ from privfl.learning.job import Job, job_to_toml, load_job
 from privfl.learning.models import build, default_model
 from privfl.learning.strategy import FedAvg, Weights
 from privfl.learning.trainer import LocalResult, TorchTrainer, Trainer
-from privfl.params import NONCE_BYTES, SessionParams, VectorSpec
+from privfl.params import NONCE_BYTES, ServerModel, SessionParams, VectorSpec
 from privfl.primitives.labels import Label
 from privfl.primitives.transcript import digest
 from privfl.session import Phase
-from privfl.simulate import Simulation, simulate
+from privfl.simulate import Simulation, draw_identities, roster_of, simulate
 from privfl.suites import plan_session
 
 LOSS_MAXIMUM: Final = 16.0
@@ -197,6 +197,9 @@ class FederatedRun:
         self.view: UploadView | None = None
         self._strategy = FedAvg()
         self.codec = self._make_codec()
+        active = job.threat.server is ServerModel.ACTIVE
+        self._identities = draw_identities(range(job.data.clients)) if active else None
+        self._roster = roster_of(self._identities) if self._identities else None
         self.params = self._plan(1, tuple(range(job.cohort_size)))
 
     @classmethod
@@ -240,13 +243,20 @@ class FederatedRun:
         self.params = self._plan(number, cohort)
         begun = time.perf_counter()
         catch = _Catch(self.params)
-        outcome = simulate(self.params, vectors, drops=drops, workers=self._workers, record=True, watch=catch)
+        outcome = simulate(
+            self.params,
+            vectors,
+            drops=drops,
+            workers=self._workers,
+            record=True,
+            watch=catch,
+            identities=self._identities,
+        )
         secure_seconds = time.perf_counter() - begun
         plain, plain_seconds = self._plain(cohort, vectors, drops, outcome, secure_seconds)
 
-        mean = None
-        if outcome.aggregate is not None:
-            mean = self.codec.decode(outcome.aggregate.vector)
+        mean = self._decoded(outcome)
+        if mean is not None:
             self.weights = self._strategy.apply(self.weights, mean.arrays)
             if self.view is None and catch.words is not None:
                 self.view = self._view(number, catch, vectors)
@@ -256,9 +266,9 @@ class FederatedRun:
             round=number,
             suite=self.job.suite,
             cohort=len(cohort),
-            contributors=len(outcome.contributors),
-            dropped=len(cohort) - len(outcome.contributors),
-            aborted=outcome.aggregate is None,
+            contributors=len(outcome.contributors) if mean else 0,
+            dropped=len(cohort) - len(outcome.contributors) if mean else len(cohort),
+            aborted=mean is None,
             accuracy=evaluation.accuracy,
             loss=evaluation.loss if math.isfinite(evaluation.loss) else None,
             local_accuracy=mean.counts["correct"] / mean.counts["examples"] if mean else None,
@@ -278,6 +288,14 @@ class FederatedRun:
         self.metrics.append(metrics)
         self._save(metrics, outcome)
         return metrics
+
+    def _decoded(self, outcome: Simulation) -> WeightedMean | None:
+        if outcome.aggregate is None:
+            return None
+        try:
+            return self.codec.decode(outcome.aggregate.vector, contributors=outcome.aggregate.contributors)
+        except RoundAborted:
+            return None
 
     def _train(
         self, number: int, cohort: tuple[int, ...], drops: Mapping[Phase, frozenset[int]]
@@ -347,6 +365,7 @@ class FederatedRun:
             minimum_contributors=self.job.cohort.minimum,
             nonce=os.urandom(NONCE_BYTES),
             context=context,
+            roster=self._roster,
         )
 
     def _plain(

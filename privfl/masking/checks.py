@@ -29,6 +29,21 @@ class Limits:
     complete: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbourhood:
+    """What a client knows of the others when its vector has left.
+
+    Attributes:
+        graph: its neighbours in the graph.
+        alive: those among them that shared keys and are masked with.
+        participants: how many clients shared keys, as the server said before the upload.
+    """
+
+    graph: AbstractSet[int]
+    alive: AbstractSet[int]
+    participants: int
+
+
 def check_neighbours(request: ShareKeysRequest, allowed: AbstractSet[int], limits: Limits) -> None:
     """Before sharing keys: the neighbours are the graph's, and enough to hold the shares."""
     numbers = {neighbour.number for neighbour in request.neighbours}
@@ -94,6 +109,56 @@ def check_contributors(request: UnmaskRequest, participants: int, limits: Limits
     _refuse(
         request.contributors > participants,
         f"{request.contributors} contributors, more than the {participants} participants announced before",
+    )
+
+
+def check_participant_set(participants: AbstractSet[int], near: Neighbourhood, limits: Limits) -> None:
+    """Active model, before signing: the participants around the client are exactly those that it masked with.
+
+    With t neighbours' signatures of the same set, nobody can have thinned out the graph for some of them.
+    """
+    around = participants & near.graph
+    _refuse(limits.me not in participants, "the client itself is not in the set of participants")
+    _refuse(
+        around != near.alive,
+        f"clients {sorted(around ^ near.alive)} are participants to the server and not to this client, or the reverse",
+    )
+    _refuse(
+        len(participants) != near.participants,
+        f"{len(participants)} participants, where {near.participants} were announced before",
+    )
+
+
+def check_survivor_set(
+    survivors: AbstractSet[int], participants: AbstractSet[int], near: Neighbourhood, limits: Limits
+) -> None:
+    """Active model, before signing: the client is among the survivors, and they are enough."""
+    around = survivors & near.graph
+    _refuse(limits.me not in survivors, "the client itself, whose vector was taken, is not in the set of survivors")
+    _refuse(not survivors <= participants, f"survivors {sorted(survivors - participants)} never took part")
+    _refuse(
+        len(around) < limits.threshold,
+        f"{len(around)} surviving neighbours, fewer than the threshold of {limits.threshold}",
+    )
+    _check_count("contributors", len(survivors), len(around), limits)
+
+
+def check_same_set(request: UnmaskRequest, survivors: AbstractSet[int], alive: AbstractSet[int]) -> None:
+    """Active model: what is asked follows from the set that this client signed."""
+    told = (set(request.survivors), set(request.dropped), request.contributors)
+    _refuse(
+        told != (alive & survivors, alive - survivors, len(survivors)),
+        "the request differs from the set of survivors that this client signed",
+    )
+
+
+def check_signers(request: UnmaskRequest, held: int, limits: Limits) -> None:
+    """Active model: t surviving neighbours signed the same set."""
+    strangers = set(request.signers) - set(request.survivors)
+    _refuse(bool(strangers), f"signatures of clients {sorted(strangers)}, who are no surviving neighbours")
+    _refuse(
+        held < limits.threshold,
+        f"{held} neighbours signed this set of survivors, fewer than the threshold of {limits.threshold}",
     )
 
 

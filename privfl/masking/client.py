@@ -7,26 +7,38 @@
 | `Shared` | MaskedInputRequest | senders known, ≥ t shares open, participants ≥ minimum | MaskedInput |
 | `Masked` | UnmaskRequest | all of `checks.check_unmask` | Unmask, and the secrets are gone |
 
+In the active model the last line is two:
+
+| state | request | checks | answer |
+|---|---|---|---|
+| `Masked` | ConsistencyRequest | itself in the set, ≥ t neighbours, ≥ minimum, no latecomer | ConsistencyCheck |
+| `Agreed` | UnmaskRequest | as above; the signed set; ≥ t neighbours' signatures of it | Unmask |
+
 Every other pair of state and request destroys the secrets.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy.typing as npt
 
 from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused
-from privfl.masking import checks, planner, secrets
+from privfl.guard import MemoryGuard, StateGuard
+from privfl.masking import agreement, checks, planner, secrets
 from privfl.masking.graph import graph_for
 from privfl.masking.messages import (
+    KEY_ID_BYTES,
     SEALED_BYTES,
     SECRET_BYTES,
     AdvertiseKeys,
     AdvertiseKeysRequest,
+    ConsistencyCheck,
+    ConsistencyRequest,
     DroppedShare,
     MaskedInput,
     MaskedInputRequest,
@@ -37,16 +49,18 @@ from privfl.masking.messages import (
     Unmask,
     UnmaskRequest,
 )
-from privfl.params import MaskingSetting, SessionParams
+from privfl.params import MaskingSetting, ServerModel, SessionParams
 from privfl.primitives import aead, shamir
 from privfl.primitives.entropy import Entropy, OsEntropy
 from privfl.primitives.keys import KeyPair
 from privfl.primitives.prg import apply_masks
 from privfl.primitives.secret import Secret
-from privfl.primitives.transcript import session_id
+from privfl.primitives.transcript import DIGEST_BYTES, check_inclusion, session_id
+from privfl.roster import Credentials
 from privfl.session import ClientPolicy, Handler, Incoming, LockstepClient, SessionOver
 from privfl.wire import CONTROL_BODY_LIMIT_BYTES, SERVER, Message, SuiteCode
 
+_SIGNED_BYTES_PER_PEER = 96  # key id and signature
 _REQUEST_BYTES_PER_PEER = 128  # the largest record, number and sealed shares or two keys, has 85
 
 
@@ -68,6 +82,7 @@ class Shared:
     """Shares dealt; the key pairs are gone, what was derived from them remains."""
 
     session: bytes
+    neighbours: frozenset[int]
     self_seed: Secret
     incoming_keys: Mapping[int, Secret]
     pair_seeds: Mapping[int, Secret]
@@ -83,6 +98,9 @@ class PeerShares:
     def __repr__(self) -> str:
         return "PeerShares(<secret>)"
 
+    def __reduce_ex__(self, _protocol: object) -> NoReturn:
+        raise TypeError("shares are neither pickled nor copied")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Masked:
@@ -90,9 +108,19 @@ class Masked:
 
     session: bytes
     participants: int
+    neighbours: frozenset[int]
     self_seed: Secret
     pair_seeds: Mapping[int, Secret]
     held: Mapping[int, PeerShares]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreed:
+    """Active model: one set of participants and one of survivors are signed, and no others will be."""
+
+    masked: Masked
+    participants: bytes
+    survivors: bytes
 
 
 class MaskingClient(LockstepClient):
@@ -102,6 +130,9 @@ class MaskingClient(LockstepClient):
         params: the session's parameters.
         number: this client's number in the cohort.
         policy: what the client insists on, whatever the parameters say.
+        credentials: identity and roster; needed in the active model, and only there.
+        guard: remembers nonces and contexts, so that none is used twice; give a durable one to a client that may
+            restart. Without one, the caller sees to it.
         entropy: source of all secrets.
         workers: threads for masking long vectors; 1 starts none.
         remember_response: keep the last response to answer a repeated request; costs the vector's size in memory.
@@ -112,9 +143,15 @@ class MaskingClient(LockstepClient):
         3. After the answer to Unmask, or a refusal, no secret is left in the session.
         4. Clients with other parameters, or other keys behind the root, derive masks that do not cancel.
 
+        5. Under one nonce a client takes part once, and a context that it has unmasked it never uploads again
+           (with a `guard`).
+        6. Active model: keys are accepted from the roster's identities only and under one root that holds the
+           client's own; nothing is told unless t neighbours signed the same set of survivors.
+
     Assumes:
-        An honest-but-curious server with fewer than t of this client's neighbours on its side. Session id and, on
-        incomplete graphs, the contributor count are the server's word.
+        An honest-but-curious server with fewer than t of this client's neighbours on its side; session id and, on
+        incomplete graphs, the contributor count are its word. Or an active server with at most the stated fraction of
+        clients on its side; then both follow from what clients sign.
 
     References:
         Bonawitz et al., CCS 2017, figure 4; Bell et al., CCS 2020, algorithm 2.
@@ -128,6 +165,8 @@ class MaskingClient(LockstepClient):
         number: int,
         *,
         policy: ClientPolicy | None = None,
+        credentials: Credentials | None = None,
+        guard: StateGuard | None = None,
         entropy: Entropy | None = None,
         workers: int = 1,
         remember_response: bool = True,
@@ -143,8 +182,10 @@ class MaskingClient(LockstepClient):
             policy=policy,
             remember_response=remember_response,
             state=Invited(),
-            body_limit_bytes=CONTROL_BODY_LIMIT_BYTES + setting.degree * _REQUEST_BYTES_PER_PEER,
+            body_limit_bytes=_request_limit_bytes(params, setting),
         )
+        self._credentials = _required_credentials(params, number, credentials)
+        self._guard = guard or MemoryGuard()
         self._me = number
         self._setting = setting
         self._entropy = entropy or OsEntropy()
@@ -153,7 +194,7 @@ class MaskingClient(LockstepClient):
         self._limits = checks.Limits(
             me=number,
             threshold=setting.threshold,
-            minimum=max(params.minimum_contributors, policy.minimum_contributors),
+            minimum=max(params.minimum_contributors, policy.minimum_contributors, _floor(params)),
             cohort_size=len(params.cohort),
             complete=setting.degree == len(params.cohort) - 1,
         )
@@ -163,13 +204,34 @@ class MaskingClient(LockstepClient):
             (Invited, AdvertiseKeysRequest): self._advertise_keys,
             (Advertised, ShareKeysRequest): self._share_keys,
             (Shared, MaskedInputRequest): self._masked_input,
-            (Masked, UnmaskRequest): self._unmask,
+            **(
+                {
+                    (Masked, ConsistencyRequest): self._consistency_check,
+                    (Agreed, UnmaskRequest): self._unmask_agreed,
+                }
+                if self._credentials
+                else {(Masked, UnmaskRequest): self._unmask}
+            ),
         }
 
     def _advertise_keys(self, _state: Invited, incoming: Incoming) -> tuple[Advertised, bytes]:
         _require_session(incoming, self.params.digest)
+        self._guard.claim("nonce", self.params.nonce)
         state = Advertised(channel=KeyPair.generate(self._entropy), mask=KeyPair.generate(self._entropy))
-        answer = AdvertiseKeys(channel_key=state.channel.public, mask_key=state.mask.public)
+        key_id = signature = b""
+        if self._credentials:
+            key_id = self._entropy.token_bytes(KEY_ID_BYTES)
+            signature = agreement.sign_advertisement(
+                self._credentials.identity,
+                session=incoming.session,
+                number=self._me,
+                key_id=key_id,
+                channel_key=state.channel.public,
+                mask_key=state.mask.public,
+            )
+        answer = AdvertiseKeys(
+            channel_key=state.channel.public, mask_key=state.mask.public, key_id=key_id, signature=signature
+        )
         return state, self._frame(answer, incoming.session).finish()
 
     def _share_keys(self, state: Advertised, incoming: Incoming) -> tuple[Shared, bytes]:
@@ -178,7 +240,9 @@ class MaskingClient(LockstepClient):
         session = session_id(self.params.digest, request.root)
         _require_session(incoming, session)
         graph = graph_for(self.params.cohort, self._setting.degree, request.root)
-        checks.check_neighbours(request, set(graph.neighbours(self._me)), self._limits)
+        around = frozenset(graph.neighbours(self._me))
+        checks.check_neighbours(request, around, self._limits)
+        self._check_keys(state, request)
 
         seed = Secret(self._entropy.token_bytes(SECRET_BYTES))
         numbers = tuple(neighbour.number for neighbour in request.neighbours)
@@ -204,8 +268,30 @@ class MaskingClient(LockstepClient):
             sealed=b"".join(sealed),
             confirmations=b"".join(confirmations),
         )
-        shared = Shared(session=session, self_seed=seed, incoming_keys=incoming_keys, pair_seeds=pair_seeds)
+        shared = Shared(
+            session=session, neighbours=around, self_seed=seed, incoming_keys=incoming_keys, pair_seeds=pair_seeds
+        )
         return shared, self._frame(answer, session).finish()
+
+    def _check_keys(self, state: Advertised, request: ShareKeysRequest) -> None:
+        """Active model: all keys stand under the root, the client's own among them, and each is signed by its owner."""
+        if not self._credentials:
+            return
+        cohort = self.params.cohort
+        own = secrets.key_leaf(self._me, state.channel.public, state.mask.public)
+        for number, leaf, proof in [
+            (self._me, own, request.own_proof),
+            *(
+                (peer.number, secrets.key_leaf(peer.number, peer.channel_key, peer.mask_key), peer.proof)
+                for peer in request.neighbours
+            ),
+        ]:
+            index = bisect_left(cohort, number)
+            check_inclusion(
+                request.root, leaf, index=index, leaves=len(cohort) + 1, proof=proof
+            )  # the server's is last
+        for peer in request.neighbours:
+            agreement.check_advertisement(self._credentials.roster, peer.number, peer, session=self.params.digest)
 
     def _channel(self, state: Advertised, neighbour: NeighbourKeys, session: bytes) -> tuple[Secret, Secret]:
         return secrets.channel_keys(
@@ -217,6 +303,10 @@ class MaskingClient(LockstepClient):
         assert isinstance(request, MaskedInputRequest)  # noqa: S101 - as above
         _require_session(incoming, state.session)
         checks.check_participants(request, state.pair_seeds.keys(), self._limits)
+        if self._guard.claimed("context", self.params.context):
+            raise DisclosureRefused(
+                "an update to this context was unmasked before: it is never sent again", peer=SERVER
+            )
         held = self._open_shares(state, request)
         checks.check_opened(len(held), self._limits)
 
@@ -235,6 +325,7 @@ class MaskingClient(LockstepClient):
         masked = Masked(
             session=state.session,
             participants=request.participants,
+            neighbours=state.neighbours,
             self_seed=state.self_seed,
             pair_seeds=pair_seeds,
             held=held,
@@ -258,6 +349,7 @@ class MaskingClient(LockstepClient):
         assert isinstance(request, UnmaskRequest)  # noqa: S101 - as above
         _require_session(incoming, state.session)
         checks.check_unmask(request, state.pair_seeds.keys(), state.participants, self._limits)
+        self._guard.claim("context", self.params.context)
         nothing = PeerShares(self_seed=b"", mask_key=b"")
         entries: list[SurvivorShare | DroppedShare] = [
             SurvivorShare(number=peer, share=state.held.get(peer, nothing).self_seed) for peer in request.survivors
@@ -274,6 +366,74 @@ class MaskingClient(LockstepClient):
             self_seed=state.self_seed.reveal(), entries=tuple(sorted(entries, key=lambda entry: entry.number))
         )
         return SessionOver("the shares were told"), self._frame(answer, state.session).finish()
+
+    def _consistency_check(self, state: Masked, incoming: Incoming) -> tuple[Agreed, bytes]:
+        request = incoming.message
+        assert isinstance(request, ConsistencyRequest)  # noqa: S101 - as above
+        assert self._credentials is not None  # noqa: S101 - the table says so
+        _require_session(incoming, state.session)
+        cohort = self.params.cohort
+        participants = agreement.from_bits(cohort, request.participants)
+        survivors = agreement.from_bits(cohort, request.survivors)
+        near = checks.Neighbourhood(
+            graph=state.neighbours, alive=state.pair_seeds.keys(), participants=state.participants
+        )
+        checks.check_participant_set(participants, near, self._limits)
+        checks.check_survivor_set(survivors, participants, near, self._limits)
+        signature = agreement.sign_sets(
+            self._credentials.identity,
+            session=state.session,
+            number=self._me,
+            participants=request.participants,
+            survivors=request.survivors,
+        )
+        answer = self._frame(ConsistencyCheck(signature=signature), state.session).finish()
+        return Agreed(masked=state, participants=request.participants, survivors=request.survivors), answer
+
+    def _unmask_agreed(self, state: Agreed, incoming: Incoming) -> tuple[SessionOver, bytes]:
+        request, masked = incoming.message, state.masked
+        assert isinstance(request, UnmaskRequest)  # noqa: S101 - as above
+        assert self._credentials is not None  # noqa: S101 - the table says so
+        _require_session(incoming, masked.session)
+        survivors = agreement.from_bits(self.params.cohort, state.survivors)
+        checks.check_same_set(request, survivors, masked.pair_seeds.keys())
+        held = agreement.count_signatures(
+            self._credentials.roster,
+            request.signers,
+            request.signatures,
+            session=masked.session,
+            participants=state.participants,
+            survivors=state.survivors,
+        )
+        checks.check_signers(request, held, self._limits)
+        return self._unmask(masked, incoming)
+
+
+def _required_credentials(params: SessionParams, number: int, credentials: Credentials | None) -> Credentials | None:
+    if params.threat.server is not ServerModel.ACTIVE:
+        return None
+    if credentials is None:
+        raise ConfigurationError("threat.server 'active' needs credentials: an identity and a roster")
+    credentials.require_own(number)
+    credentials.roster.require(params.cohort)
+    if credentials.roster.digest != params.roster_digest:
+        raise ConfigurationError("roster_digest is that of another roster than this client's")
+    return credentials
+
+
+def _request_limit_bytes(params: SessionParams, setting: MaskingSetting) -> int:
+    """Longest struct that a request may have: nothing longer is decoded."""
+    clients, per_peer = len(params.cohort), _REQUEST_BYTES_PER_PEER
+    if params.threat.server is ServerModel.ACTIVE:
+        per_peer += _SIGNED_BYTES_PER_PEER + clients.bit_length() * DIGEST_BYTES
+    return CONTROL_BODY_LIMIT_BYTES + setting.degree * per_peer + clients // 4  # two sets, a bit a client
+
+
+def _floor(params: SessionParams) -> int:
+    """Against an active server corrupt contributors hide nobody: two honest ones must be left beside them."""
+    if params.threat.server is not ServerModel.ACTIVE:
+        return 0
+    return planner.fewest_contributors(len(params.cohort), params.threat)
 
 
 def _require_session(incoming: Incoming, session: bytes) -> None:

@@ -18,9 +18,13 @@ SHARES_BYTES: Final = 2 * SECRET_BYTES  # a share of the self-mask seed, a share
 SEALED_BYTES: Final = SHARES_BYTES + 16
 CONFIRMATION_BYTES: Final = 16
 PAIR_SEED_BYTES: Final = 16
+KEY_ID_BYTES: Final = 16
+SIGNATURE_BYTES: Final = 64
+MAX_PROOF_BYTES: Final = 20 * 32  # 2^20 clients
 
-NothingYet = Annotated[bytes, msgspec.Meta(max_length=0)]
-"""Room for the active model."""
+KeyId = Annotated[bytes, msgspec.Meta(max_length=KEY_ID_BYTES)]
+Signature = Annotated[bytes, msgspec.Meta(max_length=SIGNATURE_BYTES)]
+Proof = Annotated[bytes, msgspec.Meta(max_length=MAX_PROOF_BYTES)]
 
 
 class AdvertiseKeysRequest(Message, frozen=True, tag=0x10):
@@ -33,21 +37,40 @@ class AdvertiseKeys(Message, frozen=True, tag=0x11):
     Attributes:
         channel_key: X25519, for sealing shares.
         mask_key: X25519, for pairwise masks.
-        signature: of the active model.
+        key_id: 16 fresh bytes in the active model: no two advertisements of a client are alike.
+        signature: in the active model, of params digest, number, key id and both keys.
     """
 
     channel_key: Bytes32
     mask_key: Bytes32
-    signature: NothingYet = b""
+    key_id: KeyId = b""
+    signature: Signature = b""
+
+    def __post_init__(self) -> None:
+        _require_both_or_none(self.key_id, self.signature)
 
 
 class NeighbourKeys(Message, frozen=True, tag=0x20):
-    """Public keys of one neighbour."""
+    """Public keys of one neighbour, as it advertised them.
+
+    Attributes:
+        number: the neighbour.
+        channel_key: X25519.
+        mask_key: X25519.
+        key_id: in the active model.
+        signature: in the active model.
+        proof: in the active model, that the keys stand under the root at the neighbour's place.
+    """
 
     number: ClientNumber
     channel_key: Bytes32
     mask_key: Bytes32
-    proof: NothingYet = b""
+    key_id: KeyId = b""
+    signature: Signature = b""
+    proof: Proof = b""
+
+    def __post_init__(self) -> None:
+        _require_both_or_none(self.key_id, self.signature)
 
 
 class ShareKeysRequest(Message, frozen=True, tag=0x12):
@@ -56,10 +79,12 @@ class ShareKeysRequest(Message, frozen=True, tag=0x12):
     Attributes:
         root: Merkle root over all advertised keys; with the parameters it makes the session id and the graph.
         neighbours: in order of their numbers.
+        own_proof: in the active model, that the client's own keys stand under the root.
     """
 
     root: Bytes32
     neighbours: tuple[NeighbourKeys, ...]
+    own_proof: Proof = b""
 
     def __post_init__(self) -> None:
         require_ascending([neighbour.number for neighbour in self.neighbours], "neighbours")
@@ -108,6 +133,24 @@ class MaskedInput(Message, frozen=True, tag=0x15):
     """Client to server; the masked vector is the tail."""
 
 
+class ConsistencyRequest(Message, frozen=True, tag=0x18):
+    """Server to client, active model: who took part and whose vectors arrived, one bit for each of the cohort.
+
+    Attributes:
+        participants: clients that shared keys; bit i (of byte i // 8, lowest first) is the i-th; spare bits are zero.
+        survivors: those among them whose vectors arrived, likewise.
+    """
+
+    participants: bytes
+    survivors: bytes
+
+
+class ConsistencyCheck(Message, frozen=True, tag=0x19):
+    """Client to server, active model: a signature of session id, own number and both sets."""
+
+    signature: Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
+
+
 class UnmaskRequest(Message, frozen=True, tag=0x16):
     """Server to client: whose vectors arrived.
 
@@ -115,15 +158,21 @@ class UnmaskRequest(Message, frozen=True, tag=0x16):
         contributors: how many vectors are in the sum.
         survivors: neighbours whose vector arrived.
         dropped: neighbours that shared keys and sent no vector.
+        signers: in the active model, neighbours that signed the same sets.
+        signatures: `SIGNATURE_BYTES` for each signer.
     """
 
     contributors: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
     survivors: tuple[ClientNumber, ...]
     dropped: tuple[ClientNumber, ...]
+    signers: tuple[ClientNumber, ...] = ()
+    signatures: bytes = b""
 
     def __post_init__(self) -> None:
         require_ascending(self.survivors, "survivors")
         require_ascending(self.dropped, "dropped")
+        require_ascending(self.signers, "signers")
+        _require_records(self.signatures, SIGNATURE_BYTES, len(self.signers), "signatures")
 
 
 class SurvivorShare(SecretMessage, frozen=True, tag=0x21):
@@ -158,6 +207,11 @@ class Unmask(SecretMessage, frozen=True, tag=0x17):
         require_ascending([entry.number for entry in self.entries], "entries")
         if any(len(entry.share) not in {0, SECRET_BYTES} for entry in self.entries):
             raise ValueError(f"a share has {SECRET_BYTES} bytes, or none")
+
+
+def _require_both_or_none(key_id: bytes, signature: bytes) -> None:
+    if (len(key_id), len(signature)) not in {(0, 0), (KEY_ID_BYTES, SIGNATURE_BYTES)}:
+        raise ValueError(f"a key id of {KEY_ID_BYTES} bytes and a signature of {SIGNATURE_BYTES} come together")
 
 
 def _require_records(column: bytes, record_bytes: int, count: int, what: str) -> None:

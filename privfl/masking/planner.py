@@ -7,8 +7,21 @@ graph must satisfy (Bell et al., CCS 2020, §3.3 and appendix; here by exact hyp
 2. nobody has t corrupt neighbours:  n · P[Hypergeom(n, ⌊γn⌋, k) ≥ t] < 2^−(σ+1);
 3. everybody keeps t neighbours:  n · P[Hypergeom(n, ⌈(1−δ)n⌉, k) < t] < 2^−η.
 
+A server that lies can tell one half of a client's neighbours that it survived and the other half that it dropped, and
+its accomplices tell both. Hence, in the active model:
+
+4. no two sets of survivors are both signed by t neighbours:  2t > k + X for every client with X corrupt neighbours,
+   n · P[Hypergeom(n, ⌊γn⌋, k) ≥ 2t − k] < 2^−(σ+1);
+5. the ring cannot be cut: declaring the honest members of two runs of k/2 seats dropped leaves two arcs, each of which
+   finds t signatures if each run holds t − k/2 accomplices:
+   (n · P[Hypergeom(n, ⌊γn⌋, k/2) ≥ t − k/2])² / 2 < 2^−(σ+1).
+
+There the graph follows from a root that the server can grind, by choosing whom to include: 2^60 attempts are allowed
+for, and σ grows by 60 bits in 1, 2, 4 and 5.
+
 Below 100 clients the graph is complete and nothing is left to chance: with c = max(1, ⌈γn⌉) corrupt clients t > c,
-and t ≤ ⌈(1−δ)n⌉ − 1, so that the others can open for a client that vanishes after its upload.
+in the active model 2t > k + c, and t ≤ ⌈(1−δ)n⌉ − 1, so that the others can open for a client that vanishes after its
+upload.
 """
 
 from __future__ import annotations
@@ -22,6 +35,8 @@ from privfl.params import MaskingSetting, ServerModel, ThreatModel
 from privfl.primitives.shamir import MAX_HOLDERS
 
 COMPLETE_BELOW: Final = 100
+GRINDING_BITS: Final = 60
+"""Work that an active server may spend on choosing a root that suits it, in bits."""
 
 
 @lru_cache(maxsize=64)
@@ -35,7 +50,6 @@ def plan(clients: int, threat: ThreatModel) -> MaskingSetting:
     Raises:
         ConfigurationError: nothing does; says which fraction to lower.
     """
-    _require_supported(threat)
     if clients < 3:
         raise ConfigurationError(f"cohort.size is {clients}: masking needs at least 3 clients")
     if clients < COMPLETE_BELOW:
@@ -57,7 +71,6 @@ def verify(setting: MaskingSetting, clients: int, threat: ThreatModel) -> None:
     Raises:
         ConfigurationError: it does not; names what is wrong and a setting that works.
     """
-    _require_supported(threat)
     if clients < COMPLETE_BELOW:
         low, high = _complete_bounds(clients, threat)
         if setting.degree != clients - 1:
@@ -71,7 +84,9 @@ def verify(setting: MaskingSetting, clients: int, threat: ThreatModel) -> None:
             )
         return
     degree = setting.degree
-    if not (0 < degree <= MAX_HOLDERS and (degree % 2 == 0 or degree == clients - 1)) or not (
+    complete = degree == clients - 1 and clients <= MAX_HOLDERS  # its share points are places in the cohort
+    ring = degree < clients - 1 and degree <= MAX_HOLDERS and degree % 2 == 0
+    if not (complete or ring) or not (
         0 < setting.threshold <= degree and _ring_holds(clients, degree, setting.threshold, threat)
     ):
         best = plan(clients, threat)
@@ -84,7 +99,9 @@ def verify(setting: MaskingSetting, clients: int, threat: ThreatModel) -> None:
 
 def corrupt_clients(clients: int, threat: ThreatModel) -> int:
     """How many clients may collude with the server."""
-    return max(1, _ceil(threat.corrupt, clients)) if clients < COMPLETE_BELOW else _floor(threat.corrupt, clients)
+    if clients < COMPLETE_BELOW:
+        return max(1, _ceil(threat.corrupt, clients))
+    return max(1, _floor(threat.corrupt, clients))
 
 
 def fewest_contributors(clients: int, threat: ThreatModel) -> int:
@@ -92,16 +109,11 @@ def fewest_contributors(clients: int, threat: ThreatModel) -> int:
     return min(clients, _floor(threat.corrupt, clients) + 2)
 
 
-def _require_supported(threat: ThreatModel) -> None:
-    if threat.server is ServerModel.ACTIVE:
-        raise ConfigurationError(
-            f"threat.server {threat.server.value!r} needs signed keys and a consistency phase, which this version "
-            f"does not have: {ServerModel.HONEST_BUT_CURIOUS.value!r} works"
-        )
-
-
 def _complete_bounds(clients: int, threat: ThreatModel) -> tuple[int, int]:
-    low = corrupt_clients(clients, threat) + 1
+    corrupt = corrupt_clients(clients, threat)
+    low = corrupt + 1
+    if threat.server is ServerModel.ACTIVE:
+        low = max(low, (clients - 1 + corrupt) // 2 + 1)  # 2t > k + c
     high = clients - _floor(threat.dropout, clients) - 1
     if low > high:
         raise ConfigurationError(
@@ -114,9 +126,10 @@ def _complete_bounds(clients: int, threat: ThreatModel) -> tuple[int, int]:
 
 def _smallest_threshold(n: int, k: int, threat: ThreatModel) -> int | None:
     low, high = 1, k + 1
-    while low < high:  # condition 2 eases as t grows
+    active = threat.server is ServerModel.ACTIVE
+    while low < high:  # conditions 2, 4 and 5 ease as t grows
         t = (low + high) // 2
-        if _few_corrupt_neighbours(n, k, t, threat):
+        if _few_corrupt_neighbours(n, k, t, threat) and (not active or _withstands_lies(n, k, t, threat)):
             high = t
         else:
             low = t + 1
@@ -128,11 +141,27 @@ def _ring_holds(n: int, k: int, t: int, threat: ThreatModel) -> bool:
         _stays_connected(n, k, threat)
         and _few_corrupt_neighbours(n, k, t, threat)
         and _keeps_enough_neighbours(n, k, t, threat)
+        and (threat.server is not ServerModel.ACTIVE or _withstands_lies(n, k, t, threat))
     )
 
 
+def _withstands_lies(n: int, k: int, t: int, threat: ThreatModel) -> bool:
+    tail = _log_hypergeometric(n, corrupt_clients(n, threat), k, range(max(2 * t - k, 0), k + 1))
+    return math.log(n) + tail < _log_statistical_bound(threat) and _ring_stays_whole(n, k, t, threat)
+
+
+def _ring_stays_whole(n: int, k: int, t: int, threat: ThreatModel) -> bool:
+    tail = _log_hypergeometric(n, corrupt_clients(n, threat), k // 2, range(max(t - k // 2, 0), k // 2 + 1))
+    return 2 * (math.log(n) + tail) - math.log(2) < _log_statistical_bound(threat)
+
+
+def _log_statistical_bound(threat: ThreatModel) -> float:
+    grinding = GRINDING_BITS if threat.server is ServerModel.ACTIVE else 0
+    return -(threat.statistical_bits + grinding + 1) * math.log(2)
+
+
 def _stays_connected(n: int, k: int, threat: ThreatModel) -> bool:
-    gone = _floor(threat.corrupt, n) + _floor(threat.dropout, n)
+    gone = corrupt_clients(n, threat) + _floor(threat.dropout, n)
     if gone >= n - 1:
         return False
     if gone < k:
@@ -141,12 +170,12 @@ def _stays_connected(n: int, k: int, threat: ThreatModel) -> bool:
         math.log(n) + math.log(max(n - k - 1, 1)) - math.log(2)
         + math.lgamma(gone + 1) + math.lgamma(n - k + 1) - math.lgamma(n + 1) - math.lgamma(gone - k + 1)
     )  # fmt: skip
-    return log_probability < -(threat.statistical_bits + 1) * math.log(2)
+    return log_probability < _log_statistical_bound(threat)
 
 
 def _few_corrupt_neighbours(n: int, k: int, t: int, threat: ThreatModel) -> bool:
-    tail = _log_hypergeometric(n, _floor(threat.corrupt, n), k, range(t, k + 1))
-    return math.log(n) + tail < -(threat.statistical_bits + 1) * math.log(2)
+    tail = _log_hypergeometric(n, corrupt_clients(n, threat), k, range(t, k + 1))
+    return math.log(n) + tail < _log_statistical_bound(threat)
 
 
 def _keeps_enough_neighbours(n: int, k: int, t: int, threat: ThreatModel) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets as system_secrets
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 import numpy as np
 
@@ -31,6 +31,9 @@ class ShareTable:
 
     def __init__(self) -> None:
         self._shares: defaultdict[int, dict[int, bytes]] = defaultdict(dict)
+
+    def __reduce_ex__(self, _protocol: object) -> NoReturn:
+        raise TypeError("shares are neither pickled nor copied")
 
     def __repr__(self) -> str:
         return f"ShareTable(<shares of {len(self._shares)} clients>)"

@@ -74,5 +74,10 @@ def absent_leaf(number: int) -> bytes:
     return Label.MERKLE_ABSENT.value + _number(number)
 
 
+def server_leaf(nonce: bytes) -> bytes:
+    """Merkle leaf of the server, behind the clients': fresh bytes that no client could know when it chose its keys."""
+    return Label.MERKLE_SERVER.value + nonce
+
+
 def _number(number: int) -> bytes:
     return number.to_bytes(4, "big")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from privfl.encoding.residues import Ring
-from privfl.errors import DisclosureRefused
-from privfl.params import SessionParams
+from privfl.errors import ConfigurationError, DisclosureRefused
+from privfl.params import PlainSetting, SessionParams
 from privfl.plain.messages import Upload, UploadRequest
 from privfl.session import ClientPolicy, Handler, Incoming, LockstepClient, SessionOver
 from privfl.wire import CONTROL_BODY_LIMIT_BYTES, SERVER, Message, SuiteCode
@@ -40,6 +40,8 @@ class PlainClient(LockstepClient):
         policy: ClientPolicy = _PLAIN_ALLOWED,
         remember_response: bool = True,
     ) -> None:
+        if not isinstance(params.setting, PlainSetting):
+            raise ConfigurationError(f"parameters of suite {params.suite!r} where 'plain' is needed")
         super().__init__(
             params,
             number,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from privfl.encoding.residues import Ring
-from privfl.errors import RoundAborted
+from privfl.errors import RemoteProtocolError, RoundAborted
 from privfl.params import PlainSetting, SessionParams
 from privfl.plain.messages import Upload, UploadRequest
 from privfl.session import Aggregate, LockstepServer, Phase, ServerStep, finish_sum
@@ -34,7 +34,11 @@ class UploadStep(ServerStep[Upload]):
 
     def accept(self, number: int, message: Upload, tail: memoryview) -> None:  # noqa: ARG002
         """Add a vector."""
-        self._total += np.frombuffer(tail, self._ring.dtype)
+        words = np.frombuffer(tail, self._ring.dtype)
+        signed, bound = words.view(self._ring.signed), self._params.vector.bound
+        if int(signed.min()) < -bound or int(signed.max()) > bound:
+            raise RemoteProtocolError("a vector outside its bound")
+        self._total += words
         self._contributors += 1
 
     @property

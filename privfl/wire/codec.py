@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import msgspec
 
@@ -30,6 +30,12 @@ class SecretMessage(Message, frozen=True):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(<secret>)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a message that tells secrets is not pickled")
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError("a message that tells secrets is not copied")
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         return []

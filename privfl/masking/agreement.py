@@ -1,0 +1,111 @@
+"""The active model: signed keys, and one signed set of survivors for everybody.
+
+A server that lies must show different keys or different survivors to different clients. Keys are signed under the
+roster and stand under one Merkle root, from which session id and graph follow; who took part and who
+survived is signed by the clients themselves, and nobody unmasks without t neighbours' signatures on the very sets that
+it signed (Bonawitz et al., CCS
+2017, round 3; Bell et al., CCS 2020, §4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from privfl.errors import RemoteProtocolError
+from privfl.masking.messages import SIGNATURE_BYTES, AdvertiseKeys, NeighbourKeys
+from privfl.primitives.labels import Label
+from privfl.primitives.signatures import Identity, verify
+from privfl.roster import Roster
+from privfl.wire import client
+
+
+def sign_advertisement(
+    identity: Identity, *, session: bytes, number: int, key_id: bytes, channel_key: bytes, mask_key: bytes
+) -> bytes:
+    """Sign fresh keys for one session, named by its params digest (which holds nonce and roster).
+
+    Keys that could be carried into another session would let a server seat a client's old keys there, whose private
+    half it may have rebuilt when that client once dropped out.
+    """
+    return identity.sign(Label.MASKING_ADVERTISEMENT, *_advertised(session, number, key_id, channel_key, mask_key))
+
+
+def check_advertisement(roster: Roster, number: int, keys: AdvertiseKeys | NeighbourKeys, *, session: bytes) -> None:
+    """Check that keys are the client's own, made for this session.
+
+    Raises:
+        RemoteProtocolError: not signed, or not by that client's identity, or for another session.
+    """
+    parts = _advertised(session, number, keys.key_id, keys.channel_key, keys.mask_key)
+    try:
+        verify(roster.identities[number], keys.signature, Label.MASKING_ADVERTISEMENT, *parts)
+    except (RemoteProtocolError, KeyError):
+        raise RemoteProtocolError(f"keys that client {number} has not signed", peer=client(number)) from None
+
+
+def sign_sets(identity: Identity, *, session: bytes, number: int, participants: bytes, survivors: bytes) -> bytes:
+    """Sign who took part and who survived, as shown."""
+    return identity.sign(Label.MASKING_SURVIVORS, *_sets(session, number, participants, survivors))
+
+
+def check_sets(
+    roster: Roster, signature: bytes, *, session: bytes, number: int, participants: bytes, survivors: bytes
+) -> None:
+    """Check a client's signature of both sets.
+
+    Raises:
+        RemoteProtocolError: it does not hold.
+    """
+    parts = _sets(session, number, participants, survivors)
+    verify(roster.identities[number], signature, Label.MASKING_SURVIVORS, *parts)
+
+
+def count_signatures(
+    roster: Roster,
+    signers: Collection[int],
+    signatures: bytes,
+    *,
+    session: bytes,
+    participants: bytes,
+    survivors: bytes,
+) -> int:
+    """Count the signatures of both sets that hold."""
+    held = 0
+    for i, number in enumerate(signers):
+        signature = signatures[i * SIGNATURE_BYTES : (i + 1) * SIGNATURE_BYTES]
+        try:
+            check_sets(
+                roster, signature, session=session, number=number, participants=participants, survivors=survivors
+            )
+        except (RemoteProtocolError, KeyError):
+            continue
+        held += 1
+    return held
+
+
+def to_bits(cohort: tuple[int, ...], members: Collection[int]) -> bytes:
+    """Write a set of clients as one bit for each of the cohort, lowest first."""
+    chosen = set(members)
+    return np.packbits([number in chosen for number in cohort], bitorder="little").tobytes()
+
+
+def from_bits(cohort: tuple[int, ...], bits: bytes) -> frozenset[int]:
+    """Read a set of clients.
+
+    Raises:
+        RemoteProtocolError: wrong length, or spare bits that are not zero: a set has one encoding.
+    """
+    flags = np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little")
+    if len(bits) != -(-len(cohort) // 8) or flags[len(cohort) :].any():
+        raise RemoteProtocolError("a set of survivors that does not fit the cohort")
+    return frozenset(number for number, flag in zip(cohort, flags, strict=False) if flag)
+
+
+def _advertised(session: bytes, number: int, key_id: bytes, channel_key: bytes, mask_key: bytes) -> tuple[bytes, ...]:
+    return (session, number.to_bytes(4, "big"), key_id, channel_key, mask_key)
+
+
+def _sets(session: bytes, number: int, participants: bytes, survivors: bytes) -> tuple[bytes, ...]:
+    return (session, number.to_bytes(4, "big"), participants, survivors)

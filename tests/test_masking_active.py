@@ -1,0 +1,637 @@
+"""A server that lies: swaps keys, invents clients, shows two sets of survivors, re-uses a nonce. Clients refuse."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from harness import ACTIVE, Play, identity_of, make_params, make_vectors, read
+
+from privfl import ConfigurationError, DisclosureRefused, Phase, RemoteProtocolError, RoundAborted, client, simulate
+from privfl.guard import FileGuard, MemoryGuard
+from privfl.masking import agreement, secrets
+from privfl.masking.client import MaskingClient
+from privfl.masking.messages import (
+    AdvertiseKeys,
+    ConsistencyRequest,
+    MaskedInputRequest,
+    NeighbourKeys,
+    ShareKeysRequest,
+    UnmaskRequest,
+)
+from privfl.masking.server import MaskingServer
+from privfl.primitives.entropy import OsEntropy
+from privfl.primitives.keys import KeyPair
+from privfl.primitives.secret import Secret
+from privfl.primitives.signatures import Identity
+from privfl.primitives.transcript import inclusion_proofs, merkle_root, session_id
+from privfl.roster import Credentials, Roster
+from privfl.session import SessionOver
+
+
+def active(n=9, **options):
+    return Play(make_params(n=n, server=ACTIVE, **options))
+
+
+def refuses(play, number, request, match=None):
+    with pytest.raises(RemoteProtocolError, match=match):
+        play.clients[number].respond(request)
+    assert isinstance(play.clients[number]._state, SessionOver)
+
+
+# -- honest -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [3, 5, 9, 30])
+def test_sum_is_exact_and_everybody_signed(n):
+    play = active(n)
+    play.to(Phase.CONSISTENCY_CHECK)
+    while play.server.phase is not Phase.FINISHED:
+        play.step()
+    assert (play.server.result.vector == play.exact_sum(play.params.cohort)).all()
+
+
+@pytest.mark.parametrize(
+    "phase",
+    [Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.CONSISTENCY_CHECK, Phase.UNMASK],
+)
+def test_a_dropout_in_any_phase_leaves_the_sum_over_exactly_the_uploads(phase):
+    play = active(12)  # three corrupt of twelve: threshold 8
+    play.to(phase)
+    play.step(silent={13})
+    silent = {13} if phase in {Phase.CONSISTENCY_CHECK, Phase.UNMASK} else set()
+    while play.server.phase is not Phase.FINISHED:
+        play.step(silent=silent)
+    uploaded = set(play.params.cohort) - ({13} if not silent else set())
+    assert play.server.result.contributors == len(uploaded)
+    assert (play.server.result.vector == play.exact_sum(uploaded)).all()
+
+
+def test_five_tolerate_one_dropout_and_not_two():
+    for gone, works in (({10}, True), ({10, 11}, False)):
+        play = active(5).to(Phase.MASKED_INPUT)
+        if not works:
+            with pytest.raises(RoundAborted):
+                play.step(silent=gone)
+            continue
+        play.step(silent=gone)
+        play.step()
+        play.step()
+        assert play.server.result.contributors == 4
+
+
+def test_too_few_signatures_abort_and_release_nothing():
+    play = active(9).to(Phase.CONSISTENCY_CHECK)
+    for number in (10, 11, 12):
+        play.deliver(number)
+    assert not play.server.ready
+    with pytest.raises(RoundAborted, match="signed"):
+        play.server.advance()
+
+
+def test_a_ring_of_an_active_model_sums_exactly():
+    from privfl import ThreatModel, VectorSpec
+    from privfl.simulate import draw_identities, plan_session, roster_of
+
+    identities = draw_identities(range(130))
+    params = plan_session(
+        "masking",
+        cohort=tuple(range(130)),
+        vector=VectorSpec(length=20, bound=1000),
+        threat=ThreatModel(corrupt=0.02, dropout=0.05, server=ACTIVE),
+        nonce=os.urandom(16),
+        context=bytes(32),
+        roster=roster_of(identities),
+    )
+    assert params.setting.degree < 129
+    vectors = make_vectors(params)
+    drops = {Phase.ADVERTISE_KEYS: {1}, Phase.SHARE_KEYS: {2}, Phase.MASKED_INPUT: {3, 4}, Phase.UNMASK: {5}}
+    outcome = simulate(params, vectors, drops=drops, identities=identities)
+    assert len(outcome.contributors) == 126
+    assert (outcome.aggregate.vector == sum(vectors[n].astype(np.int64) for n in outcome.contributors)).all()
+
+
+# -- identities -------------------------------------------------------------------------------------------------------
+
+
+def test_a_client_needs_the_roster_of_the_parameters_and_its_own_place_in_it():
+    play = active(5)
+    with pytest.raises(ConfigurationError, match="credentials"):
+        MaskingClient(play.params, 10)
+    with pytest.raises(ConfigurationError, match="another identity for client 10"):
+        MaskingClient(play.params, 10, credentials=Credentials(identity_of(99), play.roster))
+    wider = Roster({**play.roster.identities, 99: identity_of(99).public})
+    with pytest.raises(ConfigurationError, match="another roster"):
+        MaskingClient(play.params, 10, credentials=Credentials(identity_of(10), wider))
+    with pytest.raises(ConfigurationError, match="roster"):
+        MaskingServer(play.params)
+
+
+def test_invented_clients_are_not_on_the_roster():
+    play = active(5)
+    invented = replace(play.params, cohort=(*play.params.cohort, 77))
+    with pytest.raises(ConfigurationError, match="client 77 is not on the roster"):
+        MaskingClient(
+            replace(invented, setting=make_params(n=6, server=ACTIVE).setting),
+            10,
+            credentials=Credentials(identity_of(10), play.roster),
+        )
+
+
+def test_unsigned_or_foreign_advertisements_cost_their_sender_its_place():
+    play = active(9)
+    honest = read(play.answer(12), AdvertiseKeys)
+    forged = [
+        AdvertiseKeys(channel_key=honest.channel_key, mask_key=honest.mask_key),
+        AdvertiseKeys(
+            channel_key=honest.channel_key,
+            mask_key=honest.channel_key,
+            key_id=honest.key_id,
+            signature=honest.signature,
+        ),
+        AdvertiseKeys(
+            channel_key=honest.channel_key, mask_key=honest.mask_key, key_id=bytes(16), signature=honest.signature
+        ),
+    ]
+    for lie in forged:
+        with pytest.raises(RemoteProtocolError, match="has not signed"):
+            play.server.receive(client(12), play.forge_response(12, lie))
+    play.step(silent={12})
+    while play.server.phase is not Phase.FINISHED:
+        play.step()
+    assert play.server.result.contributors == 8
+
+
+def test_signatures_have_no_place_where_there_is_no_roster():
+    play = Play(make_params(n=5))
+    honest = read(play.answer(12), AdvertiseKeys)
+    signed = AdvertiseKeys(
+        channel_key=honest.channel_key, mask_key=honest.mask_key, key_id=bytes(16), signature=bytes(64)
+    )
+    with pytest.raises(RemoteProtocolError, match="without a roster"):
+        play.server.receive(client(12), play.forge_response(12, signed))
+
+
+# -- keys -------------------------------------------------------------------------------------------------------------
+
+
+def lying_tree(play, replaced):
+    """A server that puts other keys under the root: a consistent root, session id and proofs."""
+    keys = {
+        number: read(play.responses[Phase.ADVERTISE_KEYS, number], AdvertiseKeys) for number in play.params.cohort
+    } | replaced
+    leaves = [secrets.key_leaf(n, keys[n].channel_key, keys[n].mask_key) for n in play.params.cohort]
+    leaves.append(secrets.server_leaf(bytes(32)))
+    root, proofs = merkle_root(leaves), inclusion_proofs(leaves)
+    session = session_id(play.params.digest, root)
+
+    def request(number):
+        neighbours = tuple(
+            NeighbourKeys(
+                number=n,
+                channel_key=keys[n].channel_key,
+                mask_key=keys[n].mask_key,
+                key_id=keys[n].key_id,
+                signature=keys[n].signature,
+                proof=proofs[i],
+            )
+            for i, n in enumerate(play.params.cohort)
+            if n != number
+        )
+        own = proofs[play.params.cohort.index(number)]
+        return play.forge_request(ShareKeysRequest(root=root, neighbours=neighbours, own_proof=own), session=session)
+
+    return request
+
+
+@pytest.fixture
+def keyed():
+    play = active(9)
+    return play.to(Phase.SHARE_KEYS)
+
+
+def server_keys(play, number, identity, session=None):
+    channel, mask = KeyPair.generate(OsEntropy()), KeyPair.generate(OsEntropy())
+    signature = agreement.sign_advertisement(
+        identity,
+        session=session or play.params.digest,
+        number=number,
+        key_id=bytes(16),
+        channel_key=channel.public,
+        mask_key=mask.public,
+    )
+    return AdvertiseKeys(channel_key=channel.public, mask_key=mask.public, key_id=bytes(16), signature=signature)
+
+
+def test_the_forged_tree_is_accepted_when_nothing_is_forged(keyed):
+    keyed.clients[10].respond(lying_tree(keyed, {})(10))
+
+
+def test_swapped_keys_are_refused_by_their_neighbours(keyed):
+    swapped = server_keys(keyed, 12, Identity.generate(OsEntropy()))
+    refuses(keyed, 10, lying_tree(keyed, {12: swapped})(10), "client 12 has not signed")
+
+
+def test_keys_signed_by_another_client_on_the_roster_are_refused(keyed):
+    """A corrupt client cannot lend its identity to a Sybil neighbour."""
+    sybil = server_keys(keyed, 12, identity_of(13))
+    refuses(keyed, 10, lying_tree(keyed, {12: sybil})(10), "client 12 has not signed")
+
+
+def test_a_client_whose_own_keys_were_swapped_refuses(keyed):
+    """Even with a true signature: its own keys must stand under the root."""
+    replayed = server_keys(keyed, 12, identity_of(12))
+    request = lying_tree(keyed, {12: replayed})
+    refuses(keyed, 12, request(12), "not included")
+    keyed.clients[10].respond(request(10))  # the neighbours cannot tell; but 12 is gone, and nobody has its secrets
+
+
+def test_keys_signed_for_another_session_are_refused(keyed):
+    """A server that rebuilt a client's mask key when it dropped out cannot seat its old keys in a later session."""
+    replayed = server_keys(keyed, 12, identity_of(12), session=bytes(32))
+    refuses(keyed, 10, lying_tree(keyed, {12: replayed})(10), "client 12 has not signed")
+
+
+def test_keys_shown_beside_the_root_are_refused(keyed):
+    honest = keyed.request(10)
+    true = server_keys(keyed, 12, identity_of(12))
+    neighbours = tuple(
+        NeighbourKeys(
+            number=12,
+            channel_key=true.channel_key,
+            mask_key=true.mask_key,
+            key_id=true.key_id,
+            signature=true.signature,
+            proof=peer.proof,
+        )
+        if peer.number == 12
+        else peer
+        for peer in honest.neighbours
+    )
+    forged = ShareKeysRequest(root=honest.root, neighbours=neighbours, own_proof=honest.own_proof)
+    refuses(keyed, 10, keyed.forge_request(forged), "not included")
+
+
+@pytest.mark.parametrize("change", ["missing", "longer", "other"])
+def test_proofs_must_be_exact(keyed, change):
+    honest = keyed.request(10)
+    proof = {"missing": b"", "longer": honest.own_proof + bytes(32), "other": honest.neighbours[0].proof}[change]
+    forged = ShareKeysRequest(root=honest.root, neighbours=honest.neighbours, own_proof=proof)
+    refuses(keyed, 10, keyed.forge_request(forged), "not included")
+
+
+def test_stripping_the_signatures_is_refused(keyed):
+    honest = keyed.request(10)
+    stripped = tuple(
+        NeighbourKeys(number=p.number, channel_key=p.channel_key, mask_key=p.mask_key, proof=p.proof)
+        for p in honest.neighbours
+    )
+    forged = ShareKeysRequest(root=honest.root, neighbours=stripped, own_proof=honest.own_proof)
+    refuses(keyed, 10, keyed.forge_request(forged), "has not signed")
+
+
+# -- survivors --------------------------------------------------------------------------------------------------------
+
+
+def show(play, number, members, participants=None):
+    cohort = play.params.cohort
+    participants = cohort if participants is None else participants
+    request = ConsistencyRequest(
+        participants=agreement.to_bits(cohort, participants), survivors=agreement.to_bits(cohort, members)
+    )
+    return play.clients[number].respond(play.forge_request(request))
+
+
+@pytest.fixture
+def uploaded():
+    """Nine clients (threshold 6, two corrupt) have uploaded."""
+    play = active(9)
+    return play.to(Phase.CONSISTENCY_CHECK)
+
+
+def test_two_sets_of_survivors_never_both_find_enough_signatures(uploaded):
+    """The lists attack: half of the clients are told that 18 survived, the others that it dropped."""
+    everybody = set(uploaded.params.cohort)
+    told = {n: everybody if n < 14 else everybody - {18} for n in everybody}
+    signatures = {}
+    for number in sorted(everybody - {18}):
+        response = show(uploaded, number, told[number])
+        signatures[number] = response[-64:]
+    for number in sorted(everybody - {18}):
+        alike = [n for n in sorted(told[number] - {number}) if n in signatures and told[n] == told[number]]
+        others = [n for n in sorted(told[number] - {number}) if n in signatures and told[n] != told[number]]
+        for signers in (alike, sorted(alike + others)):
+            survivors = told[number] - {number}
+            lie = UnmaskRequest(
+                contributors=len(told[number]),
+                survivors=tuple(sorted(survivors)),
+                dropped=tuple(sorted(everybody - told[number])),
+                signers=tuple(signers),
+                signatures=b"".join(signatures[n] for n in signers),
+            )
+            with pytest.raises(DisclosureRefused):
+                uploaded.clients[number].respond(uploaded.forge_request(lie))
+    assert all(isinstance(uploaded.clients[n]._state, SessionOver) for n in everybody - {18})
+
+
+def test_a_client_signs_one_set_only(uploaded):
+    everybody = set(uploaded.params.cohort)
+    show(uploaded, 10, everybody)
+    with pytest.raises(DisclosureRefused):
+        show(uploaded, 10, everybody - {18})
+
+
+@pytest.mark.parametrize(
+    ("members", "match"),
+    [
+        (lambda cohort: cohort - {10}, "not in the set"),
+        (lambda cohort: {10, 11, 12}, "threshold|minimum"),
+        (lambda cohort: {10}, "threshold"),
+        (lambda cohort: set(), "not in the set"),
+    ],
+)
+def test_sets_that_hide_a_client_or_leave_too_few_are_not_signed(uploaded, members, match):
+    with pytest.raises(DisclosureRefused, match=match):
+        show(uploaded, 10, members(set(uploaded.params.cohort)))
+
+
+def test_survivors_that_never_shared_keys_are_not_signed():
+    play = active(9).to(Phase.SHARE_KEYS)
+    play.step(silent={18})
+    play.step()
+    with pytest.raises(DisclosureRefused, match="participants to the server and not to this client"):
+        show(play, 10, set(play.params.cohort))
+
+
+def test_survivors_that_never_took_part_are_not_signed():
+    play = active(9).to(Phase.SHARE_KEYS)
+    play.step(silent={18})
+    play.step()
+    with pytest.raises(DisclosureRefused, match="never took part"):
+        show(play, 10, set(play.params.cohort), participants=set(play.params.cohort) - {18})
+
+
+def test_a_thinned_graph_is_not_signed():
+    """A server that hid a participant from a client before the upload cannot have the true set signed, nor another."""
+    play = active(9).to(Phase.MASKED_INPUT)
+    honest = play.request(10)
+    hidden = MaskedInputRequest(participants=8, peers=honest.peers[:-1], sealed=honest.sealed[:-80])
+    play.clients[10].respond(play.forge_request(hidden))
+    for number in play.params.cohort[1:]:
+        play.deliver(number)
+    everybody = set(play.params.cohort)
+    play.server.receive(client(10), play.clients[10]._last[1])
+    play.server.advance()
+    with pytest.raises(DisclosureRefused, match="participants to the server and not to this client"):
+        play.answer(10)
+    assert everybody == set(play.params.cohort)
+
+
+@pytest.mark.parametrize("bits", [b"", b"\xff", b"\xff\x03", b"\xff\x01\x00"])
+def test_sets_of_another_size_or_with_spare_bits_are_refused(uploaded, bits):
+    true = agreement.to_bits(uploaded.params.cohort, uploaded.params.cohort)
+    for sets in ({"participants": bits, "survivors": true}, {"participants": true, "survivors": bits}):
+        play = active(9).to(Phase.CONSISTENCY_CHECK)
+        refuses(play, 10, play.forge_request(ConsistencyRequest(**sets)))
+
+
+@pytest.mark.parametrize("lie", ["moved", "left out", "count"])
+def test_unmask_must_follow_from_the_set_that_was_signed(uploaded, lie):
+    """Under the true signatures, with true lists but for one entry."""
+    uploaded.step()
+    truth = uploaded.request(10)
+    survivors, dropped, contributors = {
+        "moved": (truth.survivors[:-1], truth.survivors[-1:], truth.contributors),
+        "left out": (truth.survivors[:-1], (), truth.contributors),
+        "count": (truth.survivors, (), truth.contributors - 1),
+    }[lie]
+    signers = truth.signers
+    assert set(signers) <= set(survivors)
+    forged = UnmaskRequest(
+        contributors=contributors,
+        survivors=survivors,
+        dropped=dropped,
+        signers=signers,
+        signatures=truth.signatures,
+    )
+    refuses(uploaded, 10, uploaded.forge_request(forged), "differs from the set")
+
+
+def all_but_one(truth):
+    return truth.signers[1:], truth.signatures[64:]
+
+
+def one_bit_off(truth):
+    return truth.signers, truth.signatures[:-1] + bytes([truth.signatures[-1] ^ 1])
+
+
+def none(_truth):
+    return (), b""
+
+
+def zeros(truth):
+    return truth.signers, bytes(64 * len(truth.signers))
+
+
+def one_for_all(truth):
+    return truth.signers, truth.signatures[:64] * len(truth.signers)
+
+
+@pytest.mark.parametrize("forgery", [all_but_one, one_bit_off, none, zeros, one_for_all])
+def test_unmask_needs_t_valid_signatures_of_neighbours(uploaded, forgery):
+    uploaded.step()
+    truth = uploaded.request(10)
+    assert len(truth.signers) == uploaded.params.setting.threshold
+    signers, signatures = forgery(truth)
+    forged = UnmaskRequest(
+        contributors=truth.contributors,
+        survivors=truth.survivors,
+        dropped=truth.dropped,
+        signers=signers,
+        signatures=signatures,
+    )
+    refuses(uploaded, 10, uploaded.forge_request(forged), "signed this set")
+
+
+def test_its_own_signature_does_not_count(uploaded):
+    own = uploaded.answer(10)[-64:]
+    uploaded.step()
+    honest = uploaded.request(10)
+    lie = UnmaskRequest(
+        contributors=honest.contributors,
+        survivors=honest.survivors,
+        dropped=honest.dropped,
+        signers=(10, *honest.signers[1:]),
+        signatures=own + honest.signatures[64:],
+    )
+    with pytest.raises(DisclosureRefused, match="no surviving neighbours"):
+        uploaded.clients[10].respond(uploaded.forge_request(lie))
+
+
+def test_unmask_without_the_consistency_phase_is_refused():
+    play = active(9).to(Phase.CONSISTENCY_CHECK)
+    request = UnmaskRequest(contributors=9, survivors=play.params.cohort[1:], dropped=())
+    refuses(play, 10, play.forge_request(request), "no place in state Masked")
+
+
+def test_the_floor_of_the_active_model_outranks_a_lower_minimum():
+    """Corrupt contributors hide nobody: with two corrupt of nine, four are the fewest (⌊γn⌋ + 2 = 3, neighbours 6)."""
+    play = active(9, minimum=2)
+    assert play.clients[10]._limits.minimum == 3
+
+
+def test_a_wrong_signature_costs_its_sender_its_place(uploaded):
+    from privfl.masking.messages import ConsistencyCheck
+
+    with pytest.raises(RemoteProtocolError, match="does not hold"):
+        uploaded.server.receive(client(12), uploaded.forge_response(12, ConsistencyCheck(signature=bytes(64))))
+    uploaded.step(silent={12})
+    uploaded.step()
+    assert (uploaded.server.result.vector == uploaded.exact_sum(uploaded.params.cohort)).all()
+
+
+# -- nonces and contexts ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["memory", "file"])
+def guard(request, tmp_path):
+    return MemoryGuard() if request.param == "memory" else FileGuard(tmp_path / "claims")
+
+
+def test_a_nonce_is_accepted_once(guard):
+    params = make_params(n=5)
+    request = Play(params).ask(10)
+    MaskingClient(params, 10, guard=guard).respond(request)
+    with pytest.raises(DisclosureRefused, match="nonce has been used before"):
+        MaskingClient(params, 10, guard=guard).respond(request)
+
+
+def test_an_update_is_not_sent_again_once_it_was_unmasked(guard):
+    """Two sums over different survivors could be differenced."""
+    first = Play(make_params(n=5))
+    first.clients[10] = MaskingClient(first.params, 10, guard=guard)
+    first.clients[10].submit(first.vectors[10])
+    for _ in range(4):
+        first.step()
+    again = Play(replace(first.params, nonce=os.urandom(16)))
+    again.clients[10] = MaskingClient(again.params, 10, guard=guard)
+    again.clients[10].submit(again.vectors[10])
+    again.to(Phase.MASKED_INPUT)
+    with pytest.raises(DisclosureRefused, match="unmasked before"):
+        again.answer(10)
+    other = Play(replace(first.params, nonce=os.urandom(16), context=b"\1" * 32))
+    other.clients[10] = MaskingClient(other.params, 10, guard=guard)
+    other.clients[10].submit(other.vectors[10])
+    for _ in range(4):
+        other.step()
+
+
+def test_two_sessions_side_by_side_unmask_a_context_once(guard):
+    plays = [Play(make_params(n=5)) for _ in range(2)]
+    for play in plays:
+        play.clients[10] = MaskingClient(play.params, 10, guard=guard)
+        play.clients[10].submit(play.vectors[10])
+        play.to(Phase.UNMASK)
+    plays[0].answer(10)
+    with pytest.raises(DisclosureRefused, match="context has been used before"):
+        plays[1].answer(10)
+
+
+def test_a_file_guard_holds_across_objects_and_says_what_is_wrong(tmp_path):
+    FileGuard(tmp_path / "claims").claim("nonce", b"1")
+    second = FileGuard(tmp_path / "claims")
+    assert second.claimed("nonce", b"1")
+    assert not second.claimed("context", b"1")
+    with pytest.raises(DisclosureRefused):
+        second.claim("nonce", b"1")
+    with pytest.raises(ConfigurationError, match="cannot be made"):
+        FileGuard(tmp_path / "no" / "where")
+
+
+def test_one_of_many_claimants_wins(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    def claim(_):
+        try:
+            FileGuard(tmp_path / "claims").claim("nonce", b"x")
+        except DisclosureRefused:
+            return 0
+        return 1
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(claim, range(64))) == 1
+
+
+# -- rosters ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_roster_survives_being_written_out(tmp_path):
+    roster = Roster({n: identity_of(n).public for n in (3, 1, 2)})
+    path = tmp_path / "roster.json"
+    path.write_text(roster.to_json())
+    assert Roster.load(path) == roster
+    assert Roster.load(path).digest == roster.digest
+    assert list(roster.identities) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "not JSON"),
+        ("{}", "not a roster"),
+        ('{"format": "privfl-roster-1", "clients": {}}', "names no client"),
+        ('{"format": "privfl-roster-1", "clients": {"7": "AA"}}', "client 7 is malformed"),
+        ('{"format": "privfl-roster-1", "clients": {"7": "xyz"}}', "client 7 is no hexadecimal"),
+        ('{"format": "privfl-roster-1", "clients": {"7": 3}}', "client 7 is malformed"),
+        ('{"format": "privfl-roster-1", "clients": {"seven": "AA"}}', "client 'seven'"),
+        ('{"format": "privfl-roster-1", "clients": {"07": "AA"}}', "client '07'"),
+        ('{"format": "privfl-roster-1", "clients": {"-1": "AA"}}', "client '-1'"),
+        (f'{{"format": "privfl-roster-1", "clients": {{"7": "{"01" * 32}", "7": "{"02" * 32}"}}}}', "client 7 stands"),
+        (
+            f'{{"format": "privfl-roster-1", "clients": {{"7": "{"01" * 32}", "8": "{"01" * 32}"}}}}',
+            "clients 7 and 8 have the same identity",
+        ),
+    ],
+)
+def test_a_wrong_roster_is_a_sentence_that_names_the_client(text, named):
+    with pytest.raises(ConfigurationError, match=named):
+        Roster.from_json(text)
+
+
+@pytest.mark.parametrize("sign", [0, 0x80])
+@pytest.mark.parametrize(
+    "weak",
+    ["00" * 32, "01" + "00" * 31, "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"]
+    + ["c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"]
+    + [first + "ff" * 30 + "7f" for first in ("ec", "ed", "ee")],
+)
+def test_identities_under_which_anybody_could_sign_are_refused(weak, sign):
+    key = bytes.fromhex(weak)
+    key = key[:-1] + bytes([key[-1] | sign])
+    with pytest.raises(ConfigurationError, match="small order"):
+        Roster({0: identity_of(1).public, 1: key})
+
+
+def test_a_missing_roster_is_named(tmp_path):
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        Roster.load(tmp_path / "none.json")
+
+
+def test_identities_survive_pem_and_other_keys_are_refused():
+    identity = Identity.generate(OsEntropy())
+    assert Identity.from_pem(identity.to_pem()).public == identity.public
+    with pytest.raises(ConfigurationError, match="PEM"):
+        Identity.from_pem(b"nonsense")
+    assert identity.public.hex() in repr(identity)
+    assert Identity(Secret(bytes(32))).public != identity.public
+
+
+def test_a_late_request_of_another_kind_does_not_unmask(uploaded):
+    honest = uploaded.request(10)
+    assert isinstance(honest, ConsistencyRequest)
+    refuses(
+        uploaded,
+        10,
+        uploaded.forge_request(MaskedInputRequest(participants=9, peers=(), sealed=b"")),
+        "no place in state Masked",
+    )
