@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,7 +44,11 @@ format: $(VENV)/.dev ## put the code into the house's form
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev ## measure the kernels against their limits
-	$(BIN)/python -m pytest benchmarks -o addopts= --benchmark-only -q
+	$(BIN)/python -m pytest benchmarks -o addopts= --benchmark-only -q -s
+
+fuzz: $(VENV)/.dev ## a million mutated messages, and long runs of the adversarial state machine
+	PRIVFL_FUZZ_MESSAGES=1000000 $(BIN)/python -m pytest tests/test_fuzz.py
+	PRIVFL_MACHINE_EXAMPLES=8000 HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest tests/test_state_machine.py
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache

@@ -11,6 +11,8 @@ Whatever it does:
 5. whoever has refused once answers nothing more.
 """
 
+import os
+
 import numpy as np
 from harness import Play, make_params, read
 from hypothesis import settings
@@ -22,6 +24,7 @@ from privfl.masking import agreement
 from privfl.masking.messages import ConsistencyRequest, DroppedShare, SurvivorShare, Unmask, UnmaskRequest
 from privfl.wire import HEADER_BYTES
 
+EXAMPLES = int(os.environ.get("PRIVFL_MACHINE_EXAMPLES", "500"))
 UPLOADS = (Phase.MASKED_INPUT, Phase.UPLOAD)
 NUMBERS = st.sampled_from((10, 11, 12, 13, 14))
 
@@ -353,8 +356,8 @@ class PlainAdversary(Adversary):
 
 
 TestMaskingUnderAttack = MaskingAdversary.TestCase
-TestMaskingUnderAttack.settings = settings(max_examples=500, stateful_step_count=30)
+TestMaskingUnderAttack.settings = settings(max_examples=EXAMPLES, stateful_step_count=30)
 TestActiveMaskingUnderAttack = ActiveAdversary.TestCase
-TestActiveMaskingUnderAttack.settings = settings(max_examples=250, stateful_step_count=30)
+TestActiveMaskingUnderAttack.settings = settings(max_examples=EXAMPLES // 2, stateful_step_count=30)
 TestPlainUnderAttack = PlainAdversary.TestCase
-TestPlainUnderAttack.settings = settings(max_examples=60, stateful_step_count=20)
+TestPlainUnderAttack.settings = settings(max_examples=EXAMPLES // 8, stateful_step_count=20)
