@@ -160,14 +160,14 @@ MUTANTS = (
     ),
     Mutant(
         "commitment to the self-mask seed unchecked",
-        "masking/server.py",
+        "masking/opening.py",
         "        if secrets.commitment(seed, session=session, me=number) != book.shared[number].commitment:",
         "        if False:",
         (f"{LIES}::test_a_wrong_self_mask_seed_is_refused_and_rebuilt_from_shares",),
     ),
     Mutant(
         "confirmation of the pair seed unchecked",
-        "masking/server.py",
+        "masking/opening.py",
         "            if told != confirmation_of(book.shared[number], entry.number):",
         "            if False:",
         (f"{LIES}::test_a_wrong_pair_seed_is_refused_and_rebuilt_from_shares",),
@@ -188,7 +188,7 @@ MUTANTS = (
     ),
     Mutant(
         "the word of a survivor settles a contested pair",
-        "masking/server.py",
+        "masking/opening.py",
         "            if told == confirmation_of(book.shared[entry.number], number):",
         "            if True:",
         (f"{LIES}::test_a_contested_pair_of_which_the_survivor_lied_is_settled_from_shares",),
@@ -336,7 +336,7 @@ MUTANTS = (
     ),
     Mutant(
         "server releases under the minimum",
-        "masking/server.py",
+        "masking/book.py",
         "        if len(left) < minimum or not left:",
         "        if not left:",
         (f"{SESSION}::test_minimum_contributors_is_the_servers_floor_as_well",),

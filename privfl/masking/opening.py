@@ -1,0 +1,267 @@
+"""The second half of a `masking` server: add what arrives, settle who contributed, take the masks away.
+
+Masks are removed while the answers to Unmask arrive; shares are combined only for clients that vanished after their
+upload, and for pairs whose ends disagree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from privfl.errors import ReconstructionError, RemoteProtocolError, RoundAborted
+from privfl.masking import agreement, recovery, secrets
+from privfl.masking.book import Ballot, SessionBook, confirmation_of, record
+from privfl.masking.messages import (
+    SEALED_BYTES,
+    SECRET_BYTES,
+    ConsistencyCheck,
+    ConsistencyRequest,
+    DroppedShare,
+    MaskedInput,
+    MaskedInputRequest,
+    SurvivorShare,
+    Unmask,
+    UnmaskRequest,
+)
+from privfl.primitives.keys import KeyPair
+from privfl.primitives.prg import Mask, apply_masks
+from privfl.primitives.secret import Secret
+from privfl.session import Aggregate, Phase, ServerStep, finish_sum
+
+
+class MaskedInputStep(ServerStep[MaskedInput]):
+    """Route the shares; add the masked vectors as they come."""
+
+    phase = Phase.MASKED_INPUT
+    answer = MaskedInput
+
+    def __init__(self, book: SessionBook, sharing: set[int]) -> None:
+        self._book = book
+        self._sharing = sharing
+        self.session = book.session
+        self.waiting = set(sharing)
+        self.body_limit_bytes = book.answer_limit_bytes
+        self.tail_bytes = book.params.vector.length * book.ring.word_bytes
+        self._total = np.zeros(book.params.vector.length, book.ring.dtype)
+
+    def request_for(self, number: int) -> MaskedInputRequest:
+        """Hand a client the shares that its neighbours sealed for it."""
+        peers = tuple(peer for peer in self._book.graph.neighbours(number) if peer in self._sharing)
+        sealed = [self._sealed_for(number, peer) for peer in peers]
+        return MaskedInputRequest(participants=len(self._sharing), peers=peers, sealed=b"".join(sealed))
+
+    def _sealed_for(self, number: int, dealer: int) -> bytes:
+        dealt = self._book.shared[dealer]
+        return record(dealt.sealed, dealt.peers.index(number), SEALED_BYTES)
+
+    def accept(self, number: int, message: MaskedInput, tail: memoryview) -> None:  # noqa: ARG002
+        """Add a masked vector and forget it."""
+        self._total += np.frombuffer(tail, self._book.ring.dtype)
+
+    @property
+    def ready(self) -> bool:
+        """Whether enough vectors arrived, each from a client that enough neighbours can open for."""
+        survivors = self._sharing - self.waiting
+        return (
+            len(survivors) >= self._book.params.minimum_contributors
+            and bool(survivors)
+            and self._book.all_able(survivors)
+        )
+
+    def close(self) -> ConsistencyStep | UnmaskStep:
+        """Fix the contributors."""
+        book = self._book
+        survivors = self._sharing - self.waiting
+        book.require_enough(survivors, self.phase)
+        if not book.all_able(survivors):
+            raise RoundAborted(
+                f"too many dropped: some of {len(survivors)} uploads can no longer be unmasked, because their clients "
+                f"have fewer than {book.setting.threshold} surviving neighbours"
+            )
+        ballot = Ballot(survivors=survivors, dropped=self._sharing - survivors)
+        if book.roster is not None:
+            return ConsistencyStep(book, ballot, self._total)
+        return UnmaskStep(book, ballot, self._total, asked=survivors)
+
+
+class ConsistencyStep(ServerStep[ConsistencyCheck]):
+    """Active model: have the survivors sign who survived."""
+
+    phase = Phase.CONSISTENCY_CHECK
+    answer = ConsistencyCheck
+
+    def __init__(self, book: SessionBook, ballot: Ballot, total: Any) -> None:
+        self._book = book
+        self._ballot = ballot
+        self._total = total
+        cohort = book.params.cohort
+        self._participants = agreement.to_bits(cohort, ballot.survivors | ballot.dropped)
+        self._survivors = agreement.to_bits(cohort, ballot.survivors)
+        self._signatures: dict[int, bytes] = {}
+        self.session = book.session
+        self.waiting = set(ballot.survivors)
+        self.body_limit_bytes = book.answer_limit_bytes
+
+    def request_for(self, number: int) -> ConsistencyRequest:  # noqa: ARG002 - everybody is shown the same
+        """Show both sets."""
+        return ConsistencyRequest(participants=self._participants, survivors=self._survivors)
+
+    def accept(self, number: int, message: ConsistencyCheck, tail: memoryview) -> None:  # noqa: ARG002
+        """Take a signature."""
+        roster = self._book.roster
+        assert roster is not None  # noqa: S101 - this step exists in the active model only; for the type checker
+        agreement.check_sets(
+            roster,
+            message.signature,
+            session=self.session,
+            number=number,
+            participants=self._participants,
+            survivors=self._survivors,
+        )
+        self._signatures[number] = message.signature
+
+    @property
+    def ready(self) -> bool:
+        """Whether somebody could answer in Unmask, with enough to rebuild the silent ones' secrets."""
+        asked = self._book.able(set(self._signatures))
+        return bool(asked) and self._book.can_open(self._ballot.survivors - asked, asked)
+
+    def close(self) -> UnmaskStep:
+        """Go on with those who will find t signatures."""
+        asked = self._book.able(set(self._signatures))
+        if not asked or not self._book.can_open(self._ballot.survivors - asked, asked):
+            raise RoundAborted(
+                f"{len(self._signatures)} of {len(self._ballot.survivors)} survivors signed: too few to unmask the sum"
+            )
+        return UnmaskStep(self._book, replace(self._ballot, signatures=self._signatures), self._total, asked=asked)
+
+
+class UnmaskStep(ServerStep[Unmask]):
+    """Take the masks away: directly while survivors answer, from shares for those who vanished."""
+
+    phase = Phase.UNMASK
+    answer = Unmask
+
+    def __init__(self, book: SessionBook, ballot: Ballot, total: Any, *, asked: set[int]) -> None:
+        self._book = book
+        self._survivors = ballot.survivors
+        self._dropped = ballot.dropped
+        self._signatures = ballot.signatures
+        self._silent = set(ballot.survivors)
+        self._contested: dict[tuple[int, int], Mask] = {}  # what a survivor says of a pair whose ends disagree
+        self._total = total
+        self.session = book.session
+        self.waiting = set(asked)
+        self.body_limit_bytes = book.answer_limit_bytes
+        self._shares = recovery.ShareTable()
+        self._mask_keys: dict[int, KeyPair] = {}
+
+    def _named(self, number: int, among: set[int]) -> tuple[int, ...]:
+        return tuple(peer for peer in self._book.graph.neighbours(number) if peer in among)
+
+    def request_for(self, number: int) -> UnmaskRequest:
+        """Tell a survivor which neighbours survived and which dropped."""
+        signers = [peer for peer in self._named(number, self._survivors) if peer in self._signatures]
+        signers = signers[: self._book.setting.threshold]  # more than t would only have to be checked
+        return UnmaskRequest(
+            contributors=len(self._survivors),
+            survivors=self._named(number, self._survivors),
+            dropped=self._named(number, self._dropped),
+            signers=tuple(signers),
+            signatures=b"".join(self._signatures[peer] for peer in signers),
+        )
+
+    def accept(self, number: int, message: Unmask, tail: memoryview) -> None:  # noqa: ARG002
+        """Check every seed against what was committed to, then take those masks away at once."""
+        book, session = self._book, self._book.session
+        seed = Secret(message.self_seed)
+        if secrets.commitment(seed, session=session, me=number) != book.shared[number].commitment:
+            raise RemoteProtocolError("a self-mask seed that is not the committed one")
+        survivors = tuple(entry.number for entry in message.entries if isinstance(entry, SurvivorShare))
+        dropped = [entry for entry in message.entries if isinstance(entry, DroppedShare)]
+        if survivors != self._named(number, self._survivors) or tuple(entry.number for entry in dropped) != self._named(
+            number, self._dropped
+        ):
+            raise RemoteProtocolError("entries for other peers than were named")
+        masks, contested = [secrets.self_mask(seed, session=session, me=number)], {}
+        for entry in dropped:
+            pair = Secret(entry.pair_seed)
+            told = secrets.confirmation(pair, session=session, me=number, peer=entry.number)
+            if told != confirmation_of(book.shared[number], entry.number):
+                raise RemoteProtocolError(f"a pair seed with client {entry.number} that is not the confirmed one")
+            mask = secrets.pairwise_mask(pair, me=number, peer=entry.number)
+            if told == confirmation_of(book.shared[entry.number], number):
+                masks.append(mask)
+            else:
+                contested[number, entry.number] = mask
+        self._take_away(masks)
+        self._contested |= contested
+        for told_share in message.entries:
+            if len(told_share.share) == SECRET_BYTES:
+                point = book.graph.share_point(told_share.number, number)
+                self._shares.add(told_share.number, point, told_share.share)
+        self._silent.discard(number)
+
+    def _take_away(self, masks: list[Mask]) -> None:
+        apply_masks(self._total, [secrets.opposite(mask) for mask in masks], workers=self._book.workers)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the shares at hand suffice for those who have not answered."""
+        return all(self._shares.count(number) >= self._book.setting.threshold for number in self._to_rebuild())
+
+    def _to_rebuild(self) -> set[int]:
+        """Those whose secret only shares can tell: who vanished after its upload, and the dropped beside it."""
+        vanished = self._silent
+        return vanished | {peer for number in vanished for peer in self._named(number, self._dropped)}
+
+    def close(self) -> Aggregate:
+        """Rebuild what is missing, take the last masks away, and read the sum."""
+        book = self._book
+        try:
+            for number in sorted(self._silent):
+                self._unmask_silent(number)
+        except ReconstructionError as error:
+            raise RoundAborted(f"the sum cannot be unmasked: {error}; nothing is released") from error
+        for (number, peer), told in self._contested.items():
+            self._take_away([self._settled(number, peer, told)])
+        return finish_sum(self._total, book.ring, contributors=len(self._survivors), bound=book.params.vector.bound)
+
+    def _unmask_silent(self, number: int) -> None:
+        """Take away the masks of a client that vanished after its upload, from shares alone."""
+        book = self._book
+        seed = self._shares.rebuild_self_seed(
+            number,
+            threshold=book.setting.threshold,
+            session=book.session,
+            commitment=book.shared[number].commitment,
+        )
+        masks = [secrets.self_mask(seed, session=book.session, me=number)]
+        masks += [self._rebuilt_mask(number, peer) for peer in self._named(number, self._dropped)]
+        self._take_away(masks)
+
+    def _rebuilt_mask(self, number: int, dropped: int) -> Mask:
+        """Derive a survivor's mask with a dropped client from the dropped one's key, rebuilt from shares."""
+        book = self._book
+        if dropped not in self._mask_keys:
+            self._mask_keys[dropped] = self._shares.rebuild_mask_key(
+                dropped, threshold=book.setting.threshold, public=book.keys[dropped].mask_key
+            )
+        pair = secrets.pair_seed(
+            self._mask_keys[dropped], book.keys[number].mask_key, session=book.session, me=dropped, peer=number
+        )
+        return secrets.pairwise_mask(pair, me=number, peer=dropped)
+
+    def _settled(self, number: int, dropped: int, told: Mask) -> Mask:
+        """Find the mask of a pair whose ends disagree: the dropped one's key, rebuilt and checked, says what is true.
+
+        If its shares are wrong, it is the dropped client that lied, and the survivor's word stands: a survivor that
+        lies as well changes the sum no more than by uploading another vector.
+        """
+        try:
+            return self._rebuilt_mask(number, dropped)
+        except ReconstructionError:
+            return told
