@@ -32,6 +32,7 @@ def job(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "small.toml"
     path.write_text(SMALL, encoding="utf-8")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     return path
 
 
@@ -117,6 +118,10 @@ def test_much_saturation_warns_and_suggests_a_clip(job, capsys):
         (["run", "small.toml", "--workers", "0"], "--workers is 0"),
         (["run", "small.toml", "--resume", "x"], "--resume DIR goes on with the job in DIR"),
         (["run", "--resume", "x"], "--resume x holds no run"),
+        (["run", "binary.toml"], "is not UTF-8"),
+        (["bench", "--clients", "5", "--out", "small.toml"], "--out small.toml cannot be written"),
+        (["bench", "--clients", "5", "--out", "small.toml/x"], "--out small.toml/x cannot be written"),
+        (["bench", "--clients", "5", "--out", "/proc/x"], "--out /proc/x cannot be written"),
         (["run", "small.toml", "--nonsense"], "unrecognized arguments"),
         (["fly"], "invalid choice"),
         ([], "required"),
@@ -175,6 +180,29 @@ def test_a_directory_in_use_is_not_touched(job, capsys):
     assert main(["run", str(job), "--out", "out", "--json"]) == 64
     assert "holds a run already" in said(capsys)[1]
     assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
+
+
+@pytest.mark.parametrize("out", ["small.toml", "small.toml/x", "/proc/x"])
+def test_an_out_directory_that_cannot_be_is_refused_before_training(job, out, capsys):
+    assert main(["run", str(job), "--out", out]) == 64
+    assert f"--out {out} cannot be written" in said(capsys)[1]
+
+
+def test_an_interrupted_run_says_how_to_go_on(job, capsys, monkeypatch):
+    from privfl.learning.rounds import FederatedRun
+
+    original = FederatedRun._round
+
+    def interrupted(self, number):
+        if number == 2:
+            raise KeyboardInterrupt
+        return original(self, number)
+
+    monkeypatch.setattr(FederatedRun, "_round", interrupted)
+    assert main(["run", str(job), "--out", "out"]) == 130
+    assert "privfl run --resume out goes on" in said(capsys)[1]
+    monkeypatch.setattr(FederatedRun, "_round", original)
+    assert main(["run", "--resume", "out", "--json"]) == 0
 
 
 def test_a_missing_extra_is_named(job, capsys, monkeypatch):

@@ -274,6 +274,21 @@ def test_a_crash_between_model_and_metrics_loses_neither(tmp_path):
     assert (out / "metrics.jsonl").read_text() == "".join(lines)
 
 
+def test_resume_without_its_model_is_refused_and_changes_nothing(tmp_path):
+    out = tmp_path / "out"
+    finished(FederatedRun(job(rounds=2), out=out))
+    (out / "model.npz").unlink()
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(ConfigurationError, match=r"model\.npz is missing"):
+        FederatedRun.resume(out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_vanishing_after_the_upload_is_told_apart_from_dropping():
+    run = finished(FederatedRun(job(rounds=3)))
+    assert [(row.dropped, row.vanished) for row in run.metrics] == [(0, 0), (2, 0), (1, 1)]
+
+
 def test_resume_names_what_is_missing_or_damaged(tmp_path):
     with pytest.raises(ConfigurationError, match=r"job\.toml"):
         FederatedRun.resume(tmp_path)

@@ -20,7 +20,7 @@ from privfl.bench.matrix import Cell, cells, measure
 from privfl.cli.exits import Exit
 from privfl.cli.tables import show
 from privfl.errors import ConfigurationError
-from privfl.learning.checkpoint import write_whole
+from privfl.learning.checkpoint import require_writable, write_whole
 from privfl.params import MAX_COHORT, MAX_VECTOR_LENGTH
 from privfl.suites import SUITE_NAMES
 
@@ -62,6 +62,8 @@ def call(options: argparse.Namespace) -> int:
     )
     if options.out is not None and (options.out / RESULTS).exists():
         raise ConfigurationError(f"--out {options.out} holds results already: name another directory")
+    if options.out is not None:
+        require_writable(options.out, "--out")
     machine = _machine()
     results = []
     progress = Console(stderr=True)

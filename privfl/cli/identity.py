@@ -84,7 +84,9 @@ def _public_key(name: str, path: Path) -> bytes:
     except OSError as error:
         raise ConfigurationError(f"the public key of client {name}, {path}, cannot be read: {error.strerror}") from None
     except ValueError:
-        raise ConfigurationError(f"the public key of client {name}, {path}, is no hexadecimal number") from None
+        raise ConfigurationError(
+            f"the public key of client {name}, {path}, is no hexadecimal number: give the .pub file, never the .pem"
+        ) from None
 
 
 def _write_new(path: Path, content: bytes, *, mode: int) -> None:

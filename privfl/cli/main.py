@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PrivflError as error:
         return _say(error, Exit.BAD)
     except KeyboardInterrupt:
-        return _say("interrupted; a run with an --out directory goes on with --resume DIR", Exit.INTERRUPTED)
+        return _say("interrupted", Exit.INTERRUPTED)
     except BrokenPipeError:
         # Whoever read the output has gone. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -68,7 +68,10 @@ def call(options: argparse.Namespace) -> int:
     table = Table(title=f"{options.suite} for {options.clients} clients", title_justify="left", show_header=False)
     for key, value in answer.items():
         if key != "notes" and value is not None:
-            table.add_row(key.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
+            table.add_row(
+                key.replace("_", " "),
+                f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else value,
+            )
     show(table)
     for note in answer["notes"]:
         print(f"- {note}")

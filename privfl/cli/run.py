@@ -61,9 +61,14 @@ def call(options: argparse.Namespace) -> int:
     watcher = _Watcher(quiet=options.json)
     run, out = _open(options, watcher)
     watcher.begin(run)
-    with watcher:
-        for metrics in run:
-            watcher.round_done(metrics)
+    try:
+        with watcher:
+            for metrics in run:
+                watcher.round_done(metrics)
+    except KeyboardInterrupt:
+        goes_on = f"privfl run --resume {shlex.quote(str(out))} goes on" if run.metrics else "no round was done yet"
+        print(f"privfl: interrupted; {goes_on}", file=sys.stderr)
+        return Exit.INTERRUPTED
     report = _write_report(run, out)
     summary = _summary(run, out, report)
     if options.json:
@@ -201,13 +206,14 @@ def _summary(run: FederatedRun, out: Path, report: Path) -> dict[str, Any]:
 
 def _print_summary(run: FederatedRun, summary: dict[str, Any]) -> None:
     table = Table(title=f"{run.job.data.name} under {run.job.suite}", title_justify="left")
-    for name in ("round", "contributors", "dropped", "accuracy", "loss", "upload", "secure s"):
+    for name in ("round", "in the sum", "dropped", "vanished later", "accuracy", "loss", "upload", "secure s"):
         table.add_column(name, justify="right")
     for row in run.metrics:
         table.add_row(
             str(row.round),
             "aborted" if row.aborted else str(row.contributors),
             str(row.dropped),
+            str(row.vanished),
             f"{row.accuracy:.4f}",
             "not finite" if row.loss is None else f"{row.loss:.4f}",
             f"{row.upload_bytes / 1e6:.3f} MB",

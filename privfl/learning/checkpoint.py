@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,6 +70,24 @@ def load_model(path: Path) -> dict[str, npt.NDArray[np.float32]]:
     array([1., 1.], dtype=float32)
     """
     return load_checkpoint(path).weights
+
+
+def require_writable(directory: Path, flag: str) -> None:
+    """Raise unless a directory can be made, or be written if it is there; nothing is left behind.
+
+    Raises:
+        ConfigurationError: names the flag.
+    """
+    nearest = directory
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    try:
+        # Permissions alone do not tell (read-only mounts, /proc, the superuser): a trial does.
+        Path(tempfile.mkdtemp(prefix=".privfl-", dir=nearest)).rmdir()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{flag} {directory} cannot be written ({error.strerror}): name a directory of your own, such as runs/a"
+        ) from None
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -200,11 +200,13 @@ class Job:
             raise ConfigurationError(
                 f"cohort.size is {size}: 1 to {self.data.clients} works, because data.clients is {self.data.clients}"
             )
-        if self.cohort.minimum is not None and not 1 <= self.cohort.minimum <= size:
-            raise ConfigurationError(
-                f"cohort.minimum is {self.cohort.minimum}: 1 to {size} works, because the cohort has {size} clients"
-            )
         chosen.setting(size, self.threat)
+        fewest = 2 if chosen.protects else 1
+        if self.cohort.minimum is not None and not fewest <= self.cohort.minimum <= size:
+            raise ConfigurationError(
+                f"cohort.minimum is {self.cohort.minimum}: {fewest} to {size} works, because the cohort has {size} "
+                f"clients"
+            )
         for drop in self.failures.drop:
             strangers = [number for number in drop.clients if not 0 <= number < self.data.clients]
             if strangers:
@@ -233,6 +235,8 @@ def load_job(path: Path, overrides: Sequence[str] = ()) -> Job:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"the job file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"the job file {path} is not UTF-8: save it as UTF-8") from None
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

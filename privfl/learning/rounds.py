@@ -20,7 +20,13 @@ from privfl.encoding.residues import Ring
 from privfl.encoding.update import UpdateCodec, WeightedMean
 from privfl.errors import ConfigurationError, RoundAborted
 from privfl.evidence import EvidenceLog, SessionRecord
-from privfl.learning.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, write_whole
+from privfl.learning.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    require_writable,
+    save_checkpoint,
+    write_whole,
+)
 from privfl.learning.cohort import draw_cohort, draw_dropouts
 from privfl.learning.data import FederatedData, load, seed_stream
 from privfl.learning.job import Job, job_to_toml, load_job
@@ -56,6 +62,7 @@ class RoundMetrics:
         cohort: clients invited.
         contributors: clients in the sum; 0 if the round aborted.
         dropped: clients invited and not in the sum.
+        vanished: contributors that fell silent after their upload, and were unmasked from shares.
         aborted: whether nothing was released.
         accuracy: held out, at the server, after the round.
         loss: likewise; None where it is not finite (JSON has no such numbers).
@@ -79,6 +86,7 @@ class RoundMetrics:
     cohort: int
     contributors: int
     dropped: int
+    vanished: int
     aborted: bool
     accuracy: float
     loss: float | None
@@ -173,8 +181,8 @@ class FederatedRun:
         self._workers = workers
         if out is not None and (out / METRICS).exists():
             raise ConfigurationError(f"--out {out} holds a run already: name another, or use --resume {out}")
-        if out is not None and out.exists() and not out.is_dir():
-            raise ConfigurationError(f"--out {out} is a file: name a directory")
+        if out is not None:
+            require_writable(out, "--out")
         self.data: FederatedData = load(
             job.data.name,
             clients=job.data.clients,
@@ -214,6 +222,8 @@ class FederatedRun:
         run = cls(load_job(out / JOB), observe=observe, workers=workers)
         run._out = out
         if not (out / MODEL).exists():
+            if (out / METRICS).exists():
+                raise ConfigurationError(f"{out / MODEL} is missing, though rounds were done: start anew elsewhere")
             return run
         checkpoint = load_checkpoint(out / MODEL)
         if checkpoint.weights.keys() != run.weights.keys():
@@ -268,6 +278,7 @@ class FederatedRun:
             cohort=len(cohort),
             contributors=len(outcome.contributors) if mean else 0,
             dropped=len(cohort) - len(outcome.contributors) if mean else len(cohort),
+            vanished=len(drops.get(Phase.UNMASK, ())) if mean else 0,
             aborted=mean is None,
             accuracy=evaluation.accuracy,
             loss=evaluation.loss if math.isfinite(evaluation.loss) else None,
@@ -313,7 +324,7 @@ class FederatedRun:
             except ConfigurationError as error:
                 raise ConfigurationError(
                     f"round {number}, client {client}: {error}; strategy.learning_rate is "
-                    f"{self.job.strategy.learning_rate}, {self.job.strategy.learning_rate / 10:g} may work"
+                    f"{self.job.strategy.learning_rate}, {min(self.job.strategy.learning_rate / 10, 0.1):g} may work"
                 ) from None
         self._observe(Progress(round=number, stage="aggregating", done=len(training), of=len(training)))
         return vectors

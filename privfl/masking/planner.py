@@ -118,8 +118,8 @@ def _complete_bounds(clients: int, threat: ThreatModel) -> tuple[int, int]:
     if low > high:
         raise ConfigurationError(
             f"{clients} clients cannot withstand threat.corrupt {threat.corrupt} (threshold ≥ {low}) and "
-            f"threat.dropout {threat.dropout} (threshold ≤ {high}) together: lower threat.dropout or threat.corrupt, "
-            f"or take a larger cohort (cohort.size)"
+            f"threat.dropout {threat.dropout} (threshold ≤ {high}) together: lower threat.dropout or threat.corrupt "
+            f"(0.1 and 0.1 work from 10 clients on), or take a larger cohort (cohort.size)"
         )
     return low, high
 
