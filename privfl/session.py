@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
@@ -567,9 +567,3 @@ def finish_sum(words: npt.NDArray[Any], ring: Ring, *, contributors: int, bound:
             "shown different parameters; nothing is released"
         )
     return Aggregate(vector=total, contributors=contributors)
-
-
-def chunks_of(vector: Vector, coordinates: int) -> Iterator[Vector]:
-    """Cut a vector into chunks for `submit`."""
-    for start in range(0, len(vector), coordinates):
-        yield vector[start : start + coordinates]

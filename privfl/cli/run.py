@@ -119,12 +119,10 @@ class _Watcher:
             disable=not self._live,
         )
         self._task: TaskID | None = None
-        self._rounds = 0
         self._last = ""
 
     def begin(self, run: FederatedRun) -> None:
         """Say what is about to run."""
-        self._rounds = run.job.rounds
         chosen = suite(run.job.suite)
         if self._live:
             style = "green" if chosen.protects else "bold red"

@@ -268,7 +268,7 @@ class FederatedRun:
         mean = self._decoded(outcome)
         if mean is not None:
             self.weights = self._strategy.apply(self.weights, mean.arrays)
-            if self.view is None and catch.words is not None:
+            if self.view is None:
                 self.view = self._view(number, catch, vectors)
         evaluation = self._trainer.evaluate(self.weights, self.data.test)
         saturated, suggestion = self._saturation(mean, len(outcome.contributors))

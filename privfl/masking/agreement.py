@@ -14,9 +14,9 @@ from collections.abc import Collection
 import numpy as np
 
 from privfl.errors import RemoteProtocolError
-from privfl.masking.messages import SIGNATURE_BYTES, AdvertiseKeys, NeighbourKeys
+from privfl.masking.messages import AdvertiseKeys, NeighbourKeys
 from privfl.primitives.labels import Label
-from privfl.primitives.signatures import Identity, verify
+from privfl.primitives.signatures import SIGNATURE_BYTES, Identity, verify
 from privfl.roster import Roster
 from privfl.wire import client
 

@@ -278,6 +278,7 @@ class MaskingClient(LockstepClient):
         if not self._credentials:
             return
         cohort = self.params.cohort
+        leaves = len(cohort) + 1  # the server's own stands last
         own = secrets.key_leaf(self._me, state.channel.public, state.mask.public)
         for number, leaf, proof in [
             (self._me, own, request.own_proof),
@@ -287,9 +288,7 @@ class MaskingClient(LockstepClient):
             ),
         ]:
             index = bisect_left(cohort, number)
-            check_inclusion(
-                request.root, leaf, index=index, leaves=len(cohort) + 1, proof=proof
-            )  # the server's is last
+            check_inclusion(request.root, leaf, index=index, leaves=leaves, proof=proof)
         for peer in request.neighbours:
             agreement.check_advertisement(self._credentials.roster, peer.number, peer, session=self.params.digest)
 

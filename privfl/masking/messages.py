@@ -11,15 +11,16 @@ from typing import Annotated, Final
 
 import msgspec
 
+from privfl.primitives.aead import TAG_BYTES
+from privfl.primitives.signatures import SIGNATURE_BYTES
 from privfl.wire import Bytes16, Bytes32, ClientNumber, Message, SecretMessage, require_ascending
 
 SECRET_BYTES: Final = 32
 SHARES_BYTES: Final = 2 * SECRET_BYTES  # a share of the self-mask seed, a share of the mask key
-SEALED_BYTES: Final = SHARES_BYTES + 16
+SEALED_BYTES: Final = SHARES_BYTES + TAG_BYTES
 CONFIRMATION_BYTES: Final = 16
 PAIR_SEED_BYTES: Final = 16
 KEY_ID_BYTES: Final = 16
-SIGNATURE_BYTES: Final = 64
 MAX_PROOF_BYTES: Final = 20 * 32  # 2^20 clients
 
 KeyId = Annotated[bytes, msgspec.Meta(max_length=KEY_ID_BYTES)]

@@ -14,7 +14,6 @@ from privfl.primitives.labels import Label
 from privfl.primitives.secret import Secret
 
 PRIVATE_KEY_BYTES: Final = 32
-PUBLIC_KEY_BYTES: Final = 32
 
 # A low-order point gives zero with *every* clamped scalar (all are multiples of the cofactor 8), so that one fixed,
 # public scalar suffices to recognise it.
