@@ -300,7 +300,7 @@ MUTANTS = (
     ),
     Mutant(
         "sum out of range released",
-        "session.py",
+        "lockstep/server.py",
         "    if total.size and (int(total.min()) < -limit or int(total.max()) > limit):",
         "    if False:",
         (f"{LIES}::test_a_vector_far_out_of_bound_ends_the_round_instead_of_giving_a_sum",),
@@ -314,7 +314,7 @@ MUTANTS = (
     ),
     Mutant(
         "secrets kept after a refusal",
-        "session.py",
+        "lockstep/client.py",
         '            self._state = SessionOver(f"refused: {why}")\n',
         "",
         (f"{CHECKS}::test_unmask_refuses_foreign_ids_among_dropped", MACHINE),
@@ -328,7 +328,7 @@ MUTANTS = (
     ),
     Mutant(
         "server adds a repeated upload twice",
-        "session.py",
+        "lockstep/server.py",
         "            if sender.number not in step.waiting:\n"
         "                return  # delivered again: the first answer counts\n",
         "",

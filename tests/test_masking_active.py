@@ -9,6 +9,7 @@ from harness import ACTIVE, Play, identity_of, make_params, make_vectors, read
 
 from privfl import ConfigurationError, DisclosureRefused, Phase, RemoteProtocolError, RoundAborted, client, simulate
 from privfl.guard import FileGuard, MemoryGuard
+from privfl.lockstep.client import SessionOver
 from privfl.masking import agreement, secrets
 from privfl.masking.client import MaskingClient
 from privfl.masking.messages import (
@@ -26,7 +27,6 @@ from privfl.primitives.secret import Secret
 from privfl.primitives.signatures import Identity
 from privfl.primitives.transcript import inclusion_proofs, merkle_root, session_id
 from privfl.roster import Credentials, Roster
-from privfl.session import SessionOver
 
 
 def active(n=9, **options):

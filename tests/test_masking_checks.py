@@ -4,6 +4,7 @@ import pytest
 from harness import Play
 
 from privfl import DecodeError, DisclosureRefused, Phase
+from privfl.lockstep.client import SessionOver
 from privfl.masking.messages import (
     AdvertiseKeysRequest,
     DroppedShare,
@@ -16,7 +17,6 @@ from privfl.masking.messages import (
 )
 from privfl.primitives.keys import KeyPair
 from privfl.primitives.secret import Secret
-from privfl.session import SessionOver
 
 
 def refuses(play, request, match=None):

@@ -20,8 +20,9 @@ from privfl import (
     client,
     suite,
 )
+from privfl.lockstep.client import SessionOver
 from privfl.masking.client import MaskingClient
-from privfl.session import ClientPolicy, SessionOver
+from privfl.session import ClientPolicy
 from privfl.testing import UnsafeFixedEntropy
 
 PHASES = (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK)

@@ -9,12 +9,12 @@ from harness import Play, make_params
 from scipy import stats
 
 from privfl import Phase, suite
+from privfl.lockstep.server import LockstepServer
 from privfl.masking import secrets
 from privfl.masking.messages import DroppedShare, ShareKeys, Unmask
 from privfl.masking.recovery import ShareTable
 from privfl.primitives.prg import apply_masks
 from privfl.primitives.secret import Secret
-from privfl.session import LockstepServer
 from privfl.testing import UnsafeFixedEntropy
 
 WORDS = 4096

@@ -29,6 +29,7 @@ import numpy.typing as npt
 from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused
 from privfl.guard import MemoryGuard, StateGuard
+from privfl.lockstep.client import Handler, Incoming, LockstepClient, SessionOver
 from privfl.masking import agreement, checks, planner, secrets
 from privfl.masking.graph import graph_for
 from privfl.masking.messages import (
@@ -57,7 +58,7 @@ from privfl.primitives.prg import apply_masks
 from privfl.primitives.secret import Secret
 from privfl.primitives.transcript import DIGEST_BYTES, check_inclusion, session_id
 from privfl.roster import Credentials
-from privfl.session import ClientPolicy, Handler, Incoming, LockstepClient, SessionOver
+from privfl.session import ClientPolicy
 from privfl.wire import CONTROL_BODY_LIMIT_BYTES, SERVER, Message, SuiteCode
 
 _SIGNED_BYTES_PER_PEER = 96  # key id and signature

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from privfl.errors import ReconstructionError, RemoteProtocolError, RoundAborted
+from privfl.lockstep.server import ServerStep, finish_sum
 from privfl.masking import agreement, recovery, secrets
 from privfl.masking.book import Ballot, SessionBook, confirmation_of, record
 from privfl.masking.messages import (
@@ -29,7 +30,7 @@ from privfl.masking.messages import (
 from privfl.primitives.keys import KeyPair
 from privfl.primitives.prg import Mask, apply_masks
 from privfl.primitives.secret import Secret
-from privfl.session import Aggregate, Phase, ServerStep, finish_sum
+from privfl.session import Aggregate, Phase
 
 
 class MaskedInputStep(ServerStep[MaskedInput]):

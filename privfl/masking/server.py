@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError, RemoteProtocolError
+from privfl.lockstep.server import LockstepServer, ServerStep
 from privfl.masking import agreement, planner, secrets
 from privfl.masking.book import SessionBook, confirmation_of, record
 from privfl.masking.graph import graph_for
@@ -26,7 +27,7 @@ from privfl.primitives.entropy import Entropy, OsEntropy
 from privfl.primitives.keys import check_public_key
 from privfl.primitives.transcript import inclusion_proofs, merkle_root, session_id
 from privfl.roster import Roster
-from privfl.session import LockstepServer, Phase, ServerStep
+from privfl.session import Phase
 from privfl.wire import SuiteCode
 
 

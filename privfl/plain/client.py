@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError, DisclosureRefused
+from privfl.lockstep.client import Handler, Incoming, LockstepClient, SessionOver
 from privfl.params import PlainSetting, SessionParams
 from privfl.plain.messages import Upload, UploadRequest
-from privfl.session import ClientPolicy, Handler, Incoming, LockstepClient, SessionOver
+from privfl.session import ClientPolicy
 from privfl.wire import CONTROL_BODY_LIMIT_BYTES, SERVER, Message, SuiteCode
 
 _PLAIN_ALLOWED = ClientPolicy(minimum_contributors=1, suites=frozenset({"plain"}))

@@ -6,9 +6,10 @@ import numpy as np
 
 from privfl.encoding.residues import Ring
 from privfl.errors import RemoteProtocolError, RoundAborted
+from privfl.lockstep.server import LockstepServer, ServerStep, finish_sum
 from privfl.params import PlainSetting, SessionParams
 from privfl.plain.messages import Upload, UploadRequest
-from privfl.session import Aggregate, LockstepServer, Phase, ServerStep, finish_sum
+from privfl.session import Aggregate, Phase
 from privfl.wire import CONTROL_BODY_LIMIT_BYTES, SuiteCode
 
 

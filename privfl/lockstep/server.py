@@ -1,0 +1,196 @@
+"""What the suites' servers share: the steps of a session, and reading the opened sum."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Set as AbstractSet
+from typing import Any, ClassVar, Final, Generic, NoReturn, TypeVar
+
+import numpy.typing as npt
+
+from privfl.encoding.residues import Ring
+from privfl.errors import DecodeError, LocalProtocolError, RemoteProtocolError, RoundAborted
+from privfl.params import SessionParams
+from privfl.session import Aggregate, Phase
+from privfl.wire import (
+    SERVER,
+    Envelope,
+    Message,
+    PartyId,
+    Role,
+    SuiteCode,
+    client,
+    decode_message,
+    encode_message,
+    message_type,
+    open_envelope,
+)
+
+MessageT = TypeVar("MessageT", bound=Message)
+
+
+class ServerStep(ABC, Generic[MessageT]):
+    """One phase of a server: what it asks, what it takes, and what follows.
+
+    Attributes:
+        phase: its name.
+        answer: message type of a response.
+        session: session id that requests and responses carry.
+        waiting: numbers of the clients that have not answered.
+        body_limit_bytes: longest struct of a response.
+        tail_bytes: exact length of a response's vector.
+    """
+
+    phase: ClassVar[Phase]
+    answer: ClassVar[type[Message]]
+    session: bytes
+    waiting: set[int]
+    body_limit_bytes: int
+    tail_bytes: int = 0
+
+    @abstractmethod
+    def request_for(self, number: int) -> Message:
+        """Make the request for a client that takes part in this phase."""
+
+    @abstractmethod
+    def accept(self, number: int, message: MessageT, tail: memoryview) -> None:
+        """Check a response whole, then take it in.
+
+        Raises:
+            RemoteProtocolError: not as agreed; nothing has changed.
+        """
+
+    @property
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether `close` would not abort."""
+
+    @abstractmethod
+    def close(self) -> ServerStep[Any] | Aggregate:
+        """End the phase.
+
+        Raises:
+            RoundAborted: too few are left.
+        """
+
+
+_AFTER_THE_END: Final = {True: Phase.FINISHED, False: Phase.ABORTED}
+
+
+class LockstepServer:
+    """Base of server sessions: drives the steps of a suite.
+
+    Guarantees:
+        1. A response that is not as agreed changes nothing, and its sender counts as silent.
+        2. After an abort nothing is released, ever.
+    """
+
+    _suite: ClassVar[SuiteCode]
+
+    def __init__(self, params: SessionParams, first: ServerStep[Any]) -> None:
+        self.params = params
+        self._step: ServerStep[Any] | None = first
+        self._taking_part = frozenset(first.waiting)
+        self._result: Aggregate | None = None
+
+    def __reduce_ex__(self, _protocol: object) -> NoReturn:
+        raise TypeError("a session is neither pickled nor copied")
+
+    @property
+    def phase(self) -> Phase:
+        """See `ServerSession.phase`."""
+        return self._step.phase if self._step is not None else _AFTER_THE_END[self._result is not None]
+
+    @property
+    def waiting(self) -> AbstractSet[PartyId]:
+        """See `ServerSession.waiting`."""
+        return frozenset(client(number) for number in self._step.waiting) if self._step else frozenset()
+
+    @property
+    def ready(self) -> bool:
+        """See `ServerSession.ready`."""
+        return self._step is not None and self._step.ready
+
+    def request_for(self, party: PartyId) -> bytes:
+        """See `ServerSession.request_for`."""
+        step = self._open_step()
+        if party.role is not Role.CLIENT or party.number not in self._taking_part:
+            raise LocalProtocolError(f"{party} takes no part in {step.phase}")
+        message = step.request_for(party.number)
+        return encode_message(message, suite=self._suite, session=step.session, sender=SERVER).finish()
+
+    def receive(self, sender: PartyId, response: bytes) -> None:
+        """See `ServerSession.receive`."""
+        step = self._step
+        if step is None:
+            raise RemoteProtocolError(f"{sender} answers a session that is over", peer=sender)
+        if sender.role is not Role.CLIENT or sender.number not in self._taking_part:
+            raise RemoteProtocolError(f"{sender} takes no part in {step.phase}", peer=sender)
+        try:
+            envelope = open_envelope(
+                response,
+                body_limit_bytes=step.body_limit_bytes,
+                tail_bytes_of={message_type(step.answer): step.tail_bytes},
+            )
+            _require_origin(envelope, sender=sender, suite=self._suite, session=step.session)
+            message = decode_message(envelope, step.answer)
+            if sender.number not in step.waiting:
+                return  # delivered again: the first answer counts
+            step.accept(sender.number, message, envelope.tail)
+        except RemoteProtocolError as error:
+            error.peer = sender
+            raise
+        step.waiting.discard(sender.number)
+
+    def advance(self) -> None:
+        """See `ServerSession.advance`."""
+        step = self._open_step()
+        self._step = None  # whatever happens in close: this phase is over, and an abort releases nothing
+        outcome = step.close()
+        if isinstance(outcome, Aggregate):
+            self._result = outcome
+        else:
+            self._step = outcome
+            self._taking_part = frozenset(outcome.waiting)
+
+    @property
+    def result(self) -> Aggregate:
+        """See `ServerSession.result`."""
+        if self._result is None:
+            raise LocalProtocolError(f"there is no sum in phase {self.phase}")
+        return self._result
+
+    def _open_step(self) -> ServerStep[Any]:
+        if self._step is None:
+            raise LocalProtocolError(f"the session is over: {self.phase}")
+        return self._step
+
+
+def _require_origin(envelope: Envelope, *, sender: PartyId, suite: SuiteCode, session: bytes) -> None:
+    if envelope.sender != sender or envelope.suite is not suite:
+        raise DecodeError(f"{sender} delivered a {envelope.suite.name} message of {envelope.sender}")
+    if envelope.session != session:
+        raise DecodeError(f"{sender} answered another session")
+
+
+def finish_sum(words: npt.NDArray[Any], ring: Ring, *, contributors: int, bound: int) -> Aggregate:
+    """Read the opened sum and check that it can be one.
+
+    Args:
+        words: residues of the sum.
+        ring: their ring.
+        contributors: clients in the sum.
+        bound: largest magnitude of one client's coordinate.
+
+    Raises:
+        RoundAborted: a coordinate lies outside contributors · bound. Masks that did not cancel (parties that were
+            shown different parameters) or a vector outside its bound: noise is not passed on as a sum.
+    """
+    total = ring.centred(words)
+    limit = contributors * bound
+    if total.size and (int(total.min()) < -limit or int(total.max()) > limit):
+        raise RoundAborted(
+            "the opened sum is out of range: a client left its bound, or masks did not cancel because parties were "
+            "shown different parameters; nothing is released"
+        )
+    return Aggregate(vector=total, contributors=contributors)
