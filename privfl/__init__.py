@@ -29,6 +29,7 @@ from privfl.params import ServerModel as ServerModel
 from privfl.params import SessionParams as SessionParams
 from privfl.params import ThreatModel as ThreatModel
 from privfl.params import VectorSpec as VectorSpec
+from privfl.params import WireForm as WireForm
 from privfl.primitives.signatures import Identity as Identity
 from privfl.roster import Credentials as Credentials
 from privfl.roster import Roster as Roster
@@ -87,6 +88,7 @@ __all__ = [
     "UnsupportedEvent",
     "UpdateCodec",
     "VectorSpec",
+    "WireForm",
     "__version__",
     "aggregate",
     "client",

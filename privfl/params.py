@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError, DecodeError
 from privfl.primitives.labels import Label
 from privfl.primitives.transcript import DIGEST_BYTES, digest
@@ -29,6 +30,13 @@ class ServerModel(StrEnum):
 
     HONEST_BUT_CURIOUS = "honest-but-curious"
     ACTIVE = "active"
+
+
+class WireForm(StrEnum):
+    """How vectors of residues travel: server time against bytes."""
+
+    WORDS = "words"
+    PACKED = "packed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,16 +101,22 @@ class MaskingSetting:
     Attributes:
         degree: k, neighbours of each client; n − 1 is the complete graph, else even.
         threshold: t, shares that rebuild a secret.
+        wire: masked vectors travel as machine words, or packed into no more bits than their sum needs.
     """
 
     degree: int
     threshold: int
+    wire: WireForm = WireForm.WORDS
 
     def __post_init__(self) -> None:
+        if self.wire not in list(WireForm):
+            raise ConfigurationError(f"encoding.wire is {self.wire!r}: {' or '.join(map(repr, _WIRE_FORMS))} works")
+        object.__setattr__(self, "wire", WireForm(self.wire))
         _check_whole("masking degree", self.degree, 1, MAX_COHORT, such_as=10)
         _check_whole("masking threshold", self.threshold, 1, self.degree, such_as=self.degree // 2 + 1)
 
 
+_WIRE_FORMS: Final = tuple(form.value for form in WireForm)
 Setting = PlainSetting | MaskingSetting
 _SUITE_OF: Final[dict[type, str]] = {PlainSetting: "plain", MaskingSetting: "masking"}
 
@@ -171,6 +185,15 @@ class SessionParams:
         return _SUITE_OF[type(self.setting)]
 
     @property
+    def ring(self) -> Ring:
+        """The ring that sums live in; it says how vectors travel.
+
+        Every cohort and bound within this module's limits has one: the largest sum takes 52 bits.
+        """
+        packed = isinstance(self.setting, MaskingSetting) and self.setting.wire is WireForm.PACKED
+        return Ring.for_sum(len(self.cohort), self.vector.bound, packed=packed)
+
+    @property
     def digest(self) -> bytes:
         """`params_digest`: SHA-256 of the one canonical encoding, 32 bytes; enters every key derivation."""
         return self._digest
@@ -233,7 +256,9 @@ def _plain(params: SessionParams) -> _Wire:
     return _Wire(
         version=PROTOCOL_VERSION,
         suite=params.suite,
-        setting=(setting.degree, setting.threshold) if isinstance(setting, MaskingSetting) else (),
+        setting=(setting.degree, setting.threshold, _WIRE_FORMS.index(setting.wire))
+        if isinstance(setting, MaskingSetting)
+        else (),
         cohort=params.cohort,
         vector=(params.vector.length, params.vector.bound),
         threat=(
@@ -268,6 +293,6 @@ def _check_whole(key: str, value: object, low: int, high: int, *, such_as: int) 
 def _setting(suite: str, numbers: tuple[int, ...]) -> Setting:
     if suite == "plain" and not numbers:
         return PlainSetting()
-    if suite == "masking" and len(numbers) == 2:
-        return MaskingSetting(degree=numbers[0], threshold=numbers[1])
+    if suite == "masking" and len(numbers) == 3 and numbers[2] in range(len(_WIRE_FORMS)):
+        return MaskingSetting(degree=numbers[0], threshold=numbers[1], wire=WireForm(_WIRE_FORMS[numbers[2]]))
     raise ConfigurationError(f"suite {suite!r} with {len(numbers)} settings is not known here")

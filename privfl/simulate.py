@@ -17,7 +17,7 @@ from privfl.encoding.layout import Layout
 from privfl.encoding.update import UpdateCodec
 from privfl.errors import ConfigurationError, ProtocolError, RoundAborted
 from privfl.evidence import MessageRecord
-from privfl.params import NONCE_BYTES, ServerModel, SessionParams, ThreatModel, VectorSpec
+from privfl.params import NONCE_BYTES, ServerModel, SessionParams, ThreatModel, VectorSpec, WireForm
 from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.labels import Label
 from privfl.primitives.signatures import Identity
@@ -251,6 +251,7 @@ def aggregate(
     suite: str = "masking",
     weights: Sequence[float] | None = None,
     bits: int = 16,
+    wire: WireForm = WireForm.WORDS,
     threat: ThreatModel | None = None,
 ) -> Update:
     """Average updates through a secure session among in-process parties.
@@ -261,6 +262,7 @@ def aggregate(
         suite: which suite sums.
         weights: positive, one for each client; equal unless given.
         bits: bits of a quantised value, 2 … 24.
+        wire: vectors travel as words, or packed.
         threat: the threat model; a tenth corrupt and a tenth dropping out unless said.
 
     Returns:
@@ -300,6 +302,7 @@ def aggregate(
         cohort=tuple(range(len(updates))),
         vector=VectorSpec(length=codec.length, bound=codec.bound),
         threat=threat,
+        wire=wire,
         nonce=os.urandom(NONCE_BYTES),
         context=digest(Label.CONTEXT, b"aggregate"),
     )

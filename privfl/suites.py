@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Final
 
 from privfl.errors import ConfigurationError
 from privfl.guard import StateGuard
-from privfl.params import PlainSetting, ServerModel, SessionParams, Setting, ThreatModel, VectorSpec
+from privfl.params import (
+    MaskingSetting,
+    PlainSetting,
+    ServerModel,
+    SessionParams,
+    Setting,
+    ThreatModel,
+    VectorSpec,
+    WireForm,
+)
 from privfl.primitives.entropy import Entropy
 from privfl.roster import Credentials, Roster
 from privfl.session import ClientPolicy, ClientSession, ServerSession
@@ -28,16 +37,21 @@ class Suite:
     protects: bool
     security_note: str
 
-    def setting(self, clients: int, threat: ThreatModel) -> Setting:
+    def setting(self, clients: int, threat: ThreatModel, *, wire: WireForm = WireForm.WORDS) -> Setting:
         """Derive the suite's setting from a threat model.
+
+        Args:
+            clients: size of the cohort.
+            threat: the threat model.
+            wire: how vectors travel; `plain`, the baseline, always sends words.
 
         Raises:
             ConfigurationError: nothing withstands it.
         """
         if self.name == "plain":
             return PlainSetting()
-        planned: Setting = import_module("privfl.masking.planner").plan(clients, threat)
-        return planned
+        planned: MaskingSetting = import_module("privfl.masking.planner").plan(clients, threat)
+        return replace(planned, wire=wire)
 
     def fewest_contributors(self, clients: int, threat: ThreatModel) -> int:
         """Return the smallest minimum that makes sense: two honest clients beside the corrupt ones."""
@@ -127,6 +141,7 @@ def plan_session(
     cohort: tuple[int, ...],
     vector: VectorSpec,
     threat: ThreatModel | None = None,
+    wire: WireForm = WireForm.WORDS,
     minimum_contributors: int | None = None,
     nonce: bytes,
     context: bytes,
@@ -139,6 +154,7 @@ def plan_session(
         cohort: the invited clients, ascending.
         vector: length and bound.
         threat: the threat model; a tenth corrupt and a tenth dropping out unless said.
+        wire: vectors travel as words, or packed: fewer bytes for a little more time.
         minimum_contributors: fewest contributors; two more than the corrupt clients unless said.
         nonce: 16 fresh bytes.
         context: 32 bytes, digest of what is trained.
@@ -160,7 +176,7 @@ def plan_session(
         roster_digest=roster.digest if signed and roster is not None else b"",
         cohort=cohort,
         vector=vector,
-        setting=chosen.setting(len(cohort), threat),
+        setting=chosen.setting(len(cohort), threat, wire=wire),
         threat=threat,
         minimum_contributors=minimum_contributors,
         nonce=nonce,

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from privfl import Phase, ServerModel, SessionParams, ThreatModel, VectorSpec, client, plan_session, suite
-from privfl.params import MaskingSetting
+from privfl import Phase, ServerModel, SessionParams, ThreatModel, VectorSpec, WireForm, client, plan_session, suite
 from privfl.primitives.secret import Secret
 from privfl.primitives.signatures import Identity
 from privfl.roster import Credentials
@@ -28,7 +27,17 @@ def identity_of(number):
 
 
 def make_params(
-    n=5, length=16, suite_name="masking", *, threshold=None, minimum=None, threat=None, cohort=None, server=HONEST
+    n=5,
+    length=16,
+    suite_name="masking",
+    *,
+    threshold=None,
+    minimum=None,
+    threat=None,
+    cohort=None,
+    server=HONEST,
+    wire=WireForm.WORDS,
+    bound=BOUND,
 ):
     threat = threat or ThreatModel(corrupt=0.2, dropout=0.0, server=server)
     cohort = cohort or tuple(range(10, 10 + n))
@@ -37,15 +46,15 @@ def make_params(
         suite_name,
         roster=roster_of(identities),
         cohort=cohort,
-        vector=VectorSpec(length=length, bound=BOUND),
+        vector=VectorSpec(length=length, bound=bound),
         threat=threat,
+        wire=wire,
         minimum_contributors=minimum,
         nonce=os.urandom(16),
         context=bytes(32),
     )
     if threshold is not None:
-        setting = MaskingSetting(degree=params.setting.degree, threshold=threshold)
-        params = replace(params, setting=setting)
+        params = replace(params, setting=replace(params.setting, threshold=threshold))
     return params
 
 

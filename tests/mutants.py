@@ -128,9 +128,9 @@ MUTANTS = (
         "def self_mask(seed: Secret, *, session: bytes, me: int) -> Mask:\n"
         "    import privfl.primitives.prg as prg\n"
         "    if not hasattr(prg, '_true'):\n"
-        "        prg._true = prg._apply\n"
-        "        prg._apply = lambda words, masks, first: prg._true(\n"
-        "            words, [mask for mask in masks if mask.key.reveal() != b'none of these!!!'], first)\n"
+        "        prg._true = prg._Expansion\n"
+        "        prg._Expansion = lambda masks, *rest: prg._true(\n"
+        "            [mask for mask in masks if mask.key.reveal() != b'none of these!!!'], *rest)\n"
         "    return Mask(Secret(b'none of these!!!'))\n\n\n"
         "def _unused_self_mask(seed: Secret, *, session: bytes, me: int) -> Mask:",
         (f"{VIEW}::test_pair_seeds_alone_do_not_open_an_upload_that_came_late",),
@@ -304,6 +304,27 @@ MUTANTS = (
         "    if total.size and (int(total.min()) < -limit or int(total.max()) > limit):",
         "    if False:",
         (f"{LIES}::test_a_vector_far_out_of_bound_ends_the_round_instead_of_giving_a_sum",),
+    ),
+    Mutant(
+        "dirty padding of a packed vector accepted",
+        "encoding/bitpack.py",
+        "    if np.bitwise_and(padding, padding.dtype.type((1 << bits) - 1)).any():",
+        "    if False:",
+        ("test_packing.py::test_padding_that_is_not_zero_is_refused_and_changes_nothing",),
+    ),
+    Mutant(
+        "packed ring a bit too small",
+        "encoding/residues.py",
+        "        return cls(needed if packed else 32 if needed <= 32 else 64)",
+        "        return cls(max(needed - 1, 1) if packed else 32 if needed <= 32 else 64)",
+        ("test_packing.py::test_extreme_sums_do_not_wrap_in_the_packed_ring",),
+    ),
+    Mutant(
+        "packed vectors sent without masks",
+        "lockstep/client.py",
+        "                add_masks(block[: stop - start])\n",
+        "                add_masks(block[: stop - start].copy())\n",
+        (f"{VIEW}::test_every_upload_is_uniform_whatever_the_vector",),
     ),
     Mutant(
         "unmask answered again and again",

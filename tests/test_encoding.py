@@ -350,12 +350,13 @@ def test_sums_of_residues_are_residues_of_sums(vectors):
 @pytest.mark.parametrize(("bits", "dtype"), [(32, "<u4"), (64, "<u8")])
 def test_words_are_little_endian_and_of_the_size_of_the_ring(bits, dtype):
     assert Ring(bits).dtype == np.dtype(dtype)
-    assert Ring(bits).word_bytes == Ring(bits).dtype.itemsize == bits // 8
+    assert Ring(bits).word_bits == 8 * Ring(bits).dtype.itemsize == bits
+    assert Ring(bits).vector_bytes(7) == 7 * bits // 8
 
 
-@pytest.mark.parametrize("bits", [0, 8, 16, 31, 33, 63, 65, 128])
-def test_rings_that_are_no_machine_word_are_refused(bits):
-    with pytest.raises(ConfigurationError, match="32 and 64 work"):
+@pytest.mark.parametrize("bits", [-1, 0, 65, 128])
+def test_rings_that_no_machine_word_holds_are_refused(bits):
+    with pytest.raises(ConfigurationError, match="1 to 64 works"):
         Ring(bits)
 
 

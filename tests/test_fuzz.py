@@ -10,13 +10,19 @@ import numpy as np
 import pytest
 from harness import ACTIVE, HONEST, Play, make_params
 
-from privfl import Phase, PrivflError, client
+from privfl import Phase, PrivflError, WireForm, client
 from privfl.wire import HEADER_BYTES
 
 MESSAGES = int(os.environ.get("PRIVFL_FUZZ_MESSAGES", "20000"))
 SEED = int(os.environ.get("PRIVFL_FUZZ_SEED", "1"))
 
-SETTINGS = [("masking", HONEST), ("masking", ACTIVE), ("plain", HONEST)]
+WORDS, PACKED = WireForm
+SETTINGS = [
+    ("masking", HONEST, WORDS),
+    ("masking", HONEST, PACKED),
+    ("masking", ACTIVE, WORDS),
+    ("plain", HONEST, WORDS),
+]
 PHASES = {
     ("masking", HONEST): (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK),
     ("masking", ACTIVE): (
@@ -56,10 +62,12 @@ def mutated(chance, frame, others):
     return bytes(raw)
 
 
-@pytest.mark.parametrize(("suite_name", "model"), SETTINGS, ids=["masking", "masking-active", "plain"])
-def test_nothing_but_our_own_errors_comes_of_any_bytes(suite_name, model):
+@pytest.mark.parametrize(
+    ("suite_name", "model", "wire"), SETTINGS, ids=["masking", "masking-packed", "masking-active", "plain"]
+)
+def test_nothing_but_our_own_errors_comes_of_any_bytes(suite_name, model, wire):
     chance = np.random.default_rng(SEED)
-    params = make_params(n=5, length=8, suite_name=suite_name, server=model)
+    params = make_params(n=5, length=8, suite_name=suite_name, server=model, wire=wire)
     reference = Play(params)
     while reference.server.phase is not Phase.FINISHED:
         reference.step()

@@ -27,6 +27,7 @@ from privfl.params import (
     SessionParams,
     ThreatModel,
     VectorSpec,
+    WireForm,
 )
 
 NONCE, CONTEXT = bytes(range(16)), bytes(range(50, 82))
@@ -71,6 +72,7 @@ OTHER_VALUES = {
     "setting": [PlainSetting()],
     "setting.degree": [3, MAX_COHORT],
     "setting.threshold": [1],
+    "setting.wire": [WireForm.PACKED],
     "threat.server": [ServerModel.ACTIVE],
     "threat.corrupt": [0.0, 0.2, math.nextafter(0.1, 1)],
     "threat.dropout": [0.0, 0.2, math.nextafter(0.1, 0)],
@@ -85,7 +87,9 @@ ALL_DIFFERENT = [make(), *(make_with(path, value) for path, values in OTHER_VALU
 
 FRACTIONS = st.floats(0, 1, exclude_max=True) | st.sampled_from([0, 0.0, -0.0])
 SETTINGS = st.integers(1, MAX_COHORT).flatmap(
-    lambda degree: st.builds(MaskingSetting, degree=st.just(degree), threshold=st.integers(1, degree))
+    lambda degree: st.builds(
+        MaskingSetting, degree=st.just(degree), threshold=st.integers(1, degree), wire=st.sampled_from(WireForm)
+    )
 )
 COHORTS = st.lists(st.integers(0, 2**32 - 1) | st.integers(0, 300), min_size=2, max_size=12, unique=True)
 
@@ -162,7 +166,7 @@ def test_the_digest_is_sha_256_of_the_canonical_encoding():
         [
             1,
             "masking",
-            [2, 2],
+            [2, 2, 0],
             [1, 4, 70_000],
             [1000, 32_767],
             ["honest-but-curious", 0.1, 0.1, 40, 30],
@@ -179,7 +183,7 @@ def test_the_digest_is_sha_256_of_the_canonical_encoding():
     assert active == encoding[:-2].replace(b"\xb2honest-but-curious", b"\xa6active") + b"\xc4\x20" + roster
     hashed = b"".join(len(part).to_bytes(8, "big") + part for part in (b"privfl/v1/params", encoding))
     assert make().digest == hashlib.sha256(hashed).digest()
-    assert make().digest.hex() == "6300ef88d08a5b2a84a594202b64df1eedcf319923e6cf92f3e443d4652c839e"
+    assert make().digest.hex() == "2bf100e07a40e480cac1e42cf3724cdffa4fe543c49955624452fcfef59876bf"
 
 
 def test_equal_parameters_have_equal_digests_however_they_were_made():
@@ -310,14 +314,19 @@ def wire_fields() -> list:
         (1, None),
         (2, []),
         (2, [2]),
+        (2, [2, 2]),
+        (2, [2, 2, 0, 0]),
+        (2, [2, 2.0, 0]),
+        (2, [2, True, 0]),
+        (2, [0, 0, 0]),
+        (2, [2, 0, 0]),
+        (2, [2, 3, 0]),
+        (2, [-2, -2, 0]),
         (2, [2, 2, 2]),
-        (2, [2, 2.0]),
-        (2, [2, True]),
-        (2, [0, 0]),
-        (2, [2, 0]),
-        (2, [2, 3]),
-        (2, [-2, -2]),
-        (2, [MAX_COHORT + 1, 2]),
+        (2, [2, 2, -1]),
+        (2, [2, 2, False]),
+        (2, [2, 2, "words"]),
+        (2, [MAX_COHORT + 1, 2, 0]),
         (3, []),
         (3, [1]),
         (3, "014"),
@@ -395,7 +404,7 @@ def test_other_encodings_of_the_same_parameters_are_refused():
     canonical_to_other = {
         b"\x9a\x01": b"\xdc\x00\x0a\x01",  # array16 for a fixarray
         b"\xa7masking": b"\xd9\x07masking",  # str8 for a fixstr
-        b"\x92\x02\x02\x93\x01\x04": b"\x92\x02\xcc\x02\x93\x01\x04",  # uint8 for a fixint
+        b"\x93\x02\x02\x00\x93\x01\x04": b"\x93\x02\xcc\x02\x00\x93\x01\x04",  # uint8 for a fixint
         b"\xce\x00\x01\x11\x70": b"\xcf\x00\x00\x00\x00\x00\x01\x11\x70",  # uint64 for a uint32
         b"\xcd\x03\xe8": b"\xd1\x03\xe8",  # int16 for a uint16
         b"\xc4\x10" + NONCE: b"\xc5\x00\x10" + NONCE,  # bin16 for a bin8

@@ -665,20 +665,48 @@ def test_the_order_in_which_pieces_are_masked_is_irrelevant():
     length = 3 * CHUNK_WORDS + 5
     words, expected = np.zeros(length, np.uint32), np.zeros(length, np.uint32)
     apply_masks(expected, SOME_MASKS)
-    for start, stop in reversed(prg._pieces(length, 4, 4)):
-        prg._apply(words[start:stop], SOME_MASKS, 4 * start)
+    for start, stop in reversed(prg._ranges(length, CHUNK_WORDS, 4)):
+        prg._Expansion(SOME_MASKS, words.dtype, start, CHUNK_WORDS).add(words[start:stop])
     assert np.array_equal(words, expected)
 
 
-@given(length=st.integers(0, 10**9), itemsize=st.sampled_from([4, 8]), workers=st.integers(-1, 70))
-def test_pieces_cover_the_vector_once_and_begin_at_whole_chunks(length, itemsize, workers):
-    pieces = prg._pieces(length, itemsize, workers)
+@given(
+    length=st.integers(0, 10**9),
+    chunks=st.integers(1, 9),
+    itemsize=st.sampled_from([4, 8]),
+    workers=st.integers(-1, 70),
+)
+def test_ranges_cover_the_vector_once_and_begin_at_whole_chunks(length, chunks, itemsize, workers):
+    pieces = prg._ranges(length, chunks * CHUNK_BYTES // itemsize, workers)
     assert 1 <= len(pieces) <= max(1, workers)
     assert pieces[0][0] == 0
     assert pieces[-1][1] == length
     assert all(left[1] == right[0] for left, right in itertools.pairwise(pieces))
     assert all(start * itemsize % CHUNK_BYTES == 0 for start, _ in pieces)
     assert length == 0 or all(start < stop for start, stop in pieces)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("chunks", [0, 1, 3])
+def test_a_sweep_visits_every_piece_once_with_the_masks_of_its_place(chunks, workers):
+    length = 7 * CHUNK_WORDS + 11
+    words, expected = np.zeros(length, np.uint32), np.zeros(length, np.uint32)
+    apply_masks(expected, SOME_MASKS)
+    visited = []
+
+    def visit(start, stop, add_masks):
+        visited.append((start, stop))
+        add_masks(words[start:stop])
+
+    prg.sweep(length, np.uint32, SOME_MASKS, visit, piece=chunks * CHUNK_WORDS, workers=workers)
+    step = max(chunks, 1) * CHUNK_WORDS
+    assert sorted(visited) == [(start, min(start + step, length)) for start in range(0, length, step)]
+    assert np.array_equal(words, expected)
+
+
+def test_a_sweep_over_pieces_that_are_no_whole_chunks_is_refused():
+    with pytest.raises(ValueError, match="whole chunks"):
+        prg.sweep(10, np.uint32, SOME_MASKS, lambda *_: None, piece=100)
 
 
 def test_no_mask_changes_nothing_and_different_keys_mask_differently():

@@ -19,7 +19,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from privfl import DecodeError, Phase, PrivflError, RemoteProtocolError, RoundAborted, ServerModel, client
+from privfl import DecodeError, Phase, PrivflError, RemoteProtocolError, RoundAborted, ServerModel, WireForm, client
 from privfl.masking import agreement
 from privfl.masking.messages import ConsistencyRequest, DroppedShare, SurvivorShare, Unmask, UnmaskRequest
 from privfl.wire import HEADER_BYTES
@@ -37,6 +37,13 @@ class Adversary(RuleBasedStateMachine):
 
     suite_name: str
     model = ServerModel.HONEST_BUT_CURIOUS
+    wire = WireForm.WORDS
+    length = 6
+
+    def make_params(self, **options):
+        return make_params(
+            n=5, length=self.length, suite_name=self.suite_name, server=self.model, wire=self.wire, **options
+        )
 
     @initialize(
         minimum=st.integers(2, 4),
@@ -46,14 +53,14 @@ class Adversary(RuleBasedStateMachine):
     )
     def begin(self, minimum, honest_phases, absent, last_lies):
         """The attack begins after some phases that went well: otherwise few examples would come that far."""
-        self.params = make_params(n=5, length=6, suite_name=self.suite_name, minimum=minimum, server=self.model)
+        self.params = self.make_params(minimum=minimum)
         self.play = Play(self.params)
-        other = Play(make_params(n=5, length=6, suite_name=self.suite_name, server=self.model))
+        other = Play(self.make_params())
         self.foreign = [(10, other.ask(10), other.answer(10))]
         self.requests = []  # every request ever made, with whom it was for
         self.pending = []  # responses that have not been delivered: (phase, sender, bytes)
         self.delivered = []
-        self.accepted = {}  # client: what the network added to its upload, modulo 2^32
+        self.accepted = {}  # client: what the network added to its upload, modulo the word
         self.told = {}  # client: set of Unmask responses
         self.refused = set()
         self.last_lies = last_lies  # told in Unmask, if the session comes that far
@@ -197,12 +204,20 @@ class Adversary(RuleBasedStateMachine):
         frame = corrupted(response, position, mask, cut=cut)
         change = 0
         if self.play.server.phase in UPLOADS and len(frame) == len(response):
-            tail = 4 * self.params.vector.length
-            before, after = (np.frombuffer(raw[-tail:], np.uint32) for raw in (response, frame))
-            change = (after - before).astype(np.uint32)
+            change = self.difference(response, frame)
         waiting = len(self.play.server.waiting)
         self.receive(number, frame, change)
         self.tampered |= len(self.play.server.waiting) < waiting
+
+    def difference(self, response, frame):
+        """What a changed upload adds to the sum; 0 for one that no server takes."""
+        ring, length = self.params.ring, self.params.vector.length
+        tail = ring.vector_bytes(length)
+        before = ring.received(memoryview(response)[-tail:], length)
+        try:
+            return ring.received(memoryview(frame)[-tail:], length) - before
+        except DecodeError:
+            return 0
 
     @rule(number=NUMBERS, garbage=st.binary(max_size=200), header=st.booleans())
     def garbage(self, number, garbage, header):
@@ -297,9 +312,9 @@ class Adversary(RuleBasedStateMachine):
         server = self.play.server
         if server.phase is Phase.FINISHED:
             expected = self.play.exact_sum(self.accepted).astype(np.int64)
-            changed = sum(np.asarray(change, np.uint32) for change in self.accepted.values())
-            if np.ndim(changed):
-                expected = (expected.astype(np.uint32) + changed.astype(np.uint32)).view(np.int32)
+            ring = self.params.ring
+            for change in self.accepted.values():
+                expected = ring.centred(expected.astype(ring.dtype) + np.asarray(change).astype(ring.dtype))
             assert (server.result.vector == expected).all()
             assert server.result.contributors == len(self.accepted)
             assert len(self.accepted) >= self.params.minimum_contributors
@@ -351,6 +366,12 @@ class ActiveAdversary(Adversary):
         assert len(told) <= 1
 
 
+class PackedAdversary(Adversary):
+    suite_name = "masking"
+    wire = WireForm.PACKED
+    length = 70
+
+
 class PlainAdversary(Adversary):
     suite_name = "plain"
 
@@ -359,5 +380,7 @@ TestMaskingUnderAttack = MaskingAdversary.TestCase
 TestMaskingUnderAttack.settings = settings(max_examples=EXAMPLES, stateful_step_count=30)
 TestActiveMaskingUnderAttack = ActiveAdversary.TestCase
 TestActiveMaskingUnderAttack.settings = settings(max_examples=EXAMPLES // 2, stateful_step_count=30)
+TestPackedMaskingUnderAttack = PackedAdversary.TestCase
+TestPackedMaskingUnderAttack.settings = settings(max_examples=EXAMPLES // 4, stateful_step_count=30)
 TestPlainUnderAttack = PlainAdversary.TestCase
 TestPlainUnderAttack.settings = settings(max_examples=EXAMPLES // 8, stateful_step_count=20)

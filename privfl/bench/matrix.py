@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from privfl.encoding.fixed_point import FixedPoint
 from privfl.errors import ConfigurationError
-from privfl.params import NONCE_BYTES, SessionParams, ThreatModel, VectorSpec
+from privfl.params import NONCE_BYTES, SessionParams, ThreatModel, VectorSpec, WireForm
 from privfl.primitives.transcript import DIGEST_BYTES
 from privfl.session import Aggregate, Phase, ServerSession
 from privfl.simulate import Simulation, simulate
@@ -36,12 +36,14 @@ class Cell:
         clients: size of the cohort.
         parameters: coordinates of a vector.
         dropout: fraction of the cohort that vanishes after ShareKeys, before its upload.
+        wire: how vectors travel; `plain` always sends words.
     """
 
     suite: str
     clients: int
     parameters: int
     dropout: float
+    wire: WireForm = WireForm.WORDS
 
     def params(self) -> SessionParams:
         """Plan the session.
@@ -54,6 +56,7 @@ class Cell:
             cohort=tuple(range(self.clients)),
             vector=VectorSpec(length=self.parameters, bound=FixedPoint(clip=1.0, bits=BITS).bound),
             threat=ThreatModel(corrupt=0.1, dropout=max(0.1, self.dropout)),
+            wire=self.wire,
             nonce=os.urandom(NONCE_BYTES),
             context=bytes(DIGEST_BYTES),
         )
@@ -65,7 +68,11 @@ class Cell:
 
 
 def cells(
-    suites: Sequence[str], clients: Sequence[int], parameters: Sequence[int], dropouts: Sequence[float]
+    suites: Sequence[str],
+    clients: Sequence[int],
+    parameters: Sequence[int],
+    dropouts: Sequence[float],
+    wires: Sequence[WireForm] = (WireForm.WORDS,),
 ) -> list[Cell]:
     """Lay out the matrix, and check every cell before any is run.
 
@@ -78,8 +85,9 @@ def cells(
         if not 0 <= dropout < 1:
             raise ConfigurationError(f"--dropout is {dropout}: 0 to below 1 works, such as 0.1")
     matrix = [
-        Cell(suite=name, clients=n, parameters=m, dropout=d)
-        for n, m, d, name in product(clients, parameters, dropouts, suites)
+        Cell(suite=name, clients=n, parameters=m, dropout=d, wire=wire)
+        for n, m, d, name, wire in product(clients, parameters, dropouts, suites, wires)
+        if suite(name).protects or wire is wires[0]
     ]
     for cell in matrix:
         cell.params()
@@ -122,6 +130,7 @@ def _measure_cell(cell: Cell, repeat: int, workers: int) -> dict[str, Any]:
         "clients": cell.clients,
         "parameters": cell.parameters,
         "dropout": cell.dropout,
+        "wire": "packed" if cell.params().ring.packed else "words",
         "contributors": len(runs[0].contributors),
         "phases": _phase_costs(runs),
         "client_cpu_s": client_cpu,

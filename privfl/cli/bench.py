@@ -21,7 +21,7 @@ from privfl.cli.exits import Exit
 from privfl.cli.tables import show
 from privfl.errors import ConfigurationError
 from privfl.learning.checkpoint import require_writable, write_whole
-from privfl.params import MAX_COHORT, MAX_VECTOR_LENGTH
+from privfl.params import MAX_COHORT, MAX_VECTOR_LENGTH, WireForm
 from privfl.suites import SUITE_NAMES
 
 RESULTS: Final = "bench.jsonl"
@@ -43,6 +43,7 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--clients", default="10,100", metavar="N,…", help="sizes of the cohort (10,100)")
     parser.add_argument("--parameters", default="1e5", metavar="M,…", help="lengths of the vector (1e5)")
     parser.add_argument("--dropout", default="0,0.1", metavar="D,…", help="fractions that vanish (0,0.1)")
+    parser.add_argument("--wire", default="words", metavar="W,…", help="how vectors travel: words, packed (words)")
     parser.add_argument("--repeat", type=int, default=5, metavar="R", help="sessions per combination (5)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="threads for long vectors (1)")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"where {RESULTS} goes")
@@ -59,6 +60,7 @@ def call(options: argparse.Namespace) -> int:
         [_whole(text, "--clients", MAX_COHORT) for text in options.clients.split(",")],
         [_whole(text, "--parameters", MAX_VECTOR_LENGTH) for text in options.parameters.split(",")],
         [_number(text, "--dropout", float) for text in options.dropout.split(",")],
+        [_wire(text) for text in options.wire.split(",")],
     )
     if options.out is not None and (options.out / RESULTS).exists():
         raise ConfigurationError(f"--out {options.out} holds results already: name another directory")
@@ -71,7 +73,8 @@ def call(options: argparse.Namespace) -> int:
 
         def announce(cell: Cell) -> None:
             status.update(
-                f"{cell.suite}: {cell.clients} clients, {cell.parameters:,} parameters, drop-out {cell.dropout:g}"
+                f"{cell.suite}, {cell.wire}: {cell.clients} clients, {cell.parameters:,} parameters, "
+                f"drop-out {cell.dropout:g}"
             )
 
         for record in measure(matrix, repeat=options.repeat, workers=options.workers, announce=announce):
@@ -90,13 +93,14 @@ def _print_table(results: list[dict[str, Any]]) -> None:
     table = Table(
         title=f"medians of {results[0]['repeat']} sessions; × is against plain in the same run", title_justify="left"
     )
-    headings = ("suite", "clients", "parameters", "drop-out", "client ms", "×", "server ms", "×", "upload MB each",
-                "×", "server peak MB", "error")  # fmt: skip
+    headings = ("suite", "wire", "clients", "parameters", "drop-out", "client ms", "×", "server ms", "×",
+                "upload MB each", "×", "server peak MB", "error")  # fmt: skip
     for heading in headings:
-        table.add_column(heading, justify="left" if heading == "suite" else "right")
+        table.add_column(heading, justify="left" if heading in {"suite", "wire"} else "right")
     for record in results:
         table.add_row(
             record["suite"],
+            record["wire"],
             f"{record['clients']:,}",
             f"{record['parameters']:,}",
             f"{record['dropout']:g}",
@@ -137,6 +141,13 @@ def _number(text: str, flag: str, kind: Callable[[str], T]) -> T:
         return kind(text.strip())
     except ValueError:
         raise ConfigurationError(f"{flag} holds {text!r}: numbers separated by commas work, such as 10,100") from None
+
+
+def _wire(text: str) -> WireForm:
+    try:
+        return WireForm(text.strip())
+    except ValueError:
+        raise ConfigurationError(f"--wire holds {text!r}: words, packed or both work") from None
 
 
 def _whole(text: str, flag: str, largest: int) -> int:

@@ -13,7 +13,7 @@ from privfl.cli.tables import show
 from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError
-from privfl.params import MAX_COHORT, MAX_VECTOR_LENGTH, MaskingSetting, ServerModel, ThreatModel
+from privfl.params import MAX_COHORT, MAX_VECTOR_LENGTH, MaskingSetting, ServerModel, ThreatModel, WireForm
 from privfl.suites import SUITE_NAMES, suite
 
 
@@ -31,6 +31,9 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--dropout", type=float, default=0.1, metavar="F", help="fraction that may vanish (0.1)")
     parser.add_argument("--server", default="honest-but-curious", choices=[model.value for model in ServerModel])
     parser.add_argument("--bits", type=int, default=16, metavar="B", help="bits of a quantised coordinate (16)")
+    parser.add_argument(
+        "--wire", default="words", choices=[form.value for form in WireForm], help="how vectors travel (words)"
+    )
     parser.add_argument("--parameters", type=float, default=1e6, metavar="M", help="length of the vector (1e6)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(call=call)
@@ -44,9 +47,11 @@ def call(options: argparse.Namespace) -> int:
         raise ConfigurationError(f"--parameters is {options.parameters}: 1 to {MAX_VECTOR_LENGTH} works, such as 1e6")
     threat = ThreatModel(server=ServerModel(options.server), corrupt=options.corrupt, dropout=options.dropout)
     chosen = suite(options.suite)
-    setting = chosen.setting(options.clients, threat)
+    wire = WireForm(options.wire)
+    setting = chosen.setting(options.clients, threat, wire=wire)
     bound = FixedPoint(clip=1.0, bits=options.bits).bound
-    ring = Ring.for_sum(options.clients, bound)
+    packed = Ring.for_sum(options.clients, bound, packed=True)
+    ring = packed if wire is WireForm.PACKED and chosen.protects else Ring.for_sum(options.clients, bound)
     parameters = int(options.parameters)
     answer: dict[str, Any] = {
         "suite": options.suite,
@@ -56,11 +61,16 @@ def call(options: argparse.Namespace) -> int:
         "threshold": setting.threshold if isinstance(setting, MaskingSetting) else None,
         "ring_bits": ring.bits,
         "upload_bits_per_parameter": ring.bits,
-        "vector_bytes": parameters * ring.word_bytes,
+        "wire": (wire if chosen.protects else WireForm.WORDS).value,
+        "vector_bytes": ring.vector_bytes(parameters),
         "max_abs_error_of_mean": 0.5 / bound,
         "statistical_bits": threat.statistical_bits,
         "correctness_bits": threat.correctness_bits,
-        "notes": [chosen.security_note, *_tolerates(setting, options.clients, threat)],
+        "notes": [
+            chosen.security_note,
+            *_tolerates(setting, options.clients, threat),
+            *_packing(setting, ring, packed),
+        ],
     }
     if options.json:
         print(json.dumps(answer))
@@ -76,6 +86,12 @@ def call(options: argparse.Namespace) -> int:
     for note in answer["notes"]:
         print(f"- {note}")
     return Exit.GOOD
+
+
+def _packing(setting: object, ring: Ring, packed: Ring) -> list[str]:
+    if not isinstance(setting, MaskingSetting) or ring.bits <= packed.bits:
+        return []
+    return [f"--wire packed would send {packed.bits} bits for each parameter instead of {ring.bits}."]
 
 
 def _tolerates(setting: object, clients: int, threat: ThreatModel) -> list[str]:

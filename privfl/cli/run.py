@@ -20,7 +20,6 @@ from rich.table import Table
 from privfl import __version__
 from privfl.cli.exits import Exit
 from privfl.cli.tables import show
-from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError
 from privfl.learning.checkpoint import write_whole
 from privfl.learning.job import job_to_toml, load_job
@@ -288,7 +287,6 @@ def _promise(run: FederatedRun) -> str:
 
 def _facts(run: FederatedRun) -> tuple[tuple[str, str], ...]:
     params = run.params
-    ring = Ring.for_sum(len(params.cohort), params.vector.bound)
     threat = params.threat
     facts = [
         ("server", threat.server.value),
@@ -296,7 +294,7 @@ def _facts(run: FederatedRun) -> tuple[tuple[str, str], ...]:
         ("may drop out", f"{threat.dropout:g} of the clients"),
         ("minimum contributors", str(params.minimum_contributors)),
         ("quantisation", f"{run.job.encoding.bits} bits over ±{run.job.encoding.clip:g}"),
-        ("ring", f"{ring.bits} bits"),
+        ("ring", f"{params.ring.bits} bits{', packed' if params.ring.packed else ''}"),
     ]
     if isinstance(params.setting, MaskingSetting):
         facts += [

@@ -16,7 +16,7 @@ from privfl.encoding.fixed_point import FixedPoint
 from privfl.errors import ConfigurationError
 from privfl.learning.data import Partition
 from privfl.learning.trainer import LocalTraining
-from privfl.params import ThreatModel
+from privfl.params import ThreatModel, WireForm
 from privfl.session import Phase
 from privfl.suites import suite
 
@@ -60,10 +60,12 @@ class EncodingJob:
     Attributes:
         clip: largest magnitude of a coordinate of an update.
         bits: bits of a quantised coordinate.
+        wire: `words`, or `packed`: fewer bytes for a little more time. `plain` always sends words.
     """
 
     clip: float = 1.0
     bits: int = 16
+    wire: WireForm = WireForm.WORDS
 
     def __post_init__(self) -> None:
         FixedPoint(clip=self.clip, bits=self.bits)

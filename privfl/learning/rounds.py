@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.layout import Layout
-from privfl.encoding.residues import Ring
 from privfl.encoding.update import UpdateCodec, WeightedMean
 from privfl.errors import ConfigurationError, RoundAborted
 from privfl.evidence import EvidenceLog, SessionRecord
@@ -373,6 +372,7 @@ class FederatedRun:
             cohort=cohort,
             vector=VectorSpec(length=self.codec.length, bound=self.codec.bound),
             threat=self.job.threat,
+            wire=self.job.encoding.wire,
             minimum_contributors=self.job.cohort.minimum,
             nonce=os.urandom(NONCE_BYTES),
             context=context,
@@ -446,16 +446,16 @@ class _Catch:
     """Keeps the first upload that passes by."""
 
     def __init__(self, params: SessionParams) -> None:
-        self.ring = Ring.for_sum(len(params.cohort), params.vector.bound)
-        self._tail_bytes = params.vector.length * self.ring.word_bytes
+        self.ring = params.ring
+        self._length = params.vector.length
         self.client = -1
         self.words: npt.NDArray[Any] | None = None
 
     def __call__(self, client: int, phase: Phase, message: bytes) -> None:
         if self.words is None and phase in {Phase.MASKED_INPUT, Phase.UPLOAD}:
             self.client = client
-            words = np.frombuffer(message, self.ring.dtype, offset=len(message) - self._tail_bytes)
-            self.words = words[:_VIEW_COORDINATES].copy()
+            tail = memoryview(message)[-self.ring.vector_bytes(self._length) :]
+            self.words = self.ring.received(tail, self._length)[:_VIEW_COORDINATES].copy()
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 
+from privfl.encoding import bitpack
 from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused, LocalProtocolError, PrivflError
-from privfl.params import SessionParams
+from privfl.params import SessionParams, VectorSpec
+from privfl.primitives.prg import AddMasks, Mask, Words, sweep
 from privfl.session import ClientPolicy, Vector
 from privfl.wire import (
     SERVER,
@@ -150,16 +151,40 @@ class LockstepClient(ABC):
     def _frame(self, message: Message, session: bytes, *, tail_bytes: int = 0) -> OutgoingFrame:
         return encode_message(message, suite=self._suite, session=session, sender=self.party, tail_bytes=tail_bytes)
 
-    def _write_vector(self, ring: Ring, words: npt.NDArray[Any]) -> None:
-        """Write the submitted vector into the upload, as residues; the session keeps no reference to it."""
+    def _vector_frame(self, message: Message, session: bytes, *, masks: Sequence[Mask] = (), workers: int = 1) -> bytes:
+        """Make the upload: the submitted vector as residues, masked; the session keeps no reference to the vector.
+
+        One pass: each piece is read, masked and written while it is in the cache.
+        """
         if self._vector is None:
             raise LocalProtocolError(f"{self.party} has no vector to upload: call submit() first")
         vector, self._vector = self._vector, None
-        if isinstance(vector, np.ndarray):
-            ring.store(vector, words)
-        else:
-            _store_chunks(vector, ring, words, self.params.vector.bound)
+        ring, length = self.params.ring, self.params.vector.length
+        whole = isinstance(vector, np.ndarray)
+        source = WholeVector(vector) if isinstance(vector, np.ndarray) else VectorInChunks(vector, self.params.vector)
+        frame = self._frame(message, session, tail_bytes=ring.vector_bytes(length))
+
+        def fill(tail: Words) -> None:
+            def as_words(start: int, stop: int, add_masks: AddMasks) -> None:
+                words = tail[start:stop]
+                source.store(ring, start, words)
+                add_masks(words)
+
+            def packed(start: int, stop: int, add_masks: AddMasks) -> None:
+                first, last = (bitpack.packed_words(i, ring.bits, ring.word_bits) for i in (start, stop))
+                block = np.zeros(-(-(stop - start) // ring.word_bits) * ring.word_bits, ring.dtype)
+                source.store(ring, start, block[: stop - start])
+                add_masks(block[: stop - start])
+                # Dropping the bits above 2^b is safe: what is uniform modulo the word is uniform modulo 2^b.
+                bitpack.pack_block(block, ring.bits, tail[first:last])
+
+            visit, piece = (packed, bitpack.BLOCK) if ring.packed else (as_words, 0)
+            sweep(length, ring.dtype, masks, visit, piece=piece, workers=workers if whole else 1)
+
+        frame.write_tail(ring.dtype, fill)
+        source.finish()
         self._vector_taken = True
+        return frame.finish()
 
 
 def _refuse_out_of_order(state: object, incoming: Incoming) -> tuple[Any, bytes]:
@@ -191,19 +216,63 @@ def check_chunk(chunk: Vector, bound: int) -> None:
             )
 
 
-def _store_chunks(chunks: Iterable[Vector], ring: Ring, words: npt.NDArray[Any], bound: int) -> None:
-    position = 0
-    for chunk in chunks:
-        check_chunk(chunk, bound)
-        end = position + len(chunk)
-        if end > len(words):
-            raise ConfigurationError(f"the chunks hold more than {len(words)} coordinates (vector.length)")
-        ring.store(chunk, words[position:end])
-        position = end
-    if position != len(words):
-        raise ConfigurationError(
-            f"the chunks hold {position} coordinates where {len(words)} are agreed (vector.length)"
-        )
+class WholeVector:
+    """A vector at hand, read in any order."""
+
+    def __init__(self, vector: Vector) -> None:
+        self._vector = vector
+
+    def store(self, ring: Ring, start: int, out: Words) -> None:
+        """Write a piece of the vector as residues."""
+        ring.store(self._vector[start : start + len(out)], out)
+
+    def finish(self) -> None:
+        """Do nothing: the length was checked when the vector was submitted."""
+
+
+class VectorInChunks:
+    """A vector that comes in chunks of any length, read once and in order."""
+
+    def __init__(self, chunks: Iterable[Vector], spec: VectorSpec) -> None:
+        self._chunks = iter(chunks)
+        self._spec = spec
+        self._rest: Vector = np.empty(0, np.int32)
+
+    def store(self, ring: Ring, start: int, out: Words) -> None:
+        """Write the next piece of the vector as residues.
+
+        Raises:
+            ConfigurationError: a chunk is not as agreed, or there are too few.
+        """
+        filled = 0
+        while filled < len(out):
+            if not self._more():
+                raise ConfigurationError(
+                    f"the chunks hold {start + filled} coordinates where {self._spec.length} are agreed (vector.length)"
+                )
+            taken, self._rest = np.split(self._rest, [len(out) - filled])
+            ring.store(taken, out[filled : filled + len(taken)])
+            filled += len(taken)
+
+    def finish(self) -> None:
+        """See that nothing is left over.
+
+        Raises:
+            ConfigurationError: something is.
+        """
+        if self._more():
+            raise ConfigurationError(
+                f"the chunks hold more than {self._spec.length} coordinates, as are agreed (vector.length)"
+            )
+
+    def _more(self) -> bool:
+        while not len(self._rest):
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return False
+            check_chunk(chunk, self._spec.bound)
+            self._rest = chunk
+        return True
 
 
 def _some(numbers: tuple[int, ...]) -> str:

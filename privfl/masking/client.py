@@ -22,11 +22,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import numpy.typing as npt
-
-from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused
 from privfl.guard import MemoryGuard, StateGuard
 from privfl.lockstep.client import Handler, Incoming, LockstepClient, SessionOver
@@ -54,7 +51,6 @@ from privfl.params import MaskingSetting, ServerModel, SessionParams
 from privfl.primitives import aead, shamir
 from privfl.primitives.entropy import Entropy, OsEntropy
 from privfl.primitives.keys import KeyPair
-from privfl.primitives.prg import apply_masks
 from privfl.primitives.secret import Secret
 from privfl.primitives.transcript import DIGEST_BYTES, check_inclusion, session_id
 from privfl.roster import Credentials
@@ -191,7 +187,6 @@ class MaskingClient(LockstepClient):
         self._setting = setting
         self._entropy = entropy or OsEntropy()
         self._workers = workers
-        self._ring = Ring.for_sum(len(params.cohort), params.vector.bound)
         self._limits = checks.Limits(
             me=number,
             threshold=setting.threshold,
@@ -315,13 +310,7 @@ class MaskingClient(LockstepClient):
         pair_seeds = {peer: state.pair_seeds[peer] for peer in request.peers}
         masks = [secrets.self_mask(state.self_seed, session=state.session, me=self._me)]
         masks += [secrets.pairwise_mask(seed, me=self._me, peer=peer) for peer, seed in pair_seeds.items()]
-        frame = self._frame(MaskedInput(), state.session, tail_bytes=self.params.vector.length * self._ring.word_bytes)
-
-        def write(words: npt.NDArray[Any]) -> None:
-            self._write_vector(self._ring, words)
-            apply_masks(words, masks, workers=self._workers)
-
-        frame.write_tail(self._ring.dtype, write)
+        upload = self._vector_frame(MaskedInput(), state.session, masks=masks, workers=self._workers)
         masked = Masked(
             session=state.session,
             participants=request.participants,
@@ -330,7 +319,7 @@ class MaskingClient(LockstepClient):
             pair_seeds=pair_seeds,
             held=held,
         )
-        return masked, frame.finish()
+        return masked, upload
 
     def _open_shares(self, state: Shared, request: MaskedInputRequest) -> dict[int, PeerShares]:
         held = {}

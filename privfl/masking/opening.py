@@ -45,7 +45,7 @@ class MaskedInputStep(ServerStep[MaskedInput]):
         self.session = book.session
         self.waiting = set(sharing)
         self.body_limit_bytes = book.answer_limit_bytes
-        self.tail_bytes = book.params.vector.length * book.ring.word_bytes
+        self.tail_bytes = book.ring.vector_bytes(book.params.vector.length)
         self._total = np.zeros(book.params.vector.length, book.ring.dtype)
 
     def request_for(self, number: int) -> MaskedInputRequest:
@@ -60,7 +60,7 @@ class MaskedInputStep(ServerStep[MaskedInput]):
 
     def accept(self, number: int, message: MaskedInput, tail: memoryview) -> None:  # noqa: ARG002
         """Add a masked vector and forget it."""
-        self._total += np.frombuffer(tail, self._book.ring.dtype)
+        self._book.ring.add(tail, self._total)
 
     @property
     def ready(self) -> bool:

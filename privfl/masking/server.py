@@ -6,7 +6,6 @@ here, the rest in `privfl.masking.opening`.
 
 from __future__ import annotations
 
-from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError, RemoteProtocolError
 from privfl.lockstep.server import LockstepServer, ServerStep
 from privfl.masking import agreement, planner, secrets
@@ -66,7 +65,7 @@ class MaskingServer(LockstepServer):
             entropy=entropy or OsEntropy(),
             params=params,
             setting=setting,
-            ring=Ring.for_sum(len(params.cohort), params.vector.bound),
+            ring=params.ring,
             workers=workers,
         )
         super().__init__(params, AdvertiseKeysStep(book))

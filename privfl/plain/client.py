@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError, DisclosureRefused
 from privfl.lockstep.client import Handler, Incoming, LockstepClient, SessionOver
 from privfl.params import PlainSetting, SessionParams
@@ -51,7 +50,6 @@ class PlainClient(LockstepClient):
             state=Waiting(),
             body_limit_bytes=CONTROL_BODY_LIMIT_BYTES,
         )
-        self._ring = Ring.for_sum(len(params.cohort), params.vector.bound)
 
     def _handlers(self) -> Mapping[tuple[type, type[Message]], Handler]:
         return {(Waiting, UploadRequest): self._upload}
@@ -59,6 +57,4 @@ class PlainClient(LockstepClient):
     def _upload(self, _state: Waiting, incoming: Incoming) -> tuple[SessionOver, bytes]:
         if incoming.session != self.params.digest:
             raise DisclosureRefused("an UploadRequest of another session", peer=SERVER)
-        frame = self._frame(Upload(), self.params.digest, tail_bytes=self.params.vector.length * self._ring.word_bytes)
-        frame.write_tail(self._ring.dtype, lambda words: self._write_vector(self._ring, words))
-        return SessionOver("the vector was uploaded"), frame.finish()
+        return SessionOver("the vector was uploaded"), self._vector_frame(Upload(), self.params.digest)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from privfl.encoding.residues import Ring
 from privfl.errors import RemoteProtocolError, RoundAborted
 from privfl.lockstep.server import LockstepServer, ServerStep, finish_sum
 from privfl.params import PlainSetting, SessionParams
@@ -24,8 +23,8 @@ class UploadStep(ServerStep[Upload]):
         self._params = params
         self.session = params.digest
         self.waiting = set(params.cohort)
-        self._ring = Ring.for_sum(len(params.cohort), params.vector.bound)
-        self.tail_bytes = params.vector.length * self._ring.word_bytes
+        self._ring = params.ring
+        self.tail_bytes = self._ring.vector_bytes(params.vector.length)
         self._total = np.zeros(params.vector.length, self._ring.dtype)
         self._contributors = 0
 

@@ -9,7 +9,7 @@ run side by side on disjoint ranges.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,6 +25,7 @@ PRG_KEY_BYTES: Final = 16
 CHUNK_BYTES: Final = 256 * 1024
 _BLOCK_BYTES: Final = 16
 _ZEROS: Final = bytes(CHUNK_BYTES)
+_WORDS: Final = (np.uint32, np.uint64)
 
 if sys.byteorder != "little":  # pragma: no cover - no such machine at hand
     raise ImportError("privfl reads pseudorandom words in place, which needs a little-endian machine")
@@ -46,6 +47,10 @@ class Mask:
     negative: bool = False
 
 
+AddMasks = Callable[[Words], None]
+"""Adds the masks' words of one piece of the vector to an array of exactly that length."""
+
+
 def apply_masks(words: Words, masks: Sequence[Mask], *, workers: int = 1) -> None:
     """Add masks to a vector in place: words ± PRG(key) modulo the word size, for each mask.
 
@@ -54,17 +59,59 @@ def apply_masks(words: Words, masks: Sequence[Mask], *, workers: int = 1) -> Non
         masks: the streams; word i of a stream is its bytes [i·w, (i+1)·w), little-endian.
         workers: threads to spread the vector over; 1 starts none.
     """
-    if words.ndim != 1 or words.dtype not in (np.uint32, np.uint64) or not words.flags.c_contiguous:
+    if words.ndim != 1 or words.dtype not in _WORDS or not words.flags.c_contiguous:
         raise ValueError("masks go over a contiguous one-dimensional array of uint32 or uint64")
-    if not masks:
+    if masks:
+        sweep(
+            len(words),
+            words.dtype,
+            masks,
+            lambda start, stop, add_masks: add_masks(words[start:stop]),
+            workers=workers,
+        )
+
+
+def sweep(
+    length: int,
+    dtype: npt.DTypeLike,
+    masks: Sequence[Mask],
+    visit: Callable[[int, int, AddMasks], None],
+    *,
+    piece: int = 0,
+    workers: int = 1,
+) -> None:
+    """Walk over a vector piece by piece, with the masks of each piece at hand.
+
+    For whoever makes the vector, masks it and sends it on in one pass: each piece is still in the cache when its turn
+    is over.
+
+    Args:
+        length: words of the vector.
+        dtype: uint32 or uint64.
+        masks: the streams, as for `apply_masks`.
+        visit: called with start and stop of each piece, and with the function that adds the masks to an array of
+            stop − start words; that function is to be called once.
+        piece: words of a piece, a multiple of `CHUNK_BYTES`; one chunk unless given. The last may be shorter.
+        workers: threads to spread the vector over; each visits a range of its own in ascending order. 1 starts none.
+    """
+    word = np.dtype(dtype)
+    if word not in _WORDS:
+        raise ValueError("masks are words of uint32 or uint64")
+    piece = piece or CHUNK_BYTES // word.itemsize
+    if piece * word.itemsize % CHUNK_BYTES:
+        raise ValueError(f"a piece is made of whole chunks of {CHUNK_BYTES} bytes")
+
+    def walk(first: int, last: int) -> None:
+        expansion = _Expansion(masks, word, first, min(last - first, CHUNK_BYTES // word.itemsize))
+        for start in range(first, last, piece):
+            visit(start, min(start + piece, last), expansion.add)
+
+    ranges = _ranges(length, piece, workers)
+    if len(ranges) == 1:
+        walk(*ranges[0])
         return
-    pieces = _pieces(len(words), words.itemsize, workers)
-    if len(pieces) == 1:
-        _apply(words, masks, 0)
-        return
-    with ThreadPoolExecutor(len(pieces)) as pool:
-        jobs = [pool.submit(_apply, words[a:b], masks, a * words.itemsize) for a, b in pieces]
-        for job in jobs:
+    with ThreadPoolExecutor(len(ranges)) as pool:
+        for job in [pool.submit(walk, first, last) for first, last in ranges]:
             job.result()
 
 
@@ -80,18 +127,26 @@ def public_words(seed: bytes, count: int) -> npt.NDArray[np.uint64]:
     return words
 
 
-def _apply(words: Words, masks: Sequence[Mask], first_byte: int) -> None:
-    streams = [(_stream(mask.key, first_byte), np.subtract if mask.negative else np.add) for mask in masks]
-    step = CHUNK_BYTES // words.itemsize
-    scratch = np.empty(min(step, len(words)), words.dtype)
-    for start in range(0, len(words), step):
-        chunk = words[start : start + step]
-        part = scratch[: len(chunk)]
-        target = part.view(np.uint8).data
-        zeros = _ZEROS if part.nbytes == CHUNK_BYTES else _ZEROS[: part.nbytes]
-        for stream, combine in streams:
-            stream.update_into(zeros, target)
-            combine(chunk, part, out=chunk)  # unsigned arrays wrap: arithmetic modulo 2^32 or 2^64
+class _Expansion:
+    """The streams of a range of the vector, in step."""
+
+    def __init__(self, masks: Sequence[Mask], word: np.dtype[Any], first: int, longest: int) -> None:
+        self._streams = [
+            (_stream(mask.key, first * word.itemsize), np.subtract if mask.negative else np.add) for mask in masks
+        ]
+        self._scratch = np.empty(longest, word)
+
+    def add(self, words: Words) -> None:
+        """Add the streams' next words; the vector stays in the cache from the first stream to the last."""
+        step = len(self._scratch)
+        for start in range(0, len(words), step):
+            chunk = words[start : start + step]
+            part = self._scratch[: len(chunk)]
+            target = part.view(np.uint8).data
+            zeros = _ZEROS if part.nbytes == CHUNK_BYTES else _ZEROS[: part.nbytes]
+            for stream, combine in self._streams:
+                stream.update_into(zeros, target)
+                combine(chunk, part, out=chunk)  # unsigned arrays wrap: arithmetic modulo 2^32 or 2^64
 
 
 def _stream(key: Secret, first_byte: int) -> CipherContext:
@@ -103,9 +158,8 @@ def _stream(key: Secret, first_byte: int) -> CipherContext:
     return Cipher(algorithms.AES(key.reveal()), modes.CTR(counter)).encryptor()
 
 
-def _pieces(length: int, itemsize: int, workers: int) -> list[tuple[int, int]]:
-    step = CHUNK_BYTES // itemsize  # pieces begin at whole chunks, and so at whole cipher blocks
-    chunks = -(-length // step)
-    workers = max(1, min(workers, chunks))
-    cuts = [min(length, chunks * i // workers * step) for i in range(workers + 1)]
+def _ranges(length: int, piece: int, workers: int) -> list[tuple[int, int]]:
+    pieces = -(-length // piece)  # ranges begin at whole pieces, and so at whole cipher blocks
+    workers = max(1, min(workers, pieces))
+    cuts = [min(length, pieces * i // workers * piece) for i in range(workers + 1)]
     return list(pairwise(cuts))
