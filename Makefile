@@ -26,6 +26,10 @@ $(VENV)/.dev: $(VENV)/.demo
 	$(PIP) --group dev
 	touch $@
 
+$(VENV)/.bench: $(VENV)/.dev
+	$(PIP) --group bench
+	touch $@
+
 demo: $(VENV)/.demo ## train a model across ten simulated hospitals, summed under pairwise masks
 	rm -rf runs/demo
 	$(BIN)/privfl run examples/hospitals.toml --out runs/demo
@@ -43,7 +47,7 @@ format: $(VENV)/.dev ## put the code into the house's form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.dev ## measure the kernels against their limits
+bench: $(VENV)/.bench ## measure kernels against their limits, and against Flower's SecAgg+
 	$(BIN)/python -m pytest benchmarks -o addopts= --benchmark-only -q -s
 
 fuzz: $(VENV)/.dev ## a million mutated messages, and long runs of the adversarial state machine
