@@ -44,6 +44,7 @@ from privfl.simulate import simulate as simulate
 from privfl.suites import SUITE_NAMES as SUITE_NAMES
 from privfl.suites import plan_session as plan_session
 from privfl.suites import suite as suite
+from privfl.suites import wake as wake
 from privfl.wire.envelope import SERVER as SERVER
 from privfl.wire.envelope import PartyId as PartyId
 from privfl.wire.envelope import Role as Role
@@ -95,4 +96,5 @@ __all__ = [
     "plan_session",
     "simulate",
     "suite",
+    "wake",
 ]

@@ -129,6 +129,21 @@ class ClientSession(Protocol):
         """
         ...
 
+    def to_bytes(self, key: bytes) -> bytes:
+        """Put the session to sleep between two requests, for callers that answer each in a new process.
+
+        The bytes hold the session's secrets, sealed under the key; this object is over, and `privfl.wake` goes on. A
+        vector that was submitted and not asked for yet does not sleep: submit it again.
+
+        Args:
+            key: 32 secret bytes of the caller's, which may seal many sessions.
+
+        Raises:
+            LocalProtocolError: the session is over, or at work.
+            ConfigurationError: the key is not 32 bytes, or the session was made without a guard; nothing has changed.
+        """
+        ...
+
 
 class ServerSession(Protocol):
     """The server's side of one session."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from privfl.errors import ConfigurationError
 from privfl.guard import StateGuard
+from privfl.lockstep.sleep import sleeping_suite
 from privfl.params import (
     MaskingSetting,
     PlainSetting,
@@ -21,6 +22,7 @@ from privfl.params import (
 from privfl.primitives.entropy import Entropy
 from privfl.roster import Credentials, Roster
 from privfl.session import ClientPolicy, ClientSession, ServerSession
+from privfl.wire import SuiteCode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,7 @@ class Suite:
             from privfl.plain.client import PlainClient  # noqa: PLC0415 - suites load when used
 
             policy = policy or ClientPolicy(minimum_contributors=1, suites=frozenset({"plain"}))
-            return PlainClient(params, number, policy=policy, remember_response=remember_response)
+            return PlainClient(params, number, policy=policy, guard=guard, remember_response=remember_response)
         from privfl.masking.client import MaskingClient  # noqa: PLC0415 - as above
 
         return MaskingClient(
@@ -100,6 +102,41 @@ class Suite:
         from privfl.masking.server import MaskingServer  # noqa: PLC0415 - as above
 
         return MaskingServer(params, roster=roster, workers=workers)
+
+
+def wake(
+    raw: bytes,
+    *,
+    key: bytes,
+    guard: StateGuard,
+    credentials: Credentials | None = None,
+    workers: int = 1,
+    remember_response: bool = True,
+) -> ClientSession:
+    """Wake a client session that `to_bytes` put to sleep.
+
+    Args:
+        raw: what `to_bytes` returned.
+        key: the same 32 bytes.
+        guard: durable, and shared by all processes that might wake this session: of all that do, one answers.
+        credentials: identity and roster; needed in the active model, they do not sleep with the session.
+        workers: threads for long vectors.
+        remember_response: keep the last response to answer a repeated request.
+
+    Raises:
+        DecodeError: another key, or altered bytes.
+        DisclosureRefused: this state has answered already, in whatever process.
+        ConfigurationError: the key or the credentials do not suit.
+    """
+    if sleeping_suite(raw) is SuiteCode.PLAIN:
+        from privfl.plain.client import PlainClient  # noqa: PLC0415 - suites load when used
+
+        return PlainClient.from_bytes(raw, key=key, guard=guard, remember_response=remember_response)
+    from privfl.masking.client import MaskingClient  # noqa: PLC0415 - as above
+
+    return MaskingClient.from_bytes(
+        raw, key=key, guard=guard, credentials=credentials, workers=workers, remember_response=remember_response
+    )
 
 
 _SUITES: Final = {

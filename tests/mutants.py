@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 CHECKS = "test_masking_checks.py"
 SESSION = "test_masking_session.py"
+SLEEP = "test_sleep.py"
 LIES = "test_masking_lies.py"
 SECRETS = "test_masking_secrets.py"
 VIEW = "test_server_view.py"
@@ -325,6 +326,47 @@ MUTANTS = (
         "                add_masks(block[: stop - start])\n",
         "                add_masks(block[: stop - start].copy())\n",
         (f"{VIEW}::test_every_upload_is_uniform_whatever_the_vector",),
+    ),
+    Mutant(
+        "woken states claim nothing",
+        "lockstep/client.py",
+        "            self._guard.claim(_RESTORED, self._claim_key())\n",
+        "",
+        (
+            f"{SLEEP}::test_a_state_woken_twice_answers_once",
+            f"{SLEEP}::test_a_state_restored_in_two_processes_answers_once",
+            f"{SLEEP}::test_a_refusal_spends_the_state_for_all_its_copies",
+        ),
+    ),
+    Mutant(
+        "a woken state is claimed after it has answered",
+        "lockstep/client.py",
+        "            self._claim_state()\n"
+        "            state, response = (handler or _refuse_out_of_order)(self._state, incoming)\n",
+        "            state, response = (handler or _refuse_out_of_order)(self._state, incoming)\n"
+        "            self._claim_state()\n",
+        (f"{SLEEP}::test_a_refusal_spends_the_state_for_all_its_copies",),
+    ),
+    Mutant(
+        "spent states are woken",
+        "lockstep/client.py",
+        "        if self._guard.claimed(_RESTORED, self._claim_key()):",
+        "        if False:",
+        (f"{SLEEP}::test_no_earlier_state_is_woken_after_a_later_one_has_answered",),
+    ),
+    Mutant(
+        "a session goes on after it was put to sleep",
+        "lockstep/client.py",
+        '            self._end("put to sleep: wake it from its bytes")\n',
+        "",
+        (f"{SLEEP}::test_a_session_put_to_sleep_is_over",),
+    ),
+    Mutant(
+        "sessions at rest share one key",
+        "lockstep/sleep.py",
+        "    return derive(Secret(key), salt=head, label=Label.SLEEP, length=aead.KEY_BYTES)",
+        "    return derive(Secret(key), salt=b'', label=Label.SLEEP, length=aead.KEY_BYTES)",
+        (f"{SLEEP}::test_every_sleep_is_sealed_under_a_key_of_its_own",),
     ),
     Mutant(
         "unmask answered again and again",

@@ -7,15 +7,18 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 
 import numpy as np
 
 from privfl.encoding import bitpack
 from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused, LocalProtocolError, PrivflError
+from privfl.guard import MemoryGuard, StateGuard
+from privfl.lockstep.sleep import Slept, seal_slept
 from privfl.params import SessionParams, VectorSpec
 from privfl.primitives.prg import AddMasks, Mask, Words, sweep
+from privfl.primitives.secret import Secret
 from privfl.session import ClientPolicy, Vector
 from privfl.wire import (
     SERVER,
@@ -45,6 +48,7 @@ class Incoming:
     session: bytes
 
 
+_RESTORED: Final = "restored state"
 Handler = Callable[[Any, Incoming], tuple[Any, bytes]]
 
 
@@ -59,9 +63,12 @@ class LockstepClient(ABC):
         2. A byte-identical repeat of the last request gets the same response, and nothing else happens.
         3. Any other well-formed request that the table does not expect, or that a handler refuses, destroys the
            secrets, the remembered response among them; no later request is answered.
+        4. Of all sessions that are woken from one state, in whatever processes, at most one acts on a request; none is
+           woken from a state that has answered, nor from a session that is over.
     """
 
     _suite: ClassVar[SuiteCode]
+    _upload_request: ClassVar[type[Message]]
 
     def __init__(
         self,
@@ -69,6 +76,7 @@ class LockstepClient(ABC):
         number: int,
         *,
         policy: ClientPolicy,
+        guard: StateGuard | None,
         remember_response: bool,
         state: object,
         body_limit_bytes: int,
@@ -78,6 +86,9 @@ class LockstepClient(ABC):
             raise ConfigurationError(f"client {number} is not in the cohort: {_some(params.cohort)} are")
         self.params = params
         self.party = client(number)
+        self._policy = policy
+        self._guard = guard or MemoryGuard()
+        self._may_sleep = guard is not None
         self._remember = remember_response
         self._state = state
         self._body_limit_bytes = body_limit_bytes
@@ -85,6 +96,8 @@ class LockstepClient(ABC):
         self._vector_taken = False
         self._last: tuple[bytes, bytes | None] | None = None
         self._at_work = threading.Lock()
+        self._woken = False
+        self._claimed: object = None  # the state that this session, woken, has claimed for itself
 
     def __reduce_ex__(self, _protocol: object) -> NoReturn:
         raise TypeError("a session is neither pickled nor copied: its copy could tell what it must not tell twice")
@@ -92,6 +105,79 @@ class LockstepClient(ABC):
     @abstractmethod
     def _handlers(self) -> Mapping[tuple[type, type[Message]], Handler]:
         """The transition table."""
+
+    @abstractmethod
+    def _write_state(self, state: Any) -> bytes:
+        """Write a state that is not over, secrets and all."""
+
+    @abstractmethod
+    def _read_state(self, raw: bytes) -> object:
+        """Read what `_write_state` wrote.
+
+        Raises:
+            ValueError: another version wrote it.
+        """
+
+    def to_bytes(self, key: bytes) -> bytes:
+        """See `ClientSession.to_bytes`."""
+        if not self._at_work.acquire(blocking=False):
+            raise LocalProtocolError(f"{self.party} is answering a request: it cannot be put to sleep")
+        try:
+            if isinstance(self._state, SessionOver):
+                raise LocalProtocolError(f"the session of {self.party} is over: {self._state.why}")
+            if not self._may_sleep:
+                raise ConfigurationError(
+                    "a session that sleeps needs a guard that does not: such as guard=FileGuard(…)"
+                )
+            if self._claimed is self._state:
+                raise LocalProtocolError(f"{self.party} has begun to answer: finish it in this process")
+            slept = Slept(
+                params=self.params,
+                number=self.party.number,
+                policy=self._policy,
+                vector_taken=self._vector_taken,
+                last=self._last,
+                state=Secret(self._write_state(self._state)),
+            )
+            sealed = seal_slept(slept, key, suite=self._suite)
+            # From here on the bytes are the session: two of them could tell what one must not tell twice.
+            self._end("put to sleep: wake it from its bytes")
+            return sealed
+        finally:
+            self._at_work.release()
+
+    def _wake(self, slept: Slept) -> None:
+        """Take over where a session at rest left off.
+
+        Raises:
+            DecodeError: another version wrote it.
+            DisclosureRefused: its state has answered already.
+        """
+        try:
+            self._state = self._read_state(slept.state.reveal())
+        except ValueError as error:
+            raise DecodeError(f"a session at rest of another version: {error}") from None
+        self._vector_taken, self._last, self._woken = slept.vector_taken, slept.last, True
+        if self._guard.claimed(_RESTORED, self._claim_key()):
+            raise DisclosureRefused("this state of a session has answered already: it is not restored again")
+
+    def _claim_state(self) -> None:
+        """See that of all sessions woken from one state at most one answers.
+
+        Raises:
+            DisclosureRefused: another did.
+        """
+        if self._woken and self._claimed is not self._state:
+            self._guard.claim(_RESTORED, self._claim_key())
+            self._claimed = self._state
+
+    def _claim_key(self) -> bytes:
+        # Nonces are used once, so that the params digest names the session before its id is known.
+        return self.params.digest + self.party.number.to_bytes(4, "big") + type(self._state).__name__.encode()
+
+    def _end(self, why: str) -> None:
+        self._state = SessionOver(why)
+        self._vector, self._vector_taken, self._last = None, True, None
 
     def submit(self, vector: Vector | Iterable[Vector]) -> None:
         """See `ClientSession.submit`."""
@@ -134,15 +220,17 @@ class LockstepClient(ABC):
             raise DecodeError(f"a request of {envelope.suite.name} by {envelope.sender}", peer=envelope.sender)
         incoming = Incoming(message=decode_message(envelope, kinds[envelope.type_number]), session=envelope.session)
         handler = handlers.get((type(self._state), type(incoming.message)))
+        if handler is not None and isinstance(incoming.message, self._upload_request) and self._vector is None:
+            raise LocalProtocolError(f"{self.party} has no vector to upload: call submit() first")
         try:
+            self._claim_state()
             state, response = (handler or _refuse_out_of_order)(self._state, incoming)
         except (LocalProtocolError, ConfigurationError):
             raise  # the caller's own slip (no vector, or one that does not fit): the request may come again
         except BaseException as error:
             # Only our own texts are kept: those of others could hold what is private.
             why = str(error) if isinstance(error, PrivflError) else type(error).__name__
-            self._state = SessionOver(f"refused: {why}")
-            self._vector, self._vector_taken, self._last = None, True, None
+            self._end(f"refused: {why}")
             raise
         self._state = state
         self._last = (fingerprint, response if self._remember else None)
@@ -156,8 +244,7 @@ class LockstepClient(ABC):
 
         One pass: each piece is read, masked and written while it is in the cache.
         """
-        if self._vector is None:
-            raise LocalProtocolError(f"{self.party} has no vector to upload: call submit() first")
+        assert self._vector is not None  # noqa: S101 - `_respond` has seen to it; for the type checker
         vector, self._vector = self._vector, None
         ring, length = self.params.ring, self.params.vector.length
         whole = isinstance(vector, np.ndarray)

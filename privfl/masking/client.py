@@ -21,13 +21,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NoReturn
 
 from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused
-from privfl.guard import MemoryGuard, StateGuard
+from privfl.guard import StateGuard
 from privfl.lockstep.client import Handler, Incoming, LockstepClient, SessionOver
-from privfl.masking import agreement, checks, planner, secrets
+from privfl.lockstep.sleep import open_slept
+from privfl.masking import agreement, checks, planner, secrets, states
 from privfl.masking.graph import graph_for
 from privfl.masking.messages import (
     KEY_ID_BYTES,
@@ -47,6 +46,7 @@ from privfl.masking.messages import (
     Unmask,
     UnmaskRequest,
 )
+from privfl.masking.states import Advertised, Agreed, Invited, Masked, PeerShares, Shared, State
 from privfl.params import MaskingSetting, ServerModel, SessionParams
 from privfl.primitives import aead, shamir
 from privfl.primitives.entropy import Entropy, OsEntropy
@@ -59,65 +59,6 @@ from privfl.wire import CONTROL_BODY_LIMIT_BYTES, SERVER, Message, SuiteCode
 
 _SIGNED_BYTES_PER_PEER = 96  # key id and signature
 _REQUEST_BYTES_PER_PEER = 128  # the largest record, number and sealed shares or two keys, has 85
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Invited:
-    """Nothing drawn yet."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advertised:
-    """Fresh keys drawn."""
-
-    channel: KeyPair
-    mask: KeyPair
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
-    """Shares dealt; the key pairs are gone, what was derived from them remains."""
-
-    session: bytes
-    neighbours: frozenset[int]
-    self_seed: Secret
-    incoming_keys: Mapping[int, Secret]
-    pair_seeds: Mapping[int, Secret]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerShares:
-    """A neighbour's shares, held for it: of its self-mask seed and of its mask key; never both are told."""
-
-    self_seed: bytes
-    mask_key: bytes
-
-    def __repr__(self) -> str:
-        return "PeerShares(<secret>)"
-
-    def __reduce_ex__(self, _protocol: object) -> NoReturn:
-        raise TypeError("shares are neither pickled nor copied")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Masked:
-    """The vector is on its way."""
-
-    session: bytes
-    participants: int
-    neighbours: frozenset[int]
-    self_seed: Secret
-    pair_seeds: Mapping[int, Secret]
-    held: Mapping[int, PeerShares]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agreed:
-    """Active model: one set of participants and one of survivors are signed, and no others will be."""
-
-    masked: Masked
-    participants: bytes
-    survivors: bytes
 
 
 class MaskingClient(LockstepClient):
@@ -155,6 +96,7 @@ class MaskingClient(LockstepClient):
     """
 
     _suite = SuiteCode.MASKING
+    _upload_request = MaskedInputRequest
 
     def __init__(
         self,
@@ -177,12 +119,12 @@ class MaskingClient(LockstepClient):
             params,
             number,
             policy=policy,
+            guard=guard,
             remember_response=remember_response,
             state=Invited(),
             body_limit_bytes=_request_limit_bytes(params, setting),
         )
         self._credentials = _required_credentials(params, number, credentials)
-        self._guard = guard or MemoryGuard()
         self._me = number
         self._setting = setting
         self._entropy = entropy or OsEntropy()
@@ -209,6 +151,54 @@ class MaskingClient(LockstepClient):
                 else {(Masked, UnmaskRequest): self._unmask}
             ),
         }
+
+    @classmethod
+    def from_bytes(
+        cls,
+        raw: bytes,
+        *,
+        key: bytes,
+        guard: StateGuard,
+        credentials: Credentials | None = None,
+        entropy: Entropy | None = None,
+        workers: int = 1,
+        remember_response: bool = True,
+    ) -> MaskingClient:
+        """Wake a session that `to_bytes` put to sleep.
+
+        Args:
+            raw: what `to_bytes` returned.
+            key: the same 32 bytes.
+            guard: durable, and shared by all processes that might wake this session.
+            credentials: as for the constructor; they do not sleep with the session.
+            entropy: as for the constructor.
+            workers: likewise.
+            remember_response: likewise.
+
+        Raises:
+            DecodeError: another key, or altered bytes.
+            DisclosureRefused: this state has answered already, in whatever process.
+            ConfigurationError: the key or the credentials do not suit.
+        """
+        slept = open_slept(raw, key, suite=cls._suite)
+        session = cls(
+            slept.params,
+            slept.number,
+            policy=slept.policy,
+            credentials=credentials,
+            guard=guard,
+            entropy=entropy,
+            workers=workers,
+            remember_response=remember_response,
+        )
+        session._wake(slept)
+        return session
+
+    def _write_state(self, state: State) -> bytes:
+        return states.write(state)
+
+    def _read_state(self, raw: bytes) -> State:
+        return states.read(raw)
 
     def _advertise_keys(self, _state: Invited, incoming: Incoming) -> tuple[Advertised, bytes]:
         _require_session(incoming, self.params.digest)

@@ -17,6 +17,7 @@ class Label(Enum):
     MERKLE_NODE = b"privfl/v1/merkle-node"
     ROSTER = b"privfl/v1/roster"
     GUARD_CLAIM = b"privfl/v1/guard-claim"
+    SLEEP = b"privfl/v1/sleep"
     MASKING_ADVERTISEMENT = b"privfl/v1/masking/advertisement"
     MASKING_SURVIVORS = b"privfl/v1/masking/survivors"
     MASKING_GRAPH = b"privfl/v1/masking/graph"
