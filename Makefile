@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench fuzz clean
+.PHONY: help demo test lint format bench bench-scale fuzz clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "privfl needs Python 3.11 or newer")'
@@ -49,6 +49,9 @@ format: $(VENV)/.dev ## put the code into the house's form
 
 bench: $(VENV)/.bench ## measure kernels against their limits, and against Flower's SecAgg+
 	$(BIN)/python -m pytest benchmarks -o addopts= --benchmark-only -q -s
+
+bench-scale: $(VENV)/.demo ## a thousand clients of a million parameters, ten thousand of ten thousand
+	$(BIN)/python benchmarks/scale.py
 
 fuzz: $(VENV)/.dev ## a million mutated messages, and long runs of the adversarial state machine
 	PRIVFL_FUZZ_MESSAGES=1000000 $(BIN)/python -m pytest tests/test_fuzz.py

@@ -1,5 +1,6 @@
 """Dealing and rebuilding: what drop-outs after the upload cost."""
 
+import numpy as np
 import pytest
 
 from privfl.primitives import shamir
@@ -19,3 +20,22 @@ def test_deal_both_secrets_of_a_client(benchmark):
 def test_rebuild_one_secret(benchmark):
     shares = shamir.deal(bytes(32), points=POINTS, threshold=THRESHOLD, entropy=OsEntropy())
     benchmark(shamir.reconstruct, POINTS[:THRESHOLD], shares[:THRESHOLD])
+
+
+RING_POINTS = list(range(1, 53))
+
+
+@pytest.mark.benchmark(group="shamir, 52 holders, threshold 28, every client's holders at other points")
+def test_rebuild_a_hundred_secrets_of_the_ring_graph(benchmark):
+    chance, dealt = np.random.default_rng(0), []
+    for _ in range(100):
+        points = sorted(int(point) for point in chance.choice(RING_POINTS, 28, replace=False))
+        shares = shamir.deal(OsEntropy().token_bytes(32), points=points, threshold=28, entropy=OsEntropy())
+        dealt.append((points, shares))
+
+    def rebuild():
+        shamir._lagrange_at_zero.cache_clear()
+        for points, shares in dealt:
+            shamir.reconstruct(points, shares)
+
+    benchmark(rebuild)

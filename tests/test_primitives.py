@@ -446,9 +446,19 @@ def test_field_multiplication_agrees_with_bitwise_multiplication_for_all_pairs()
     assert shamir._PRODUCTS.reshape(256, 256).tolist() == SLOW_PRODUCTS
 
 
-def test_field_division_undoes_multiplication_for_all_pairs():
-    for a, b in itertools.product(range(256), range(1, 256)):
-        assert SLOW_PRODUCTS[shamir._divide(a, b)][b] == a
+@given(st.lists(st.integers(1, 255), min_size=1, max_size=40, unique=True))
+def test_lagrange_weights_are_the_products_of_their_definition(points):
+    def inverse(x):
+        return SLOW_PRODUCTS[x].index(1)
+
+    expected = []
+    for own in points:
+        weight = 1
+        for other in points:
+            if other != own:
+                weight = SLOW_PRODUCTS[weight][SLOW_PRODUCTS[other][inverse(other ^ own)]]
+        expected.append(weight)
+    assert shamir._lagrange_at_zero(tuple(points)).tolist() == expected
 
 
 @given(

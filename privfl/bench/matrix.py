@@ -149,7 +149,7 @@ def _measure_cell(cell: Cell, repeat: int, workers: int) -> dict[str, Any]:
     }
 
 
-class _Inputs:
+class Inputs:
     """Vectors made when they are needed and forgotten after; only their sum is kept."""
 
     def __init__(self, params: SessionParams) -> None:
@@ -157,6 +157,7 @@ class _Inputs:
         self.total = np.zeros(params.vector.length, np.int64)
 
     def __call__(self, number: int) -> npt.NDArray[np.int32]:
+        """Make a client's vector, int32, and add it to the total."""
         chance = np.random.default_rng((_INPUT_SEED, number))
         vector = chance.integers(-self._spec.bound, self._spec.bound + 1, self._spec.length, np.int32)
         self.total += vector
@@ -165,7 +166,7 @@ class _Inputs:
 
 def _session(cell: Cell, workers: int, server: ServerSession | None = None) -> tuple[Simulation, float]:
     params = server.params if isinstance(server, _MeteredServer) else cell.params()
-    inputs = _Inputs(params)
+    inputs = Inputs(params)
     outcome = simulate(params, inputs, drops={Phase.MASKED_INPUT: cell.dropped()}, workers=workers, server=server)
     if outcome.aggregate is None:
         raise ConfigurationError(

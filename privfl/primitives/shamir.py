@@ -84,37 +84,28 @@ def reconstruct(points: Sequence[int], shares: Bytes) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _lagrange_at_zero(points: tuple[int, ...]) -> npt.NDArray[np.intp]:
-    """λ_i = Π_{j≠i} x_j / (x_j − x_i); in GF(2^8) subtraction is exclusive or."""
-    weights = np.ones(len(points), np.intp)
-    for i, own in enumerate(points):
-        weight = 1
-        for j, other in enumerate(points):
-            if j != i:
-                weight = _multiply(weight, _divide(other, other ^ own))
-        weights[i] = weight
+    """λ_i = Π_{j≠i} x_j / (x_j − x_i); in GF(2^8) subtraction is exclusive or, and logarithms turn it into sums."""
+    own = np.array(points, np.intp)
+    differences = own[:, None] ^ own[None, :]
+    np.fill_diagonal(differences, 1)  # whose logarithm is 0: j = i has no factor
+    logs = _LOGARITHMS[own]
+    exponents = logs.sum() - logs - _LOGARITHMS[differences].sum(axis=1)
+    weights: npt.NDArray[np.intp] = _EXPONENTIALS[exponents % 255]
     weights.flags.writeable = False
     return weights
 
 
-def _multiply(a: int, b: int) -> int:
-    return int(_PRODUCTS[(a << 8) + b])
-
-
-def _divide(a: int, b: int) -> int:
-    return int(_EXPONENTIALS[(_LOGARITHMS[a] - _LOGARITHMS[b]) % 255]) if a else 0
-
-
-def _tables() -> tuple[list[int], list[int], Bytes]:
+def _tables() -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Bytes]:
     exponentials, logarithms, value = [0] * 255, [0] * 256, 1
     for power in range(255):
         exponentials[power], logarithms[value] = value, power
         value ^= value << 1  # times the generator 3 = x + 1
         if value & 0x100:
             value ^= _FIELD_POLYNOMIAL
-    logs = np.array(logarithms[1:])
+    powers, logs = np.array(exponentials, np.intp), np.array(logarithms, np.intp)
     products = np.zeros((256, 256), np.uint8)
-    products[1:, 1:] = np.array(exponentials)[(logs[:, None] + logs[None, :]) % 255]
-    return exponentials, logarithms, products.ravel()
+    products[1:, 1:] = powers[(logs[1:, None] + logs[None, 1:]) % 255]
+    return powers, logs, products.ravel()
 
 
 _EXPONENTIALS, _LOGARITHMS, _PRODUCTS = _tables()
