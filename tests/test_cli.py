@@ -156,6 +156,7 @@ def test_much_saturation_warns_and_suggests_a_clip(job, capsys):
         (["bench", "--dropout", "1"], "--dropout is 1.0"),
         (["bench", "--dropout", "nan"], "--dropout is nan"),
         (["bench", "--repeat", "0"], "--repeat"),
+        (["bench", "--wire", "words,zip"], "--wire holds 'zip'"),
     ],
 )
 def test_wrong_usage_is_one_sentence_with_exit_64_and_nothing_is_written(job, arguments, named, capsys):
@@ -245,6 +246,19 @@ def test_plan_answers_with_the_figures_of_the_literature(capsys):
     assert answer["notes"]
 
 
+def test_plan_tells_bits_and_bytes_of_both_wire_forms(capsys):
+    arguments = ["plan", "--suite", "masking", "--clients", "1000", "--parameters", "1e6"]
+    assert main([*arguments, "--wire", "packed", "--json"]) == 0
+    answer = json.loads(said(capsys)[0])
+    assert (answer["wire"], answer["ring_bits"], answer["upload_bits_per_parameter"]) == ("packed", 26, 26)
+    assert answer["vector_bytes"] == 3_250_000
+    assert main(arguments) == 0
+    assert "--wire packed would send 26 bits for each parameter instead of 32" in said(capsys)[0]
+    assert main(["plan", "--suite", "plain", "--clients", "10", "--wire", "packed", "--json"]) == 0
+    plain = json.loads(said(capsys)[0])
+    assert (plain["wire"], plain["upload_bits_per_parameter"]) == ("words", 32)
+
+
 @pytest.mark.parametrize(("clients", "words"), [("3", "No client may vanish"), ("5", "Up to 2 clients may vanish")])
 def test_plan_says_in_words_what_is_tolerated(capsys, clients, words):
     assert main(["plan", "--suite", "masking", "--clients", clients, "--dropout", "0"]) == 0
@@ -268,6 +282,22 @@ def test_bench_gives_a_line_a_cell_with_the_keys_of_the_contract(tmp_path, capsy
         assert row["contributors"] == row["clients"] - round(row["dropout"] * row["clients"])
         assert (row["ratio_to_plain"] == 1) == (row["suite"] == "plain")
     assert main([*arguments, "--out", str(tmp_path / "b")]) == 64
+
+
+def test_bench_measures_both_wire_forms_and_the_active_model(capsys):
+    arguments = ["bench", "--clients", "6", "--parameters", "64000", "--dropout", "0.1", "--repeat", "1"]
+    assert main([*arguments, "--wire", "words,packed", "--server", "active", "--json"]) == 0
+    rows = [json.loads(line) for line in said(capsys)[0].splitlines()]
+    assert [(row["suite"], row["wire"]) for row in rows] == [
+        ("plain", "words"),
+        ("masking", "words"),
+        ("masking", "packed"),
+    ]
+    plain, words, packed = (row["phases"] for row in rows)
+    assert "ConsistencyCheck" in words
+    assert words["MaskedInput"]["upload_bytes"] == plain["Upload"]["upload_bytes"] == 5 * (4 * 64_000 + 64)
+    assert packed["MaskedInput"]["upload_bytes"] == 5 * (64_000 * 19 // 8 + 64)  # 6 clients, 16 bits: 19 bits a sum
+    assert all(row["max_abs_error"] == 0 for row in rows)
 
 
 def test_bench_prints_its_table(capsys):
@@ -316,6 +346,19 @@ def test_plan_for_an_active_server(capsys):
         assert main([*arguments, "--server", "active", "--json"]) == 0
         answer = json.loads(said(capsys)[0])
         assert (answer["degree"], answer["threshold"]) == expected
+
+
+def test_a_job_whose_uploads_are_packed_trains_the_same_model_with_fewer_bytes(job, capsys):
+    from privfl.learning.checkpoint import load_model
+
+    for out, wire in (("w", "words"), ("p", "packed")):
+        assert main(["run", str(job), "--set", f"encoding.wire={wire}", "--out", out, "--json"]) == 0
+    assert main(["run", str(job), "--set", "encoding.wire=zip", "--out", "z"]) == 64
+    assert "encoding.wire is 'zip': 'words' or 'packed' works" in said(capsys)[1]
+    packed, words = (load_model(Path(out) / "model.npz") for out in ("p", "w"))
+    assert all((packed[name] == words[name]).all() for name in words)
+    fewer, more = (json.loads(Path(out, "metrics.jsonl").read_text().splitlines()[0]) for out in ("p", "w"))
+    assert fewer["upload_bytes"] < more["upload_bytes"]
 
 
 def test_a_job_runs_against_an_active_server_to_the_same_model(job, capsys):

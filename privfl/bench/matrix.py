@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import statistics
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 from typing import Any, Final
 
@@ -16,10 +17,12 @@ import numpy.typing as npt
 
 from privfl.encoding.fixed_point import FixedPoint
 from privfl.errors import ConfigurationError
-from privfl.params import NONCE_BYTES, SessionParams, ThreatModel, VectorSpec, WireForm
+from privfl.params import NONCE_BYTES, ServerModel, SessionParams, ThreatModel, VectorSpec, WireForm
+from privfl.primitives.signatures import Identity
 from privfl.primitives.transcript import DIGEST_BYTES
-from privfl.session import Aggregate, Phase, ServerSession
-from privfl.simulate import Simulation, simulate
+from privfl.roster import Roster
+from privfl.session import Aggregate, Phase
+from privfl.simulate import Simulation, draw_identities, roster_of, simulate
 from privfl.suites import plan_session, suite
 from privfl.wire import PartyId
 
@@ -37,6 +40,7 @@ class Cell:
         parameters: coordinates of a vector.
         dropout: fraction of the cohort that vanishes after ShareKeys, before its upload.
         wire: how vectors travel; `plain` always sends words.
+        server: what the server may do; in the active model clients sign. Nothing to `plain`.
     """
 
     suite: str
@@ -44,6 +48,12 @@ class Cell:
     parameters: int
     dropout: float
     wire: WireForm = WireForm.WORDS
+    server: ServerModel = ServerModel.HONEST_BUT_CURIOUS
+
+    def identities(self) -> Mapping[int, Identity] | None:
+        """Return the clients' signing keys, if they need any."""
+        signed = self.server is ServerModel.ACTIVE and suite(self.suite).protects
+        return _identities(self.clients) if signed else None
 
     def params(self) -> SessionParams:
         """Plan the session.
@@ -55,10 +65,11 @@ class Cell:
             self.suite,
             cohort=tuple(range(self.clients)),
             vector=VectorSpec(length=self.parameters, bound=FixedPoint(clip=1.0, bits=BITS).bound),
-            threat=ThreatModel(corrupt=0.1, dropout=max(0.1, self.dropout)),
+            threat=ThreatModel(server=self.server, corrupt=0.1, dropout=max(0.1, self.dropout)),
             wire=self.wire,
             nonce=os.urandom(NONCE_BYTES),
             context=bytes(DIGEST_BYTES),
+            roster=_roster(self.clients) if self.identities() else None,
         )
 
     def dropped(self) -> frozenset[int]:
@@ -67,12 +78,24 @@ class Cell:
         return frozenset(int(number) for number in np.linspace(0, self.clients - 1, count).round())
 
 
+@lru_cache(maxsize=4)
+def _identities(clients: int) -> Mapping[int, Identity]:
+    return draw_identities(range(clients))
+
+
+@lru_cache(maxsize=4)
+def _roster(clients: int) -> Roster:
+    return roster_of(_identities(clients))
+
+
 def cells(
     suites: Sequence[str],
     clients: Sequence[int],
     parameters: Sequence[int],
     dropouts: Sequence[float],
+    *,
     wires: Sequence[WireForm] = (WireForm.WORDS,),
+    server: ServerModel = ServerModel.HONEST_BUT_CURIOUS,
 ) -> list[Cell]:
     """Lay out the matrix, and check every cell before any is run.
 
@@ -85,7 +108,7 @@ def cells(
         if not 0 <= dropout < 1:
             raise ConfigurationError(f"--dropout is {dropout}: 0 to below 1 works, such as 0.1")
     matrix = [
-        Cell(suite=name, clients=n, parameters=m, dropout=d, wire=wire)
+        Cell(suite=name, clients=n, parameters=m, dropout=d, wire=wire, server=server)
         for n, m, d, name, wire in product(clients, parameters, dropouts, suites, wires)
         if suite(name).protects or wire is wires[0]
     ]
@@ -115,13 +138,13 @@ def measure(
 
 
 def _measure_cell(cell: Cell, repeat: int, workers: int) -> dict[str, Any]:
-    baseline = Cell(suite="plain", clients=cell.clients, parameters=cell.parameters, dropout=cell.dropout)
+    baseline = replace(cell, suite="plain", wire=WireForm.WORDS, server=ServerModel.HONEST_BUT_CURIOUS)
     runs, plain_runs, error = [], [], 0.0
     for _ in range(repeat):  # alternating, so that a drifting machine drifts under both
         run, off = _session(cell, workers)
         runs.append(run)
         error = max(error, off)
-        plain_runs.append(run if cell == baseline else _session(baseline, workers)[0])
+        plain_runs.append(run if cell.suite == "plain" else _session(baseline, workers)[0])
     client_cpu, server_cpu = _median_cpu(runs, cell)
     plain_client, plain_server = _median_cpu(plain_runs, baseline)
     upload, download = runs[0].upload_bytes, runs[0].download_bytes
@@ -130,6 +153,7 @@ def _measure_cell(cell: Cell, repeat: int, workers: int) -> dict[str, Any]:
         "clients": cell.clients,
         "parameters": cell.parameters,
         "dropout": cell.dropout,
+        "server": cell.server.value,
         "wire": "packed" if cell.params().ring.packed else "words",
         "contributors": len(runs[0].contributors),
         "phases": _phase_costs(runs),
@@ -164,10 +188,17 @@ class Inputs:
         return vector
 
 
-def _session(cell: Cell, workers: int, server: ServerSession | None = None) -> tuple[Simulation, float]:
-    params = server.params if isinstance(server, _MeteredServer) else cell.params()
+def _session(cell: Cell, workers: int, server: _MeteredServer | None = None) -> tuple[Simulation, float]:
+    params = server.params if server is not None else cell.params()
     inputs = Inputs(params)
-    outcome = simulate(params, inputs, drops={Phase.MASKED_INPUT: cell.dropped()}, workers=workers, server=server)
+    outcome = simulate(
+        params,
+        inputs,
+        drops={Phase.MASKED_INPUT: cell.dropped()},
+        workers=workers,
+        server=server,
+        identities=cell.identities(),
+    )
     if outcome.aggregate is None:
         raise ConfigurationError(
             f"--dropout {cell.dropout} with --clients {cell.clients} aborts under {cell.suite}: {outcome.aborted}"
@@ -197,9 +228,10 @@ def _phase_costs(runs: Sequence[Simulation]) -> dict[str, dict[str, float]]:
 def _server_peak(cell: Cell, workers: int) -> int:
     """Measure the server's memory in a session of its own: tracing slows everything down."""
     params = cell.params()
+    roster = _roster(cell.clients) if cell.identities() else None
     tracemalloc.start()
     try:
-        server = _MeteredServer(params, workers)
+        server = _MeteredServer(params, workers, roster)
         _session(cell, workers, server)
         return server.peak_bytes
     finally:
@@ -209,11 +241,11 @@ def _server_peak(cell: Cell, workers: int) -> int:
 class _MeteredServer:
     """A server whose own allocations are added up: what it keeps, and what it needs for a moment beside that."""
 
-    def __init__(self, params: SessionParams, workers: int) -> None:
+    def __init__(self, params: SessionParams, workers: int, roster: Roster | None) -> None:
         self.params = params
         self.held_bytes = 0
         self.peak_bytes = 0
-        self._inner = self._metered(lambda: suite(params.suite).server(params, workers=workers))
+        self._inner = self._metered(lambda: suite(params.suite).server(params, roster=roster, workers=workers))
 
     def _metered(self, call: Callable[[], Any]) -> Any:
         before, _ = tracemalloc.get_traced_memory()

@@ -21,7 +21,7 @@ from privfl.cli.exits import Exit
 from privfl.cli.tables import show
 from privfl.errors import ConfigurationError
 from privfl.learning.checkpoint import require_writable, write_whole
-from privfl.params import MAX_COHORT, MAX_VECTOR_LENGTH, WireForm
+from privfl.params import MAX_COHORT, MAX_VECTOR_LENGTH, ServerModel, WireForm
 from privfl.suites import SUITE_NAMES
 
 RESULTS: Final = "bench.jsonl"
@@ -44,6 +44,9 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--parameters", default="1e5", metavar="M,…", help="lengths of the vector (1e5)")
     parser.add_argument("--dropout", default="0,0.1", metavar="D,…", help="fractions that vanish (0,0.1)")
     parser.add_argument("--wire", default="words", metavar="W,…", help="how vectors travel: words, packed (words)")
+    parser.add_argument(
+        "--server", default="honest-but-curious", choices=[model.value for model in ServerModel], help="threat model"
+    )
     parser.add_argument("--repeat", type=int, default=5, metavar="R", help="sessions per combination (5)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="threads for long vectors (1)")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"where {RESULTS} goes")
@@ -60,7 +63,8 @@ def call(options: argparse.Namespace) -> int:
         [_whole(text, "--clients", MAX_COHORT) for text in options.clients.split(",")],
         [_whole(text, "--parameters", MAX_VECTOR_LENGTH) for text in options.parameters.split(",")],
         [_number(text, "--dropout", float) for text in options.dropout.split(",")],
-        [_wire(text) for text in options.wire.split(",")],
+        wires=[_wire(text) for text in options.wire.split(",")],
+        server=ServerModel(options.server),
     )
     if options.out is not None and (options.out / RESULTS).exists():
         raise ConfigurationError(f"--out {options.out} holds results already: name another directory")
