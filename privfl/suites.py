@@ -93,7 +93,14 @@ class Suite:
             remember_response=remember_response,
         )
 
-    def server(self, params: SessionParams, *, roster: Roster | None = None, workers: int = 1) -> ServerSession:
+    def server(
+        self,
+        params: SessionParams,
+        *,
+        roster: Roster | None = None,
+        entropy: Entropy | None = None,
+        workers: int = 1,
+    ) -> ServerSession:
         """Make a server session."""
         if self.name == "plain":
             from privfl.plain.server import PlainServer  # noqa: PLC0415 - suites load when used
@@ -101,7 +108,7 @@ class Suite:
             return PlainServer(params)
         from privfl.masking.server import MaskingServer  # noqa: PLC0415 - as above
 
-        return MaskingServer(params, roster=roster, workers=workers)
+        return MaskingServer(params, roster=roster, entropy=entropy, workers=workers)
 
 
 def wake(

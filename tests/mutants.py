@@ -369,6 +369,13 @@ MUTANTS = (
         (f"{SLEEP}::test_every_sleep_is_sealed_under_a_key_of_its_own",),
     ),
     Mutant(
+        "counter of the cipher little-endian",
+        "primitives/prg.py",
+        '.to_bytes(_BLOCK_BYTES, "big")',
+        '.to_bytes(_BLOCK_BYTES, "little")',
+        ("test_known_answers.py::test_the_stream_is_the_references_across_chunks_and_workers",),
+    ),
+    Mutant(
         "unmask answered again and again",
         "masking/client.py",
         '        return SessionOver("the shares were told"), self._frame(answer, state.session).finish()',
@@ -378,7 +385,7 @@ MUTANTS = (
     Mutant(
         "secrets kept after a refusal",
         "lockstep/client.py",
-        '            self._state = SessionOver(f"refused: {why}")\n',
+        '            self._end(f"refused: {why}")\n',
         "",
         (f"{CHECKS}::test_unmask_refuses_foreign_ids_among_dropped", MACHINE),
     ),

@@ -20,7 +20,6 @@ from privfl.primitives.entropy import Entropy
 
 MAX_HOLDERS: Final = 255
 _FIELD_POLYNOMIAL: Final = 0x11B
-_GENERATOR: Final = 3
 
 Bytes = npt.NDArray[np.uint8]
 

@@ -1,0 +1,93 @@
+"""Sessions in which everybody keeps to the protocol, whoever drops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from known_answers.recording import Recording
+from privfl import Phase, ServerModel
+from privfl.params import WireForm
+
+
+def drops(silent: dict[Phase, set[int]], text: str, **agreement: Any) -> Callable[[str], dict[str, Any]]:
+    """A scenario: those clients answer nothing from that phase on, everybody else everything."""
+
+    def play(name: str) -> dict[str, Any]:
+        recording, gone = Recording(name, text, **agreement), set[int]()
+        while recording.cast.server.phase is not Phase.FINISHED:
+            gone |= silent.get(recording.cast.server.phase, set())
+            recording.step(silent=gone)
+        return recording.finish()
+
+    return play
+
+
+ACTIVE = ServerModel.ACTIVE
+
+SCENARIOS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "plain": drops(
+        {Phase.UPLOAD: {12}}, "plain: four clients, of whom one is silent; vectors in clear", suite_name="plain"
+    ),
+    "masking": drops({}, "masking, honest-but-curious server: complete graph of four, nobody drops"),
+    "masking_packed": drops(
+        {Phase.MASKED_INPUT: {12}},
+        "masking: vectors packed into 13 bits a coordinate; one client drops before MaskedInput",
+        wire=WireForm.PACKED,
+    ),
+    "masking_wide": drops(
+        {Phase.MASKED_INPUT: {12}},
+        "masking: a bound that takes a ring of 64 bits; one client drops before MaskedInput",
+        bound=2**31 - 1,
+    ),
+    "masking_packed_wide": drops(
+        {}, "masking: a bound whose sums take 34 bits, packed from words of 64", bound=2**31 - 1, wire=WireForm.PACKED
+    ),
+    "masking_dropped_advertise_keys": drops(
+        {Phase.ADVERTISE_KEYS: {12}}, "masking: one client of five never advertises keys: it is absent", n=5
+    ),
+    "masking_dropped_share_keys": drops(
+        {Phase.SHARE_KEYS: {12}},
+        "masking: one client of five advertises keys and shares none: nobody masks with it",
+        n=5,
+    ),
+    "masking_dropped_masked_input": drops(
+        {Phase.MASKED_INPUT: {12}},
+        "masking: one client of five drops after ShareKeys: its neighbours tell the seeds that they share with it",
+        n=5,
+    ),
+    "masking_dropped_unmask": drops(
+        {Phase.UNMASK: {12}},
+        "masking: one client of five drops after its upload: its vector counts, its self mask is rebuilt from shares",
+        n=5,
+    ),
+    "masking_dropped_in_every_phase": drops(
+        {Phase.ADVERTISE_KEYS: {10}, Phase.SHARE_KEYS: {11}, Phase.MASKED_INPUT: {12}, Phase.UNMASK: {13}},
+        "masking: one of seven drops in each phase; the mask between 12 and 13 is derived from 12's rebuilt mask key",
+        n=7,
+    ),
+    "active": drops({}, "masking, active server: four clients sign keys and survivors; nobody drops", server=ACTIVE),
+    "active_dropped_advertise_keys": drops(
+        {Phase.ADVERTISE_KEYS: {12}},
+        "masking, active server: one client of five never advertises keys: an absent leaf stands in its place",
+        n=5,
+        server=ACTIVE,
+    ),
+    "active_dropped_masked_input": drops(
+        {Phase.MASKED_INPUT: {12}},
+        "masking, active server: one client of five drops after ShareKeys",
+        n=5,
+        server=ACTIVE,
+    ),
+    "active_dropped_consistency_check": drops(
+        {Phase.CONSISTENCY_CHECK: {12}},
+        "masking, active server: one client of five uploads and signs no set of survivors: its vector counts",
+        n=5,
+        server=ACTIVE,
+    ),
+}
+
+
+def scripts() -> dict[str, dict[str, Any]]:
+    """All scripts of honest sessions."""
+    return {name: play(name) for name, play in SCENARIOS.items()}

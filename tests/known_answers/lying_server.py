@@ -1,0 +1,446 @@
+"""Sessions in which the server lies to one client, which must refuse at that step, and nowhere else.
+
+What must not be answered ends the client's session (`then: silence`). What does not decode leaves it waiting: it
+answers the honest request, and the session ends in the sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from known_answers.recording import Recording, altered, flipped, framed, identity_of, long_form, opened, recoded, seeded
+from privfl import Phase, ServerModel
+from privfl import client as party
+from privfl.masking import agreement, secrets
+from privfl.masking.messages import (
+    AdvertiseKeys,
+    AdvertiseKeysRequest,
+    ConsistencyRequest,
+    MaskedInputRequest,
+    ShareKeysRequest,
+    UnmaskRequest,
+)
+from privfl.plain.messages import UploadRequest
+from privfl.primitives.keys import KeyPair
+from privfl.primitives.secret import Secret
+from privfl.primitives.transcript import inclusion_proofs, merkle_root, session_id
+from privfl.wire import Message
+
+Scenario = Callable[[str], dict[str, Any]]
+Forgery = Callable[[Recording], bytes]
+Silence = Mapping[Phase, set[int]]
+
+ACTIVE = ServerModel.ACTIVE
+LIED_TO = 10
+"""The client that the server turns to."""
+POSED_AS = 11
+"""The client whose keys the server replaces by its own."""
+ACCOMPLICE = 13
+LOW_ORDER = (2**255 - 20).to_bytes(32, "little")
+"""u = −1 modulo 2^255 − 19, a point of order 4: every agreement with it gives zero."""
+
+REQUESTS: dict[Phase, type[Message]] = {
+    Phase.UPLOAD: UploadRequest,
+    Phase.ADVERTISE_KEYS: AdvertiseKeysRequest,
+    Phase.SHARE_KEYS: ShareKeysRequest,
+    Phase.MASKED_INPUT: MaskedInputRequest,
+    Phase.CONSISTENCY_CHECK: ConsistencyRequest,
+    Phase.UNMASK: UnmaskRequest,
+}
+
+
+def scripts() -> dict[str, dict[str, Any]]:
+    """All scripts in which a server lies."""
+    return {name: play(name) for name, play in SCENARIOS.items()}
+
+
+def refused(
+    text: str,
+    phase: Phase,
+    forge: Forgery,
+    match: str,
+    *,
+    fails: str = "DisclosureRefused",
+    silent: Silence | None = None,
+    **agreed: Any,
+) -> Scenario:
+    """What a client must not answer: it ends its session."""
+
+    def play(name: str) -> dict[str, Any]:
+        recording = Recording(name, text, **agreed)
+        recording.to(phase, silent=silent)
+        recording.do("respond", LIED_TO, forge(recording), fails=fails, match=match)
+        return recording.script()
+
+    return play
+
+
+def unread(text: str, phase: Phase, forge: Forgery, match: str, **agreed: Any) -> Scenario:
+    """What does not decode: the client waits on, answers the honest request, and the session ends in the sum."""
+
+    def play(name: str) -> dict[str, Any]:
+        recording = Recording(name, text, **agreed)
+        recording.to(phase)
+        recording.do("respond", LIED_TO, forge(recording), fails="DecodeError", match=match)
+        return recording.finish()
+
+    return play
+
+
+# -- any suite --------------------------------------------------------------------------------------------------------
+
+
+def request(recording: Recording) -> bytes:
+    """The honest request of this phase."""
+    return recording.cast.server.request_for(party(LIED_TO))
+
+
+def asked(recording: Recording) -> Any:
+    """The same, decoded."""
+    return opened(request(recording), REQUESTS[recording.cast.server.phase]).message
+
+
+def asks(**fields: Any) -> Forgery:
+    """Ask honestly but for these fields; `session` is the one in the header."""
+    return lambda recording: altered(request(recording), REQUESTS[recording.cast.server.phase], **fields)
+
+
+def another_session(recording: Recording) -> bytes:
+    honest = opened(request(recording), REQUESTS[recording.cast.server.phase])
+    return asks(session=flipped(honest.session))(recording)
+
+
+def trailing_byte(recording: Recording) -> bytes:
+    return request(recording) + b"\0"
+
+
+def cut_short(recording: Recording) -> bytes:
+    return request(recording)[:-1]
+
+
+def endless(recording: Recording) -> bytes:
+    """A header that announces a struct of 2^32 − 1 bytes."""
+    honest = request(recording)
+    return honest[:44] + b"\xff" * 4 + honest[48:]
+
+
+def encoded_longer(recording: Recording) -> bytes:
+    return long_form(request(recording), REQUESTS[recording.cast.server.phase])
+
+
+# -- masking ----------------------------------------------------------------------------------------------------------
+
+
+def unmask_too_early(recording: Recording) -> bytes:
+    session = opened(request(recording), REQUESTS[recording.cast.server.phase]).session
+    return framed(UnmaskRequest(contributors=4, survivors=(11, 12, 13), dropped=()), session=session)
+
+
+def neighbour(number: int, **fields: Any) -> Forgery:
+    """Ask honestly but for one neighbour's keys, signature or proof."""
+
+    def forge(recording: Recording) -> bytes:
+        shown = [
+            msgspec.structs.replace(keys, **fields) if keys.number == number else keys
+            for keys in asked(recording).neighbours
+        ]
+        return asks(neighbours=tuple(shown))(recording)
+
+    return forge
+
+
+def stranger(recording: Recording) -> bytes:
+    honest = asked(recording).neighbours
+    return asks(neighbours=(*honest, msgspec.structs.replace(honest[-1], number=99)))(recording)
+
+
+def wrong_root(recording: Recording) -> bytes:
+    return asks(root=flipped(asked(recording).root))(recording)
+
+
+def sealed_anew(recording: Recording) -> bytes:
+    """Two of three sealed shares altered: one opens, two are the threshold."""
+    sealed = asked(recording).sealed
+    return asks(sealed=flipped(flipped(sealed), len(sealed) - 1))(recording)
+
+
+def named_twice(recording: Recording) -> bytes:
+    names, twice = bytes([0x93, 11, 12, 13]), bytes([0x93, 11, 12, 12])
+    return recoded(request(recording), UnmaskRequest, lambda body: body.replace(names, twice))
+
+
+def second_unmask(name: str) -> dict[str, Any]:
+    recording = Recording(name, "masking: a second UnmaskRequest, another one, when the first was answered", n=5)
+    recording.to(Phase.UNMASK)
+    recording.answer(LIED_TO)
+    other = asks(contributors=4, survivors=(11, 12, 13), dropped=(14,))(recording)
+    recording.do("respond", LIED_TO, other, fails="DisclosureRefused", match="the session is over")
+    return recording.script()
+
+
+def earlier_request(name: str) -> dict[str, Any]:
+    recording = Recording(name, "masking: the ShareKeysRequest byte for byte again, when MaskedInput was answered")
+    recording.to(Phase.SHARE_KEYS)
+    recording.step()
+    earlier = recording.cast.requests[LIED_TO]
+    recording.answer(LIED_TO)
+    recording.do("respond", LIED_TO, earlier, fails="DisclosureRefused", match="no place in state Masked")
+    return recording.script()
+
+
+# -- masking, active model --------------------------------------------------------------------------------------------
+
+
+def server_keys(recording: Recording, *, owner: int, signer: int, session: bytes | None = None) -> AdvertiseKeys:
+    """Keys of the server's own that pose as a client's."""
+    channel, mask = (KeyPair(Secret(seeded("the server's own", what))) for what in ("channel", "mask"))
+    key_id = seeded("the server's own", "key id", length=16)
+    signature = agreement.sign_advertisement(
+        identity_of(signer),
+        session=session or recording.cast.params.digest,
+        number=owner,
+        key_id=key_id,
+        channel_key=channel.public,
+        mask_key=mask.public,
+    )
+    return AdvertiseKeys(channel_key=channel.public, mask_key=mask.public, key_id=key_id, signature=signature)
+
+
+def key_fields(keys: AdvertiseKeys) -> dict[str, bytes]:
+    return {name: getattr(keys, name) for name in ("channel_key", "mask_key", "key_id", "signature")}
+
+
+def beside_the_root(recording: Recording) -> bytes:
+    """Keys that the client's own identity signed, in the place of those that stand under the root."""
+    keys = server_keys(recording, owner=POSED_AS, signer=POSED_AS)
+    return neighbour(POSED_AS, **key_fields(keys))(recording)
+
+
+def under_a_root_of_its_own(owner: int, signer: int, session: bytes | None = None) -> Forgery:
+    """The server's own keys for one client, with the root, session id and proofs that go with them."""
+
+    def forge(recording: Recording) -> bytes:
+        cohort, responses = recording.cast.params.cohort, recording.cast.responses
+        keys = {number: opened(responses[number], AdvertiseKeys).message for number in cohort}
+        keys[owner] = server_keys(recording, owner=owner, signer=signer, session=session)
+        leaves = [secrets.key_leaf(number, keys[number].channel_key, keys[number].mask_key) for number in cohort]
+        leaves.append(secrets.server_leaf(seeded("the server's own", "leaf")))
+        root, proofs = merkle_root(leaves), dict(zip(cohort, inclusion_proofs(leaves), strict=False))
+        shown = tuple(
+            msgspec.structs.replace(honest, **key_fields(keys[honest.number]), proof=proofs[honest.number])
+            for honest in asked(recording).neighbours
+        )
+        made = session_id(recording.cast.params.digest, root)
+        return asks(root=root, neighbours=shown, own_proof=proofs[LIED_TO], session=made)(recording)
+
+    return forge
+
+
+def wrong_proof(recording: Recording) -> bytes:
+    [proof] = [keys.proof for keys in asked(recording).neighbours if keys.number == POSED_AS]
+    return neighbour(POSED_AS, proof=flipped(proof, len(proof) - 1))(recording)
+
+
+def proof_of_another(recording: Recording) -> bytes:
+    return asks(own_proof=asked(recording).neighbours[0].proof)(recording)
+
+
+def shows(participants: set[int] | None = None, survivors: set[int] | None = None) -> Forgery:
+    """Other sets to sign."""
+
+    def forge(recording: Recording) -> bytes:
+        sets = {"participants": participants, "survivors": survivors}
+        cohort = recording.cast.params.cohort
+        return asks(**{name: agreement.to_bits(cohort, members) for name, members in sets.items() if members})(
+            recording
+        )
+
+    return forge
+
+
+def signed_elsewhere(recording: Recording) -> bytes:
+    """The same clients' signatures of the same sets, made in another session."""
+    elsewhere = Recording("another session", "never written", server=ACTIVE)
+    elsewhere.to(Phase.UNMASK)
+    return asks(signatures=asked(elsewhere).signatures)(recording)
+
+
+def one_signature_altered(recording: Recording) -> bytes:
+    return asks(signatures=flipped(asked(recording).signatures))(recording)
+
+
+def two_survivor_sets(name: str) -> dict[str, Any]:
+    recording = Recording(name, "active: a second, smaller set of survivors to sign", n=5, server=ACTIVE)
+    recording.to(Phase.CONSISTENCY_CHECK)
+    recording.answer(LIED_TO)
+    smaller = shows(survivors={10, 11, 12, 13})(recording)
+    recording.do("respond", LIED_TO, smaller, fails="DisclosureRefused", match="no place in state Agreed")
+    return recording.script()
+
+
+# -- all of them ------------------------------------------------------------------------------------------------------
+
+UNMASK = Phase.UNMASK
+SIGNED = Phase.CONSISTENCY_CHECK
+
+SCENARIOS: dict[str, Scenario] = {
+    "plain_bad_session": refused(
+        "plain: a request for another session",
+        Phase.UPLOAD, another_session, "of another session", suite_name="plain",
+    ),
+    "masking_bad_trailing_byte": unread(
+        "masking: one byte behind a request", Phase.SHARE_KEYS, trailing_byte, "bytes where"
+    ),
+    "masking_bad_cut_short": unread(
+        "masking: a request without its last byte", UNMASK, cut_short, "bytes where"
+    ),
+    "masking_bad_endless": unread(
+        "masking: a header that announces a struct of 2^32 − 1 bytes", Phase.MASKED_INPUT, endless, "exceeds the limit"
+    ),
+    "masking_bad_encoding": unread(
+        "masking: a request in a longer msgpack encoding of the same values",
+        Phase.MASKED_INPUT, encoded_longer, "not canonically encoded",
+    ),
+    "masking_bad_id_twice": unread(
+        "masking: UnmaskRequest with survivors 11, 12, 12", UNMASK, named_twice, "ascending"
+    ),
+    "masking_bad_session_before_keys": refused(
+        "masking: AdvertiseKeysRequest with another params digest in its header",
+        Phase.ADVERTISE_KEYS, another_session, "of another session",
+    ),
+    "masking_bad_session": refused(
+        "masking: UnmaskRequest of another session", UNMASK, another_session, "of another session"
+    ),
+    "masking_bad_root": refused(
+        "masking: a root that the session id does not follow from", Phase.SHARE_KEYS, wrong_root, "of another session"
+    ),
+    "masking_bad_neighbour": refused(
+        "masking: keys of client 99, who is no neighbour",
+        Phase.SHARE_KEYS, stranger, "no neighbours in the agreed graph",
+    ),
+    "masking_bad_neighbour_zero_key": refused(
+        "masking: a neighbour's mask key of 32 zero bytes",
+        Phase.SHARE_KEYS, neighbour(11, mask_key=bytes(32)), "low order", fails="RemoteProtocolError",
+    ),
+    "masking_bad_neighbour_low_order_key": refused(
+        "masking: a neighbour's channel key of order 4",
+        Phase.SHARE_KEYS, neighbour(11, channel_key=LOW_ORDER), "low order", fails="RemoteProtocolError",
+    ),
+    "masking_bad_sealed_shares": refused(
+        "masking: fewer sealed shares open than the threshold", Phase.MASKED_INPUT, sealed_anew, "1 shares open"
+    ),
+    "masking_bad_participants": refused(
+        "masking: three participants, where the client sees three neighbours and itself",
+        Phase.MASKED_INPUT, asks(participants=3), "fewer than the 3 neighbours and the client itself",
+    ),
+    "masking_bad_order": refused(
+        "masking: UnmaskRequest in the place of MaskedInputRequest",
+        Phase.MASKED_INPUT, unmask_too_early, "no place in state Shared",
+    ),
+    "masking_bad_earlier_request": earlier_request,
+    "masking_bad_not_disjoint": refused(
+        "masking: client 13 among survivors and dropped: both its shares would open its vector",
+        UNMASK, asks(dropped=(13,)), "survivors and as dropped",
+    ),
+    "masking_bad_self_dropped": refused(
+        "masking: the client itself among the dropped", UNMASK, asks(dropped=(10,)), "who is being asked"
+    ),
+    "masking_bad_self_survivor": refused(
+        "masking: the client itself among its surviving neighbours",
+        UNMASK, asks(survivors=(10, 11, 12, 13)), "its own surviving neighbour",
+    ),
+    "masking_bad_unknown_dropped": refused(
+        "masking: client 99, unknown, among the dropped", UNMASK, asks(dropped=(99,)), r"\[99\] were not masked with"
+    ),
+    "masking_bad_unknown_survivor": refused(
+        "masking: client 99, unknown, among the survivors",
+        UNMASK, asks(survivors=(11, 12, 13, 99)), r"\[99\] were not masked with",
+    ),
+    "masking_bad_dropped_before": refused(
+        "masking: client 14, which never shared keys, among the dropped",
+        UNMASK, asks(dropped=(14,)), r"\[14\] were not masked with", n=5, silent={Phase.SHARE_KEYS: {14}},
+    ),
+    "masking_bad_left_out": refused(
+        "masking: client 13 neither survived nor dropped",
+        UNMASK, asks(contributors=3, survivors=(11, 12)), "neither survived nor dropped",
+    ),
+    "masking_bad_too_few_survivors": refused(
+        "masking: two surviving neighbours where the threshold is three",
+        UNMASK, asks(contributors=3, survivors=(11, 12), dropped=(13, 14)), "fewer than the threshold of 3",
+        n=5, threshold=3,
+    ),
+    "masking_bad_too_few_contributors": refused(
+        "masking: three contributors where the minimum is four",
+        UNMASK, asks(contributors=3, survivors=(11, 12), dropped=(13, 14)), "minimum of 4", n=5, minimum=4,
+    ),
+    "masking_bad_contributors": refused(
+        "masking: more contributors than the cohort has clients", UNMASK, asks(contributors=5), "in a cohort of 4"
+    ),
+    "masking_bad_second_unmask": second_unmask,
+    "active_bad_key_beside_the_root": refused(
+        "active: other keys for client 11, which its own identity signed, under the same root",
+        Phase.SHARE_KEYS, beside_the_root, "not included under the root", fails="RemoteProtocolError", server=ACTIVE,
+    ),
+    "active_bad_proof": refused(
+        "active: one bit of a neighbour's inclusion proof",
+        Phase.SHARE_KEYS, wrong_proof, "not included under the root", fails="RemoteProtocolError", server=ACTIVE,
+    ),
+    "active_bad_own_proof": refused(
+        "active: another client's inclusion proof for the client's own keys",
+        Phase.SHARE_KEYS, proof_of_another, "not included under the root", fails="RemoteProtocolError", server=ACTIVE,
+    ),
+    "active_bad_own_keys": refused(
+        "active: the client's own keys replaced, under a root, session id and proofs that go with it",
+        Phase.SHARE_KEYS, under_a_root_of_its_own(LIED_TO, LIED_TO), "not included under the root",
+        fails="RemoteProtocolError", server=ACTIVE,
+    ),
+    "active_bad_sybil": refused(
+        "active: the server's keys for client 11, which the server's accomplice 13 signed, under a fitting root",
+        Phase.SHARE_KEYS, under_a_root_of_its_own(POSED_AS, ACCOMPLICE), "client 11 has not signed",
+        fails="RemoteProtocolError", server=ACTIVE,
+    ),
+    "active_bad_keys_of_another_session": refused(
+        "active: keys for client 11 that its identity signed for another session, under a fitting root",
+        Phase.SHARE_KEYS, under_a_root_of_its_own(POSED_AS, POSED_AS, seeded("another session")),
+        "client 11 has not signed", fails="RemoteProtocolError", server=ACTIVE,
+    ),
+    "active_bad_signature_stripped": refused(
+        "active: a neighbour's keys without their signature",
+        Phase.SHARE_KEYS, neighbour(POSED_AS, key_id=b"", signature=b""), "client 11 has not signed",
+        fails="RemoteProtocolError", server=ACTIVE,
+    ),
+    "active_bad_participant_set": refused(
+        "active: a set of participants without client 13, whom the client masked with",
+        SIGNED, shows(participants={10, 11, 12}, survivors={10, 11, 12}), "participants to the server and not to this",
+        server=ACTIVE,
+    ),
+    "active_bad_survivor_set": refused(
+        "active: a set of survivors without the client itself, who is asked to sign it",
+        SIGNED, shows(survivors={11, 12, 13}), "the client itself, whose vector was taken", server=ACTIVE,
+    ),
+    "active_bad_second_survivor_set": two_survivor_sets,
+    "active_bad_unmask_too_early": refused(
+        "active: UnmaskRequest in the place of ConsistencyRequest",
+        SIGNED, unmask_too_early, "no place in state Masked", server=ACTIVE,
+    ),
+    "active_bad_unsigned": refused(
+        "active: UnmaskRequest without anybody's signature of the set of survivors",
+        UNMASK, asks(signers=(), signatures=b""), "0 neighbours signed", server=ACTIVE,
+    ),
+    "active_bad_signatures_of_another_session": refused(
+        "active: UnmaskRequest with the signatures that the same clients gave to the same sets in another session",
+        UNMASK, signed_elsewhere, "0 neighbours signed", server=ACTIVE,
+    ),
+    "active_bad_one_signature": refused(
+        "active: one of the three signatures that are needed does not hold",
+        UNMASK, one_signature_altered, "2 neighbours signed", server=ACTIVE,
+    ),
+    "active_bad_other_survivors": refused(
+        "active: UnmaskRequest about a set of survivors other than the signed one",
+        UNMASK, asks(contributors=4, survivors=(11, 12, 13), dropped=(14,)), "differs from the set of survivors",
+        n=5, server=ACTIVE,
+    ),
+}  # fmt: skip

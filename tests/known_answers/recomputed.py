@@ -1,0 +1,134 @@
+"""The tables of values and the messages of honest sessions, computed once more by the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from known_answers import reference
+from known_answers.recording import Opened, opened
+from known_answers.values import from_json
+from privfl.primitives.labels import Label
+from privfl.wire import Message
+
+ELSEWHERE = frozenset(
+    {
+        *("identity", "sign", "verify", "open_once"),  # published vectors go through the library's own functions
+        *("check_inclusion", "reconstruct"),  # undo what is recomputed here
+        "plan",  # the design states the figures
+    }
+)
+"""Functions of which a table needs no second computation."""
+
+
+def recompute(case: dict[str, Any]) -> Any:
+    """What a case gives, by the reference."""
+    arguments = {key: from_json(key, value) for key, value in case.items() if key not in {"function", "gives"}}
+    return _FORMULAS[case["function"]](**arguments)
+
+
+def responses(script: dict[str, Any], phase: str, kind: type[Message]) -> dict[int, Opened]:
+    """The clients' responses of one phase, taken apart."""
+    now, found = "AdvertiseKeys", {}
+    for operation in script["operations"]:
+        now = operation["phase"] if operation["do"] == "advance" else now
+        if operation["do"] == "respond" and now == phase:
+            found[operation["client"]] = opened(bytes.fromhex(operation["bytes"]), kind)
+    return found
+
+
+def clients(script: dict[str, Any]) -> dict[int, reference.Client]:
+    """The clients of a masking session, by the reference."""
+    return {
+        int(number): reference.Client(
+            int(number), bytes.fromhex(script["entropy"][number]), signs="identities" in script
+        )
+        for number in script["vectors"]
+    }
+
+
+def unpacked(tail: bytes, bits: int, count: int) -> list[int]:
+    """The residues of a short vector as it travelled.
+
+    Packed or not, coordinate j takes the bits from j·b on: so it is as long as there are no more coordinates than bits
+    in a word.
+    """
+    together = int.from_bytes(tail, "little")
+    return [together >> (j * bits) & (2**bits - 1) for j in range(count)]
+
+
+def _fixed_entropy(seed: bytes, lengths: list[int]) -> list[bytes]:
+    stream, drawn = reference.aes_ctr(seed, 0, sum(lengths)), []
+    for length in lengths:
+        drawn.append(stream[:length])
+        stream = stream[length:]
+    return drawn
+
+
+def _channel_keys(private: bytes, peer_public: bytes, session: bytes, me: int, peer: int) -> list[bytes]:
+    agreed = reference.agree(private, peer_public)
+    return [reference.channel_key(agreed, session, *way) for way in ((me, peer), (peer, me))]
+
+
+def _pair_seed(private: bytes, peer_public: bytes, session: bytes, me: int, peer: int) -> bytes:
+    return reference.pair_seed(reference.agree(private, peer_public), session, me, peer)
+
+
+def _mask_words(*, key: bytes, negative: bool, word_bits: int, words: list[int]) -> list[int]:
+    sign, stream = -1 if negative else 1, reference.words(key, word_bits, len(words))
+    return [(word + sign * mask) % 2**word_bits for word, mask in zip(words, stream, strict=True)]
+
+
+def _deal(secret: bytes, points: list[int], threshold: int, entropy: bytes) -> list[bytes]:
+    coefficients = reference.aes_ctr(entropy, 0, (threshold - 1) * len(secret))
+    return reference.deal(secret, points, threshold, coefficients)
+
+
+def _roster_digest(identities: dict[str, bytes]) -> bytes:
+    entries = (reference.number(int(number)) + identity for number, identity in identities.items())
+    return reference.digest(b"privfl/v1/roster", *entries)
+
+
+def _set_bits(cohort: list[int], members: list[int]) -> bytes:
+    bits = sum(1 << cohort.index(member) for member in members)
+    return bits.to_bytes(-(-len(cohort) // 8), "little")
+
+
+def _neighbours(clients: int, degree: int, root: bytes, client: int) -> dict[str, list[int]]:
+    points = reference.neighbours(clients, degree, root, client)
+    return {"neighbours": list(points), "share_points": list(points.values())}
+
+
+def _digest(label: Label, parts: list[bytes]) -> bytes:
+    return reference.digest(label.value, *parts)
+
+
+def _derive(secret: bytes, salt: bytes, label: Label, ends: list[int], length: int) -> bytes:
+    return reference.derive(secret, salt, label.value, ends, length)
+
+
+_FORMULAS: Mapping[str, Callable[..., Any]] = {
+    "fixed_entropy": _fixed_entropy,
+    "digest": _digest,
+    "derive": _derive,
+    "public_key": reference.public_key,
+    "session_id": lambda *, params_digest, root: reference.digest(b"privfl/v1/session", params_digest, root),
+    "channel_keys": _channel_keys,
+    "pair_seed": _pair_seed,
+    "self_mask": reference.self_mask_key,
+    "commitment": reference.commitment,
+    "confirmation": lambda *, seed, session, me, peer: reference.confirmation(seed, session, me, peer),
+    "mask_words": _mask_words,
+    "seal_once": reference.seal,
+    "sealing_context": reference.sealing_context,
+    "key_leaf": lambda *, number, channel_key, mask_key: reference.number(number) + channel_key + mask_key,
+    "absent_leaf": lambda *, number: b"privfl/v1/merkle-absent" + reference.number(number),
+    "server_leaf": lambda *, nonce: b"privfl/v1/merkle-server" + nonce,
+    "merkle_root": reference.merkle_root,
+    "inclusion_proofs": lambda *, leaves: [reference.inclusion_proof(leaves, index) for index in range(len(leaves))],
+    "deal": _deal,
+    "params_digest": lambda *, params: reference.digest(b"privfl/v1/params", params),
+    "roster_digest": _roster_digest,
+    "set_bits": _set_bits,
+    "neighbours": _neighbours,
+}
