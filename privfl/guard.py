@@ -7,6 +7,7 @@ different survivors could be differenced. Memory forgets; a guard does not.
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -38,12 +39,14 @@ class MemoryGuard:
 
     def __init__(self) -> None:
         self._claims: set[tuple[str, bytes]] = set()
+        self._one_at_a_time = threading.Lock()
 
     def claim(self, what: str, key: bytes) -> None:
         """See `StateGuard.claim`."""
-        if (what, key) in self._claims:
-            raise DisclosureRefused(f"this {what} has been used before")
-        self._claims.add((what, key))
+        with self._one_at_a_time:
+            if (what, key) in self._claims:
+                raise DisclosureRefused(f"this {what} has been used before")
+            self._claims.add((what, key))
 
     def claimed(self, what: str, key: bytes) -> bool:
         """See `StateGuard.claimed`."""
@@ -64,6 +67,7 @@ class FileGuard:
         self._directory = directory
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
+            _to_disk(directory.parent)  # or a crash could take the directory away, and the claims with it
         except OSError as error:
             raise ConfigurationError(f"the guard's directory {directory} cannot be made: {error.strerror}") from None
 
@@ -77,16 +81,27 @@ class FileGuard:
             file = os.open(self._path(what, key), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         except FileExistsError:
             raise DisclosureRefused(f"this {what} has been used before") from None
+        except OSError as error:
+            raise DisclosureRefused(
+                f"no claim can be made in the guard's directory {self._directory}, so nothing is answered: "
+                f"{error.strerror}"
+            ) from None
         try:
             os.fsync(file)
         finally:
             os.close(file)
-        directory = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(directory)  # the entry itself must be on disk before anything leaves on the strength of it
-        finally:
-            os.close(directory)
+        _to_disk(self._directory)  # the entry itself must be there before anything leaves on the strength of it
 
     def claimed(self, what: str, key: bytes) -> bool:
         """See `StateGuard.claimed`."""
+        if not self._directory.is_dir():
+            raise DisclosureRefused(f"the guard's directory {self._directory} is gone, so nothing is answered")
         return self._path(what, key).exists()
+
+
+def _to_disk(directory: Path) -> None:
+    file = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -83,7 +83,8 @@ class Play:
         self.responses = {}
 
     def fresh_client(self, number, **options):
-        credentials = Credentials(identity_of(number), self.roster)
+        active = self.params.threat.server is ServerModel.ACTIVE
+        credentials = Credentials(identity_of(number), self.roster) if active else None
         return suite(self.params.suite).client(self.params, number, credentials=credentials, **options)
 
     def ask(self, number):

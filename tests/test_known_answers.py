@@ -16,7 +16,15 @@ from known_answers.script import Cast, outputs
 
 from privfl import ConfigurationError, DecodeError, DisclosureRefused, LocalProtocolError, Phase, RemoteProtocolError
 from privfl import client as party
-from privfl.masking.messages import AdvertiseKeys, MaskedInput, ShareKeys
+from privfl.masking.messages import (
+    AdvertiseKeys,
+    ConsistencyCheck,
+    ConsistencyRequest,
+    MaskedInput,
+    ShareKeys,
+    Unmask,
+    UnmaskRequest,
+)
 from privfl.primitives import aead, shamir, signatures
 from privfl.primitives.keys import KeyPair, check_public_key, derive
 from privfl.primitives.labels import Label
@@ -402,3 +410,47 @@ def test_masked_inputs_follow_the_formula_of_the_papers(name):
         masked = clients[me].masked_input(upload.session, script["vectors"][str(me)], params.ring.word_bits, peers)
         sent = recomputed.unpacked(upload.tail, params.ring.bits, params.vector.length)
         assert sent == [value % 2**params.ring.bits for value in masked]
+
+
+HONEST_ACTIVE = [name for name in HONEST_MASKING if "identities" in CONTENTS[name]]
+
+
+@pytest.mark.parametrize("name", HONEST_ACTIVE)
+def test_witnesses_sign_who_shared_keys_and_who_uploaded_and_all_unmask_on_a_quorums_word(name):
+    """Of fewer than 100 clients all are witnesses, and with one corrupt among n, ⌊(n + 1) / 2⌋ + 1 are a quorum."""
+    script = CONTENTS[name]
+    cohort = Cast(script).params.cohort
+    sharing = recomputed.responses(script, "ShareKeys", ShareKeys)
+    uploads = recomputed.responses(script, "MaskedInput", MaskedInput)
+    sets = reference.set_bits(cohort, sharing), reference.set_bits(cohort, uploads)
+    asked = recomputed.requests(script, "ConsistencyCheck", ConsistencyRequest)
+    answers = recomputed.responses(script, "ConsistencyCheck", ConsistencyCheck)
+    assert set(answers) == set(asked) <= set(uploads)
+    for request in asked.values():
+        assert (request.message.participants, request.message.survivors) == sets
+    made = {me: answer.message.signature for me, answer in answers.items()}
+    for me, signature in made.items():
+        private = unhex(script["identities"][str(me)])
+        assert signature == reference.signature_of_sets(private, answers[me].session, me, *sets)
+    signers = tuple(sorted(made))[: (len(cohort) + 1) // 2 + 1]
+    assert len(signers) == (len(cohort) + 1) // 2 + 1
+    unmasking = recomputed.requests(script, "Unmask", UnmaskRequest)
+    assert set(unmasking) == set(recomputed.responses(script, "Unmask", Unmask)) <= set(uploads)
+    for me, request in unmasking.items():
+        assert request.message == UnmaskRequest(
+            contributors=len(uploads),
+            survivors=tuple(number for number in uploads if number != me),
+            dropped=tuple(number for number in sharing if number not in uploads),
+            participant_bits=sets[0],
+            survivor_bits=sets[1],
+            signers=signers,
+            signatures=b"".join(made[number] for number in signers),
+        )
+
+
+@pytest.mark.parametrize("name", [name for name in HONEST_MASKING if name not in HONEST_ACTIVE])
+def test_no_sets_and_no_signatures_travel_where_the_server_is_honest_but_curious(name):
+    assert not recomputed.requests(CONTENTS[name], "ConsistencyCheck", ConsistencyRequest)
+    for request in recomputed.requests(CONTENTS[name], "Unmask", UnmaskRequest).values():
+        said = request.message
+        assert (said.participant_bits, said.survivor_bits, said.signers, said.signatures) == (b"", b"", (), b"")

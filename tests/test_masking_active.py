@@ -7,13 +7,24 @@ import numpy as np
 import pytest
 from harness import ACTIVE, Play, identity_of, make_params, make_vectors, read
 
-from privfl import ConfigurationError, DisclosureRefused, Phase, RemoteProtocolError, RoundAborted, client, simulate
+from privfl import (
+    ClientPolicy,
+    ConfigurationError,
+    DisclosureRefused,
+    Phase,
+    RemoteProtocolError,
+    RoundAborted,
+    ThreatModel,
+    client,
+    simulate,
+)
 from privfl.guard import FileGuard, MemoryGuard
 from privfl.lockstep.client import SessionOver
-from privfl.masking import agreement, secrets
+from privfl.masking import agreement, planner, secrets
 from privfl.masking.client import MaskingClient
 from privfl.masking.messages import (
     AdvertiseKeys,
+    ConsistencyCheck,
     ConsistencyRequest,
     MaskedInputRequest,
     NeighbourKeys,
@@ -90,7 +101,7 @@ def test_too_few_signatures_abort_and_release_nothing():
 
 
 def test_a_ring_of_an_active_model_sums_exactly():
-    from privfl import ThreatModel, VectorSpec
+    from privfl import VectorSpec
     from privfl.simulate import draw_identities, plan_session, roster_of
 
     identities = draw_identities(range(130))
@@ -299,7 +310,7 @@ def show(play, number, members, participants=None):
     request = ConsistencyRequest(
         participants=agreement.to_bits(cohort, participants), survivors=agreement.to_bits(cohort, members)
     )
-    return play.clients[number].respond(play.forge_request(request))
+    return read(play.clients[number].respond(play.forge_request(request)), ConsistencyCheck).signature
 
 
 @pytest.fixture
@@ -309,29 +320,115 @@ def uploaded():
     return play.to(Phase.CONSISTENCY_CHECK)
 
 
-def test_two_sets_of_survivors_never_both_find_enough_signatures(uploaded):
-    """The lists attack: half of the clients are told that 18 survived, the others that it dropped."""
-    everybody = set(uploaded.params.cohort)
-    told = {n: everybody if n < 14 else everybody - {18} for n in everybody}
-    signatures = {}
-    for number in sorted(everybody - {18}):
-        response = show(uploaded, number, told[number])
-        signatures[number] = response[-64:]
-    for number in sorted(everybody - {18}):
-        alike = [n for n in sorted(told[number] - {number}) if n in signatures and told[n] == told[number]]
-        others = [n for n in sorted(told[number] - {number}) if n in signatures and told[n] != told[number]]
-        for signers in (alike, sorted(alike + others)):
-            survivors = told[number] - {number}
-            lie = UnmaskRequest(
-                contributors=len(told[number]),
-                survivors=tuple(sorted(survivors)),
-                dropped=tuple(sorted(everybody - told[number])),
-                signers=tuple(signers),
-                signatures=b"".join(signatures[n] for n in signers),
-            )
-            with pytest.raises(DisclosureRefused):
-                uploaded.clients[number].respond(uploaded.forge_request(lie))
-    assert all(isinstance(uploaded.clients[n]._state, SessionOver) for n in everybody - {18})
+def forged_unmask(play, number, survivors, signatures, *, participants=None):
+    """An UnmaskRequest that follows from a set of survivors, under some clients' signatures of something."""
+    cohort = play.params.cohort
+    participants = set(cohort if participants is None else participants)
+    around = set(play.server._step._book.graph.neighbours(number)) & participants
+    request = UnmaskRequest(
+        contributors=len(survivors),
+        survivors=tuple(sorted(around & survivors)),
+        dropped=tuple(sorted(around - survivors)),
+        participant_bits=agreement.to_bits(cohort, participants),
+        survivor_bits=agreement.to_bits(cohort, survivors),
+        signers=tuple(sorted(signatures)),
+        signatures=b"".join(signatures[n] for n in sorted(signatures)),
+    )
+    return play.forge_request(request)
+
+
+def accomplice_signature(play, number, survivors):
+    """What a client on the server's side signs: whatever it is asked to."""
+    cohort = play.params.cohort
+    return agreement.sign_sets(
+        identity_of(number),
+        session=play.server._step.session,
+        number=number,
+        participants=agreement.to_bits(cohort, cohort),
+        survivors=agreement.to_bits(cohort, survivors),
+    )
+
+
+def test_two_sets_of_survivors_never_both_find_a_quorum(uploaded):
+    """The lists attack: half of the clients are told that 18 survived, the others that it dropped.
+
+    The two accomplices that nine clients are planned for sign both.
+    """
+    everybody, accomplices = set(uploaded.params.cohort), {16, 17}
+    honest = everybody - accomplices - {18}
+    told = {n: everybody if n < 13 else everybody - {18} for n in honest}
+    signatures = {n: show(uploaded, n, told[n]) for n in honest}
+    for number in sorted(honest):
+        survivors = told[number]
+        alike = {n: signatures[n] for n in honest if told[n] == survivors}
+        alike |= {n: accomplice_signature(uploaded, n, survivors) for n in accomplices}
+        others = {n: signatures[n] for n in honest if told[n] != survivors}
+        with pytest.raises(DisclosureRefused, match="fewer than the quorum"):
+            uploaded.clients[number].respond(forged_unmask(uploaded, number, survivors, alike | others))
+    assert all(isinstance(uploaded.clients[n]._state, SessionOver) for n in honest)
+
+
+@pytest.fixture
+def ring():
+    """130 clients on a ring, of whom fewer are witnesses, have uploaded."""
+    threat = ThreatModel(corrupt=0.02, dropout=0.05, server=ACTIVE)
+    play = Play(make_params(n=130, length=3, threat=threat)).to(Phase.CONSISTENCY_CHECK)
+    assert play.params.setting.degree < 129
+    assert len(witnesses_of(play)) < 130
+    return play
+
+
+def witnesses_of(play):
+    return {party.number for party in play.server.waiting}
+
+
+def test_only_witnesses_are_asked_to_sign_and_only_they_do(ring):
+    quorum = planner.quorum(130, ring.params.threat)
+    witnesses, cohort = witnesses_of(ring), set(ring.params.cohort)
+    assert len(witnesses) == quorum.witnesses
+    assert all(session._state.witnesses == witnesses for session in ring.clients.values())
+    other = min(cohort - witnesses)
+    with pytest.raises(DisclosureRefused, match="no witness"):
+        show(ring, other, cohort)
+    ring.step(silent=set(sorted(witnesses)[quorum.signatures :]))  # a quorum is enough
+    ring.step(silent={other})
+    assert (ring.server.result.vector == ring.exact_sum(cohort)).all()
+
+
+def test_signatures_of_others_than_witnesses_are_refused(ring):
+    witnesses, cohort = witnesses_of(ring), set(ring.params.cohort)
+    others = sorted(cohort - witnesses)
+    signatures = {n: accomplice_signature(ring, n, cohort) for n in [*witnesses, others[0]]}
+    with pytest.raises(DisclosureRefused, match="no witnesses"):
+        ring.clients[others[1]].respond(forged_unmask(ring, others[1], cohort, signatures))
+
+
+@pytest.mark.parametrize("shown_the_small_one", [0, 20, 37, 50, 1000])
+def test_helpers_that_never_unmask_cannot_split_a_ring(ring, shown_the_small_one):
+    """Honest neighbours that are shown the victim's set, sign it and are not asked to unmask, help nobody.
+
+    With signatures of t neighbours they did: they counted for the victim, while others, who were told that they had
+    dropped, opened their masks. With witnesses one of the two sets has no quorum, wherever the line is drawn.
+    """
+    cohort, witnesses = set(ring.params.cohort), witnesses_of(ring)
+    accomplices = set(sorted(witnesses)[:2])  # ⌊0.02 · 130⌋
+    victim = min(cohort - witnesses)
+    near = set(ring.server._step._book.graph.neighbours(victim))
+    small = cohort - set(sorted(cohort - near - witnesses - {victim})[:5])
+    large = cohort - set(sorted(near - witnesses)[:5])
+    honest = sorted(witnesses - accomplices)
+    refused = []
+    for survivors, asked in ((small, honest[:shown_the_small_one]), (large, honest[shown_the_small_one:])):
+        signatures = {n: show(ring, n, survivors) for n in asked}
+        signatures |= {n: accomplice_signature(ring, n, survivors) for n in accomplices}
+        session = ring.fresh_client(victim)
+        session._state = ring.clients[victim]._state  # the same client, asked for both
+        try:
+            session.respond(forged_unmask(ring, victim, survivors, signatures))
+        except DisclosureRefused as error:
+            assert "fewer than the quorum" in str(error)  # noqa: PT017 - either set may be the one
+            refused.append(survivors)
+    assert len(refused) >= 1
 
 
 def test_a_client_signs_one_set_only(uploaded):
@@ -403,13 +500,13 @@ def test_unmask_must_follow_from_the_set_that_was_signed(uploaded, lie):
         "left out": (truth.survivors[:-1], (), truth.contributors),
         "count": (truth.survivors, (), truth.contributors - 1),
     }[lie]
-    signers = truth.signers
-    assert set(signers) <= set(survivors)
     forged = UnmaskRequest(
         contributors=contributors,
         survivors=survivors,
         dropped=dropped,
-        signers=signers,
+        participant_bits=truth.participant_bits,
+        survivor_bits=truth.survivor_bits,
+        signers=truth.signers,
         signatures=truth.signatures,
     )
     refuses(uploaded, 10, uploaded.forge_request(forged), "differs from the set")
@@ -436,40 +533,44 @@ def one_for_all(truth):
 
 
 @pytest.mark.parametrize("forgery", [all_but_one, one_bit_off, none, zeros, one_for_all])
-def test_unmask_needs_t_valid_signatures_of_neighbours(uploaded, forgery):
+def test_unmask_needs_a_quorum_of_valid_signatures(uploaded, forgery):
     uploaded.step()
     truth = uploaded.request(10)
-    assert len(truth.signers) == uploaded.params.setting.threshold
+    assert len(truth.signers) == planner.quorum(9, uploaded.params.threat).signatures
     signers, signatures = forgery(truth)
     forged = UnmaskRequest(
         contributors=truth.contributors,
         survivors=truth.survivors,
         dropped=truth.dropped,
+        participant_bits=truth.participant_bits,
+        survivor_bits=truth.survivor_bits,
         signers=signers,
         signatures=signatures,
     )
-    refuses(uploaded, 10, uploaded.forge_request(forged), "signed this set")
+    refuses(uploaded, 10, uploaded.forge_request(forged), "fewer than the quorum")
 
 
-def test_its_own_signature_does_not_count(uploaded):
-    own = uploaded.answer(10)[-64:]
-    uploaded.step()
-    honest = uploaded.request(10)
-    lie = UnmaskRequest(
-        contributors=honest.contributors,
-        survivors=honest.survivors,
-        dropped=honest.dropped,
-        signers=(10, *honest.signers[1:]),
-        signatures=own + honest.signatures[64:],
-    )
-    with pytest.raises(DisclosureRefused, match="no surviving neighbours"):
-        uploaded.clients[10].respond(uploaded.forge_request(lie))
+def test_a_witness_unmasks_nothing_else_than_it_signed(uploaded):
+    """Not even what a quorum signed: it would take corrupt clients beyond the plan, and fail all the same."""
+    everybody = set(uploaded.params.cohort)
+    show(uploaded, 10, everybody - {18})
+    signatures = {n: accomplice_signature(uploaded, n, everybody) for n in everybody - {10}}
+    refuses(uploaded, 10, forged_unmask(uploaded, 10, everybody, signatures), "that this client signed")
 
 
-def test_unmask_without_the_consistency_phase_is_refused():
+def test_a_client_that_did_not_sign_unmasks_what_a_quorum_signed_and_checks_it_itself(uploaded):
+    everybody = set(uploaded.params.cohort)
+    good = {n: accomplice_signature(uploaded, n, everybody) for n in everybody - {10}}
+    assert uploaded.clients[10].respond(forged_unmask(uploaded, 10, everybody, good))
+    hidden = everybody - {11}
+    bad = {n: accomplice_signature(uploaded, n, hidden) for n in everybody - {10}}
+    refuses(uploaded, 11, forged_unmask(uploaded, 11, hidden, bad), "not in the set of survivors")
+
+
+def test_unmask_without_signed_sets_is_refused():
     play = active(9).to(Phase.CONSISTENCY_CHECK)
     request = UnmaskRequest(contributors=9, survivors=play.params.cohort[1:], dropped=())
-    refuses(play, 10, play.forge_request(request), "no place in state Masked")
+    refuses(play, 10, play.forge_request(request), "does not fit the cohort")
 
 
 def test_the_floor_of_the_active_model_outranks_a_lower_minimum():
@@ -479,8 +580,6 @@ def test_the_floor_of_the_active_model_outranks_a_lower_minimum():
 
 
 def test_a_wrong_signature_costs_its_sender_its_place(uploaded):
-    from privfl.masking.messages import ConsistencyCheck
-
     with pytest.raises(RemoteProtocolError, match="does not hold"):
         uploaded.server.receive(client(12), uploaded.forge_response(12, ConsistencyCheck(signature=bytes(64))))
     uploaded.step(silent={12})
@@ -504,6 +603,45 @@ def test_a_nonce_is_accepted_once(guard):
         MaskingClient(params, 10, guard=guard).respond(request)
 
 
+@pytest.mark.parametrize("n", [5, 7, 8, 9])
+def test_an_update_is_sent_in_one_session_of_a_context_only(n):
+    """Otherwise half of the clients unmask one, half the other, and the sums are differenced."""
+    plays = [active(n), active(n)]
+    guards = {number: MemoryGuard() for number in plays[0].params.cohort}
+    for play in plays:
+        for number, guard in guards.items():
+            play.clients[number] = play.fresh_client(number, guard=guard)
+            play.clients[number].submit(play.vectors[number])
+        play.to(Phase.MASKED_INPUT)
+    for i, number in enumerate(guards):
+        here, there = plays if i % 2 else reversed(plays)
+        here.deliver(number)
+        with pytest.raises(DisclosureRefused, match="never sent again"):
+            there.deliver(number)
+    for play in plays:
+        assert not play.server.ready
+        with pytest.raises(RoundAborted):
+            play.server.advance()
+
+
+def test_uploads_without_a_quorum_of_witnesses_do_not_do():
+    """Every neighbourhood is large enough, but too few are left who could sign."""
+    threat = ThreatModel(corrupt=0.02, dropout=0.2, server=ACTIVE)
+    play = Play(make_params(n=130, length=3, threat=threat)).to(Phase.MASKED_INPUT)
+    quorum = play.server._step._book.quorum
+    witnesses = sorted(play.server._step._book.graph.first_seats(quorum.witnesses))
+    spread = witnesses[: quorum.witnesses - quorum.signatures + 1]
+    for party in sorted(play.server.waiting):
+        if party.number not in spread:
+            play.deliver(party.number)
+    if play.server._step._book.all_able(set(play.params.cohort) - set(spread)):
+        assert not play.server.ready
+        with pytest.raises(RoundAborted, match="witnesses are left"):
+            play.server.advance()
+    else:
+        pytest.fail("the example is to leave every neighbourhood large enough")
+
+
 def test_an_update_is_not_sent_again_once_it_was_unmasked(guard):
     """Two sums over different survivors could be differenced."""
     first = Play(make_params(n=5))
@@ -515,7 +653,7 @@ def test_an_update_is_not_sent_again_once_it_was_unmasked(guard):
     again.clients[10] = MaskingClient(again.params, 10, guard=guard)
     again.clients[10].submit(again.vectors[10])
     again.to(Phase.MASKED_INPUT)
-    with pytest.raises(DisclosureRefused, match="unmasked before"):
+    with pytest.raises(DisclosureRefused, match="never sent again"):
         again.answer(10)
     other = Play(replace(first.params, nonce=os.urandom(16), context=b"\1" * 32))
     other.clients[10] = MaskingClient(other.params, 10, guard=guard)
@@ -544,6 +682,23 @@ def test_a_file_guard_holds_across_objects_and_says_what_is_wrong(tmp_path):
         second.claim("nonce", b"1")
     with pytest.raises(ConfigurationError, match="cannot be made"):
         FileGuard(tmp_path / "no" / "where")
+
+
+def test_a_guard_whose_directory_is_gone_answers_nothing(tmp_path):
+    guard = FileGuard(tmp_path / "claims")
+    (tmp_path / "claims").rmdir()
+    for ask in (lambda: guard.claim("nonce", b"1"), lambda: guard.claimed("nonce", b"1")):
+        with pytest.raises(DisclosureRefused, match="nothing is answered"):
+            ask()
+
+
+def test_who_has_credentials_is_not_talked_into_a_session_without_signatures():
+    """Unless its policy says that it may be."""
+    play = Play(make_params(n=5))
+    credentials = Credentials(identity_of(10), play.roster)
+    with pytest.raises(ConfigurationError, match=r"threat\.server 'honest-but-curious' is not allowed"):
+        MaskingClient(play.params, 10, credentials=credentials)
+    assert MaskingClient(play.params, 10, credentials=credentials, policy=ClientPolicy())
 
 
 def test_one_of_many_claimants_wins(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 from harness import Play
 
-from privfl import DecodeError, DisclosureRefused, Phase
+from privfl import DecodeError, DisclosureRefused, Phase, RemoteProtocolError
 from privfl.lockstep.client import SessionOver
 from privfl.masking.messages import (
     AdvertiseKeysRequest,
@@ -220,8 +220,6 @@ def test_share_keys_refuses_fewer_neighbours_than_the_threshold():
 
 
 def test_share_keys_refuses_low_order_keys(sharing):
-    from privfl import RemoteProtocolError
-
     honest = sharing.request(10)
     first = honest.neighbours[0]
     for channel, mask in ((bytes(32), first.mask_key), (first.channel_key, bytes(32))):
@@ -233,6 +231,19 @@ def test_share_keys_refuses_low_order_keys(sharing):
                 play.forge_request(ShareKeysRequest(root=known.root, neighbours=(weak, *known.neighbours[1:])))
             )
         assert isinstance(play.clients[10]._state, SessionOver)
+
+
+def test_no_share_hangs_on_the_traceback_of_a_refused_key(sharing, monkeypatch):
+    """Whatever order the neighbours come in, nothing is dealt before all their keys are good."""
+    dealt = []
+    monkeypatch.setattr("privfl.primitives.shamir.deal", lambda *arguments, **options: dealt.append(arguments))
+    honest = sharing.request(10)
+    weak = NeighbourKeys(number=honest.neighbours[-1].number, channel_key=bytes(32), mask_key=bytes(32))
+    with pytest.raises(RemoteProtocolError, match="low order"):
+        sharing.clients[10].respond(
+            sharing.forge_request(ShareKeysRequest(root=honest.root, neighbours=(*honest.neighbours[:-1], weak)))
+        )
+    assert not dealt
 
 
 @pytest.fixture

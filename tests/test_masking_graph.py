@@ -1,6 +1,7 @@
 """The communication graph and the planner: properties, figures from the literature, exact tails."""
 
 import itertools
+import math
 import os
 
 import pytest
@@ -172,7 +173,56 @@ def test_what_each_condition_of_the_active_model_costs(monkeypatch, without, deg
     if "ring" in without:
         monkeypatch.setattr(planner, "_ring_stays_whole", lambda *_: True)
     threat = ThreatModel(corrupt=0.1, dropout=0.1, server=ACTIVE)
+    planner.quorum.cache_clear()
     assert planner.plan.__wrapped__(1000, threat) == MaskingSetting(degree=degree, threshold=threshold)
+    planner.quorum.cache_clear()  # what was planned under other conditions is not to be remembered
+
+
+@pytest.mark.parametrize(
+    ("n", "fraction", "witnesses", "signatures"),
+    [
+        (100, 0.1, 31, 21),
+        (300, 0.1, 75, 53),
+        (1000, 0.1, 126, 92),
+        (1000, 0.05, 68, 51),
+        (10_000, 0.05, 78, 59),
+        (10_000, 0.1, 153, 112),
+        (1_000_000, 0.1, 157, 115),
+    ],
+)
+def test_quorums_are_the_smallest_that_hold(n, fraction, witnesses, signatures):
+    """Both conditions by scipy's tails; neither a signature nor a witness less would do."""
+    threat = ThreatModel(corrupt=fraction, dropout=fraction, server=ACTIVE)
+    quorum = planner.quorum(n, threat)
+    assert (quorum.witnesses, quorum.signatures) == (witnesses, signatures)
+    corrupt = round(fraction * n)
+
+    def split(w, q):
+        return stats.hypergeom(n, corrupt, w).logsf(2 * q - w - 1) < -101 * math.log(2)
+
+    def enough(w, q):
+        return stats.hypergeom(n, n - corrupt, w).logcdf(q - 1) < -30 * math.log(2)
+
+    assert split(witnesses, signatures)
+    assert enough(witnesses, signatures)
+    assert not split(witnesses, signatures - 1)
+    assert not any(
+        split(w, q) and enough(w, q) for w in (witnesses - 1, witnesses - 2) for q in range(w // 2 + 1, w + 1)
+    )
+
+
+@pytest.mark.parametrize("n", range(3, 100))
+@pytest.mark.parametrize("corrupt", [0.0, 0.1, 0.2])
+def test_below_a_hundred_everybody_is_a_witness_and_two_quorums_share_an_honest_one(n, corrupt):
+    quorum = planner.quorum(n, ThreatModel(corrupt=corrupt, dropout=0.0, server=ACTIVE))
+    assert quorum.witnesses == n
+    assert 2 * quorum.signatures - n > max(1, math.ceil(round(corrupt * n, 9)))
+    assert 2 * (quorum.signatures - 1) - n <= max(1, math.ceil(round(corrupt * n, 9)))
+
+
+def test_a_quorum_that_dropouts_make_impossible_is_refused_with_the_reason():
+    with pytest.raises(ConfigurationError, match=r"threat\.dropout 0\.5, .* threat\.corrupt 0\.2: lower"):
+        planner.quorum(10, ThreatModel(corrupt=0.2, dropout=0.5, server=ACTIVE))
 
 
 def test_what_an_active_server_makes_impossible_is_refused_with_the_reason():

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from harness import Play, make_params, read
 
-from privfl import DecodeError, Phase, RemoteProtocolError, RoundAborted, client
+from privfl import DecodeError, Phase, RemoteProtocolError, RoundAborted, ThreatModel, client
 from privfl.errors import ReconstructionError
 from privfl.masking import recovery, secrets
 from privfl.masking.messages import AdvertiseKeys, DroppedShare, MaskedInput, ShareKeys, SurvivorShare, Unmask
+from privfl.masking.recovery import ShareTable
 from privfl.primitives import shamir
 from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.keys import KeyPair
@@ -134,6 +135,34 @@ def test_a_contested_pair_is_settled_by_the_survivors_word_if_the_dropped_liar_d
     sharing.server.advance()
     contributors = set(sharing.params.cohort) - {LIAR}
     assert (sharing.server.result.vector == sharing.exact_sum(contributors)).all()
+
+
+def test_a_key_that_is_lost_is_searched_for_once_however_many_pairs_contest_it(monkeypatch):
+    """One liar that contradicts t − 1 neighbours, deals rubbish and drops: t − 1 searches would cost minutes."""
+    play = Play(n=12, threat=ThreatModel(corrupt=0.3, dropout=0.2)).to(Phase.SHARE_KEYS)
+    peers = [number for number in play.params.cohort if number != LIAR][: play.params.setting.threshold - 1]
+    assert len(peers) > 2
+    contested(play, peers=peers)
+    for party in sorted(play.server.waiting):
+        play.deliver(party.number)
+    play.server.advance()
+    play.step(silent={LIAR})
+    for party in sorted(play.server.waiting):
+        play.deliver(party.number)
+    table = play.server._step._shares._shares[LIAR]
+    for point in table:
+        table[point] = bytes(32)
+    searches = []
+    original = ShareTable.rebuild_mask_key
+
+    def counting(self, number, **options):
+        searches.append(number)
+        return original(self, number, **options)
+
+    monkeypatch.setattr(ShareTable, "rebuild_mask_key", counting)
+    play.server.advance()
+    assert searches == [LIAR]
+    assert (play.server.result.vector == play.exact_sum(set(play.params.cohort) - {LIAR})).all()
 
 
 def test_a_contested_pair_of_which_the_survivor_lied_is_settled_from_shares(sharing):

@@ -8,10 +8,11 @@ from harness import ACTIVE, HONEST, Play, identity_of, make_params, make_vectors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privfl import ConfigurationError, DecodeError, Phase, VectorSpec, WireForm, client, plan_session
+from privfl import ConfigurationError, DecodeError, Phase, RoundAborted, VectorSpec, WireForm, client, plan_session
 from privfl.encoding import bitpack
 from privfl.encoding.residues import Ring, sum_bits
 from privfl.lockstep.client import VectorInChunks
+from privfl.lockstep.server import finish_sum
 from privfl.params import SessionParams, ThreatModel
 from privfl.simulate import simulate
 from privfl.wire import HEADER_BYTES
@@ -107,10 +108,24 @@ def test_padding_that_is_not_zero_is_refused_and_changes_nothing(bits, length):
 
 @given(contributors=st.integers(1, 10**6), bound=st.integers(1, 2**31 - 1))
 def test_a_packed_ring_has_just_the_bits_of_the_sum(contributors, bound):
-    ring = Ring.for_sum(contributors, bound, packed=True)
-    assert ring.bits == math.ceil(math.log2(2 * contributors * bound + 1)) or 2 * contributors * bound > 2**48
-    assert contributors * bound < 2 ** (ring.bits - 1) <= 2 * contributors * bound
-    assert ring.bits == sum_bits(contributors, bound)
+    bits, values = Ring.for_sum(contributors, bound, packed=True).bits, 2 * contributors * bound + 1
+    needed = sum_bits(contributors, bound)
+    assert 2 ** (needed - 1) < values <= 2**needed
+    assert bits in {needed, needed + 1}
+    assert (bits == needed + 1) == (values > 0.99 * 2**needed and needed >= 20 and needed != 32)
+
+
+@pytest.mark.parametrize(("clients", "bits"), [(16, 21), (64, 23), (1024, 27), (1000, 26), (8, 19)])
+def test_a_ring_that_sums_would_fill_gets_a_spare_bit_where_five_percent_allow_it(clients, bits):
+    """Otherwise noise, from masks that did not cancel, would pass for a sum."""
+    ring = Ring.for_sum(clients, 2**15 - 1, packed=True)
+    assert ring.bits == bits
+    assert bits <= 1.05 * math.ceil(math.log2(clients * (2**16 - 1) + 1))
+    if clients == 8:
+        return
+    noise = random_words(1000, ring)
+    with pytest.raises(RoundAborted, match="out of range"):
+        finish_sum(noise, ring, contributors=clients, bound=2**15 - 1)
 
 
 # Sessions
@@ -251,7 +266,7 @@ def test_exact_bytes_of_packed_uploads():
     assert max(sent.values()) <= upload_limit_bytes(clients, 16, parameters)
 
 
-@pytest.mark.parametrize(("clients", "bits"), [(1000, 26), (3, 18), (10_000, 30), (64, 22)])
+@pytest.mark.parametrize(("clients", "bits"), [(1000, 26), (3, 18), (10_000, 30), (64, 23)])
 def test_packed_uploads_keep_the_promise_at_a_million_parameters(clients, bits):
     """The server takes no other length than this one, so it is what every client sends."""
     parameters = 1_000_000

@@ -48,6 +48,7 @@ SIGNED = st.just({}) | st.builds(
     BYTES_16,
     st.binary(min_size=64, max_size=64),
 )
+SETS = st.binary(max_size=300)
 PROOFS = st.just(b"") | st.binary(max_size=640) | st.just(bytes(640))
 ADVERTISED = st.builds(
     lambda signed, **keys: masking.AdvertiseKeys(**keys, **signed), SIGNED, channel_key=BYTES_32, mask_key=BYTES_32
@@ -87,6 +88,8 @@ def unmask_requests(draw):
         contributors=draw(NUMBERS),
         survivors=draw(COLUMNS),
         dropped=draw(COLUMNS),
+        participant_bits=draw(SETS),
+        survivor_bits=draw(SETS),
         signers=signers,
         signatures=draw(st.binary(min_size=64 * len(signers), max_size=64 * len(signers))),
     )
@@ -104,9 +107,7 @@ MESSAGES = {
     masking.ShareKeys: with_columns(masking.ShareKeys, confirmed=True, commitment=BYTES_32),
     masking.MaskedInputRequest: with_columns(masking.MaskedInputRequest, confirmed=False, participants=NUMBERS),
     masking.MaskedInput: st.builds(masking.MaskedInput),
-    masking.ConsistencyRequest: st.builds(
-        masking.ConsistencyRequest, participants=st.binary(max_size=300), survivors=st.binary(max_size=300)
-    ),
+    masking.ConsistencyRequest: st.builds(masking.ConsistencyRequest, participants=SETS, survivors=SETS),
     masking.ConsistencyCheck: st.builds(masking.ConsistencyCheck, signature=st.binary(min_size=64, max_size=64)),
     masking.UnmaskRequest: unmask_requests(),
     masking.SurvivorShare: SURVIVOR_SHARES,
@@ -134,7 +135,15 @@ EXAMPLES = [
     masking.ShareKeysRequest(root=SESSION, neighbours=(SIGNED_NEIGHBOUR,), own_proof=b"o" * 64),
     masking.ConsistencyRequest(participants=b"\xff\x01", survivors=b"\x7f\x01"),
     masking.ConsistencyCheck(signature=SIGNATURE),
-    masking.UnmaskRequest(contributors=2, survivors=(1, 2), dropped=(), signers=(1, 300), signatures=b"g" * 128),
+    masking.UnmaskRequest(
+        contributors=2,
+        survivors=(1, 2),
+        dropped=(),
+        participant_bits=b"\xff\x01",
+        survivor_bits=b"\x7f\x01",
+        signers=(1, 300),
+        signatures=b"g" * 128,
+    ),
     masking.ShareKeys(commitment=SESSION, peers=(3, 300), sealed=b"s" * 160, confirmations=b"k" * 32),
     masking.MaskedInputRequest(participants=9, peers=(0, 2**32 - 1), sealed=b"s" * 160),
     masking.UnmaskRequest(contributors=200, survivors=(1, 2, 300), dropped=(4,)),
@@ -216,7 +225,7 @@ def test_a_frame_is_laid_out_as_documented_byte_by_byte():
     raw = encode_message(
         message, suite=SuiteCode.MASKING, session=SESSION, sender=PartyId(Role.CLIENT, 0x01020304), tail_bytes=8
     ).finish()
-    body = b"\x96\x16\x03\x92\x01\xcd\x01\x2c\x91\xce\x00\x01\x11\x70\x90\xc4\x00"
+    body = b"\x98\x16\x03\x92\x01\xcd\x01\x2c\x91\xce\x00\x01\x11\x70\xc4\x00\xc4\x00\x90\xc4\x00"
     assert raw[0:4] == b"PVFL"
     assert raw[4] == 1  # version
     assert raw[5] == 2  # suite
@@ -224,9 +233,9 @@ def test_a_frame_is_laid_out_as_documented_byte_by_byte():
     assert raw[7] == 1  # role
     assert raw[8:12] == b"\x04\x03\x02\x01"
     assert raw[12:44] == SESSION
-    assert raw[44:48] == b"\x11\x00\x00\x00"
-    assert raw[48:65] == body
-    assert raw[65:80] == bytes(15)  # up to a multiple of 16
+    assert raw[44:48] == b"\x15\x00\x00\x00"
+    assert raw[48:69] == body
+    assert raw[69:80] == bytes(11)  # up to a multiple of 16
     assert raw[80:] == bytes(8)
     assert HEADER_BYTES == 48
 
@@ -268,10 +277,21 @@ def test_a_frame_is_laid_out_as_documented_byte_by_byte():
         (masking.ConsistencyRequest(participants=b"\xff\x01", survivors=b"\x7f\x01"), "9318c402ff01c4027f01"),
         (masking.ConsistencyRequest(participants=b"", survivors=b""), "9318c400c400"),
         (masking.ConsistencyCheck(signature=SIGNATURE), "9219c440" + "67" * 64),
-        (masking.UnmaskRequest(contributors=2, survivors=(1,), dropped=()), "961602" + "9101" + "90" + "90c400"),
         (
-            masking.UnmaskRequest(contributors=2, survivors=(1,), dropped=(4,), signers=(1,), signatures=SIGNATURE),
-            "961602" + "9101" + "9104" + "9101c440" + "67" * 64,
+            masking.UnmaskRequest(contributors=2, survivors=(1,), dropped=()),
+            "981602" + "9101" + "90" + "c400c400" + "90c400",
+        ),
+        (
+            masking.UnmaskRequest(
+                contributors=2,
+                survivors=(1,),
+                dropped=(4,),
+                participant_bits=b"\x13",
+                survivor_bits=b"\x03",
+                signers=(1,),
+                signatures=SIGNATURE,
+            ),
+            "981602" + "9101" + "9104" + "c40113" + "c40103" + "9101c440" + "67" * 64,
         ),
         (
             EXAMPLES[-1],
@@ -607,10 +627,10 @@ def test_a_claimed_struct_length_allocates_nothing(claimed, limit):
 @pytest.mark.parametrize(
     ("kind", "before", "behind"),
     [
-        (masking.UnmaskRequest, b"", b"\x16\x05\x90\x90\x90\xc4\x00"),
-        (masking.UnmaskRequest, b"\x96\x16\x05", b"\x01\x02\x03"),
-        (masking.UnmaskRequest, b"\x96\x16\x05\x90", b""),
-        (masking.UnmaskRequest, b"\x96\x16\x05\x90\x90", b"\x01\x02"),
+        (masking.UnmaskRequest, b"", b"\x16\x05\x90\x90\xc4\x00\xc4\x00\x90\xc4\x00"),
+        (masking.UnmaskRequest, b"\x98\x16\x05", b"\x01\x02\x03"),
+        (masking.UnmaskRequest, b"\x98\x16\x05\x90", b""),
+        (masking.UnmaskRequest, b"\x98\x16\x05\x90\x90\xc4\x00\xc4\x00", b"\x01\x02"),
         (masking.ShareKeysRequest, b"\x94\x12\xc4\x20" + SESSION, b"\x97\x20\x07"),
         (masking.Unmask, b"\x93\x17\xc4\x20" + SESSION, b"\x93\x21\x01\xc4\x00"),
         (masking.ShareKeys, b"\x95\x13\xc4\x20" + SESSION, bytes(2000)),
@@ -630,7 +650,9 @@ def test_a_claimed_array_length_allocates_nothing(kind, before, behind, claimed)
         (masking.AdvertiseKeys, b"\x95\x11\xc4\x20" + SESSION + b"\xc4\x20" + SESSION),
         (masking.AdvertiseKeys, b"\x95\x11\xc4\x20" + SESSION + b"\xc4\x20" + SESSION + b"\xc4\x10" + KEY_ID),
         (masking.ShareKeysRequest, b"\x94\x12\xc4\x20" + SESSION + b"\x90"),
-        (masking.UnmaskRequest, b"\x96\x16\x05\x90\x90\x90"),
+        (masking.UnmaskRequest, b"\x98\x16\x05\x90\x90"),
+        (masking.UnmaskRequest, b"\x98\x16\x05\x90\x90\xc4\x00"),
+        (masking.UnmaskRequest, b"\x98\x16\x05\x90\x90\xc4\x00\xc4\x00\x90"),
         (masking.ConsistencyRequest, b"\x93\x18"),
         (masking.ConsistencyRequest, b"\x93\x18\xc4\x00"),
         (masking.ConsistencyCheck, b"\x92\x19"),
@@ -645,7 +667,13 @@ def test_a_claimed_length_of_bytes_allocates_nothing(kind, before, marker, claim
 
 def test_deep_nesting_is_refused():
     for marker in (b"\x91", b"\x81", b"\xdc\x00\x01"):
-        for before in (b"", b"\x96\x16\x05", b"\x96\x16\x05\x91", b"\x96\x16\x05\x90\x90\x91"):
+        for before in (
+            b"",
+            b"\x98\x16\x05",
+            b"\x98\x16\x05\x91",
+            b"\x98\x16\x05\x90\x90",
+            b"\x98\x16\x05\x90\x90\xc4\x00\xc4\x00\x91",
+        ):
             refused(before + marker * 5000, masking.UnmaskRequest)
 
 
@@ -709,28 +737,35 @@ def test_every_other_encoding_of_a_message_is_refused(message):
 @pytest.mark.parametrize(
     "body",
     [
-        b"\xdc\x00\x06\x16\x03\x91\x01\x90\x90\xc4\x00",  # array16 where a fixarray does
-        b"\x96\x16\xcc\x03\x91\x01\x90\x90\xc4\x00",  # uint8 where a fixint does
-        b"\x96\x16\xd0\x03\x91\x01\x90\x90\xc4\x00",  # int8
-        b"\x96\x16\x03\xdc\x00\x01\x01\x90\x90\xc4\x00",
-        b"\x96\x16\x03\x91\xcd\x00\x01\x90\x90\xc4\x00",
-        b"\x96\x16\xcb\x40\x08\x00\x00\x00\x00\x00\x00\x91\x01\x90\x90\xc4\x00",  # 3.0
-        b"\x96\x16\xc3\x91\x01\x90\x90\xc4\x00",  # true
-        b"\x96\x16\x03\x91\x01\xc0\x90\xc4\x00",  # nil
-        b"\x96\x16\x03\x91\x01\x90\xc0\xc4\x00",
-        b"\x96\x16\x03\x91\x01\x90\x90\xc0",
-        b"\x96\x16\x03\x91\x01\x90\x90\xa0",  # text
-        b"\x96\x16\x03\x91\x01\x90\x90\xc5\x00\x00",  # bin16
-        b"\x96\xcc\x16\x03\x91\x01\x90\x90\xc4\x00",  # a wide tag
+        b"\xdc\x00\x08\x16\x03\x91\x01\x90\xc4\x00\xc4\x00\x90\xc4\x00",  # array16 where a fixarray does
+        b"\x98\x16\xcc\x03\x91\x01\x90\xc4\x00\xc4\x00\x90\xc4\x00",  # uint8 where a fixint does
+        b"\x98\x16\xd0\x03\x91\x01\x90\xc4\x00\xc4\x00\x90\xc4\x00",  # int8
+        b"\x98\x16\x03\xdc\x00\x01\x01\x90\xc4\x00\xc4\x00\x90\xc4\x00",
+        b"\x98\x16\x03\x91\xcd\x00\x01\x90\xc4\x00\xc4\x00\x90\xc4\x00",
+        b"\x98\x16\xcb\x40\x08\x00\x00\x00\x00\x00\x00\x91\x01\x90\xc4\x00\xc4\x00\x90\xc4\x00",  # 3.0
+        b"\x98\x16\xc3\x91\x01\x90\xc4\x00\xc4\x00\x90\xc4\x00",  # true
+        b"\x98\x16\x03\x91\x01\xc0\xc4\x00\xc4\x00\x90\xc4\x00",  # nil
+        b"\x98\x16\x03\x91\x01\x90\xc0\xc4\x00\x90\xc4\x00",
+        b"\x98\x16\x03\x91\x01\x90\xc4\x00\xc0\x90\xc4\x00",
+        b"\x98\x16\x03\x91\x01\x90\xc4\x00\xc4\x00\xc0\xc4\x00",
+        b"\x98\x16\x03\x91\x01\x90\xc4\x00\xc4\x00\x90\xc0",
+        b"\x98\x16\x03\x91\x01\x90\xa0\xc4\x00\x90\xc4\x00",  # text
+        b"\x98\x16\x03\x91\x01\x90\xc4\x00\xc4\x00\x90\xa0",
+        b"\x98\x16\x03\x91\x01\x90\xc4\x00\xc5\x00\x00\x90\xc4\x00",  # bin16
+        b"\x98\x16\x03\x91\x01\x90\xc4\x00\xc4\x00\x90\xc5\x00\x00",
+        b"\x98\xcc\x16\x03\x91\x01\x90\xc4\x00\xc4\x00\x90\xc4\x00",  # a wide tag
         b"\x93\x16\x03\x91\x01",  # fields too few
         b"\x94\x16\x03\x91\x01\x90",  # without the fields of the active model
-        b"\x95\x16\x03\x91\x01\x90\x90",
-        b"\x97\x16\x03\x91\x01\x90\x90\xc4\x00\x90",  # a field too many
-        b"\x86\x16\x03\x91\x01\x90\x90\xc4\x00",
+        b"\x95\x16\x03\x91\x01\x90\xc4\x00",
+        b"\x96\x16\x03\x91\x01\x90\xc4\x00\xc4\x00",
+        b"\x96\x16\x03\x91\x01\x90\x90\xc4\x00",  # without the two sets
+        b"\x97\x16\x03\x91\x01\x90\xc4\x00\xc4\x00\x90",
+        b"\x99\x16\x03\x91\x01\x90\xc4\x00\xc4\x00\x90\xc4\x00\x90",  # a field too many
+        b"\x88\x16\x03\x91\x01\x90\xc4\x00\xc4\x00\x90\xc4\x00",
     ],
 )
 def test_some_encodings_that_are_not_canonical_are_refused(body):
-    canonical = b"\x96\x16\x03\x91\x01\x90\x90\xc4\x00"
+    canonical = b"\x98\x16\x03\x91\x01\x90\xc4\x00\xc4\x00\x90\xc4\x00"
     assert body_of(masking.UnmaskRequest(contributors=3, survivors=(1,), dropped=())) == canonical
     refused(body, masking.UnmaskRequest)
 
@@ -826,9 +861,9 @@ def test_columns_out_of_order_or_with_repeats_are_refused(numbers):
     for kind, *fields in [
         (masking.ShareKeys, SESSION, numbers, bytes(80 * len(numbers)), bytes(16 * len(numbers))),
         (masking.MaskedInputRequest, 9, numbers, bytes(80 * len(numbers))),
-        (masking.UnmaskRequest, 9, numbers, (), (), b""),
-        (masking.UnmaskRequest, 9, (), numbers, (), b""),
-        (masking.UnmaskRequest, 9, (), (), numbers, bytes(64 * len(numbers))),
+        (masking.UnmaskRequest, 9, numbers, (), b"", b"", (), b""),
+        (masking.UnmaskRequest, 9, (), numbers, b"", b"", (), b""),
+        (masking.UnmaskRequest, 9, (), (), b"", b"", numbers, bytes(64 * len(numbers))),
         (masking.ShareKeysRequest, SESSION, [neighbour_from(number) for number in numbers], b""),
         (masking.Unmask, SESSION, [[0x21, number, b""] for number in numbers]),
     ]:
@@ -900,10 +935,10 @@ def test_a_share_is_whole_or_absent(length):
 @pytest.mark.parametrize("number", [-1, 2**32, 2**63, 2**64 - 1, 1.0, True, None, "1", b"1"])
 def test_numbers_outside_32_bits_or_of_another_type_are_refused(number):
     for kind, *fields in [
-        (masking.UnmaskRequest, number, [], [], [], b""),
-        (masking.UnmaskRequest, 1, [number], [], [], b""),
-        (masking.UnmaskRequest, 1, [], [number], [], b""),
-        (masking.UnmaskRequest, 1, [], [], [number], bytes(64)),
+        (masking.UnmaskRequest, number, [], [], b"", b"", [], b""),
+        (masking.UnmaskRequest, 1, [number], [], b"", b"", [], b""),
+        (masking.UnmaskRequest, 1, [], [number], b"", b"", [], b""),
+        (masking.UnmaskRequest, 1, [], [], b"", b"", [number], bytes(64)),
         (masking.MaskedInputRequest, number, [], b""),
         (masking.MaskedInputRequest, 1, [number], bytes(80)),
         (masking.ShareKeys, SESSION, [number], bytes(80), bytes(16)),
@@ -936,14 +971,13 @@ def test_a_key_id_and_a_signature_are_whole_and_together_or_both_absent(key_id, 
 
 def test_fields_of_the_active_model_are_not_left_out_where_they_are_empty():
     """That would be a second encoding of the same message."""
-    neighbour = neighbour_from(1)
+    neighbour, whole = neighbour_from(1), (1, [], [], b"", b"", [], b"")
     for kind, *fields in [
         (masking.AdvertiseKeys, SESSION, SESSION),
         (masking.AdvertiseKeys, SESSION, SESSION, b""),
         (masking.ShareKeysRequest, SESSION, []),
         *((masking.ShareKeysRequest, SESSION, [neighbour[:kept]], b"") for kept in (4, 5, 6)),
-        (masking.UnmaskRequest, 1, [], []),
-        (masking.UnmaskRequest, 1, [], [], []),
+        *((masking.UnmaskRequest, *whole[:kept]) for kept in (3, 4, 5, 6)),
     ]:
         assert "canonical" in refused(body_from(message_type(kind), *fields), kind)
 
@@ -972,7 +1006,8 @@ def test_signatures_must_fit_the_signers(signers, difference):
     if 64 * signers + difference < 0:
         return
     wrong = bytes(64 * signers + difference)
-    assert "signatures" in refused(body_from(0x16, 9, [], [], tuple(range(signers)), wrong), masking.UnmaskRequest)
+    body = body_from(0x16, 9, [], [], b"", b"", tuple(range(signers)), wrong)
+    assert "signatures of" in refused(body, masking.UnmaskRequest)
     with pytest.raises(ValueError, match=r"^signatures of "):
         masking.UnmaskRequest(contributors=9, survivors=(), dropped=(), signers=tuple(range(signers)), signatures=wrong)
 
@@ -987,7 +1022,8 @@ def test_sets_and_signatures_are_bytes(wrong):
     refused(body_from(0x18, wrong, b""), masking.ConsistencyRequest)
     refused(body_from(0x18, b"", wrong), masking.ConsistencyRequest)
     refused(body_from(0x19, wrong), masking.ConsistencyCheck)
-    refused(body_from(0x16, 9, [], [], [], wrong), masking.UnmaskRequest)
+    for fields in ((wrong, b"", [], b""), (b"", wrong, [], b""), (b"", b"", [], wrong)):
+        refused(body_from(0x16, 9, [], [], *fields), masking.UnmaskRequest)
     refused(body_from(0x12, SESSION, [], wrong), masking.ShareKeysRequest)
 
 

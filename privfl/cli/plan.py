@@ -13,6 +13,7 @@ from privfl.cli.tables import show
 from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError
+from privfl.masking import planner
 from privfl.params import MAX_COHORT, MAX_VECTOR_LENGTH, MaskingSetting, ServerModel, ThreatModel, WireForm
 from privfl.suites import SUITE_NAMES, suite
 
@@ -53,12 +54,16 @@ def call(options: argparse.Namespace) -> int:
     packed = Ring.for_sum(options.clients, bound, packed=True)
     ring = packed if wire is WireForm.PACKED and chosen.protects else Ring.for_sum(options.clients, bound)
     parameters = int(options.parameters)
+    signed = chosen.protects and threat.server is ServerModel.ACTIVE
+    quorum = planner.quorum(options.clients, threat) if signed else None
     answer: dict[str, Any] = {
         "suite": options.suite,
         "clients": options.clients,
         "parameters": parameters,
         "degree": setting.degree if isinstance(setting, MaskingSetting) else None,
         "threshold": setting.threshold if isinstance(setting, MaskingSetting) else None,
+        "witnesses": quorum.witnesses if quorum else None,
+        "signatures": quorum.signatures if quorum else None,
         "ring_bits": ring.bits,
         "upload_bits_per_parameter": ring.bits,
         "wire": (wire if chosen.protects else WireForm.WORDS).value,
@@ -103,9 +108,10 @@ def _tolerates(setting: object, clients: int, threat: ThreatModel) -> list[str]:
     )
     notes = [privacy]
     if threat.server is ServerModel.ACTIVE:
+        quorum = planner.quorum(clients, threat)
         notes.append(
-            f"The server may lie: keys are signed under a roster, and nobody unmasks before {setting.threshold} of its "
-            f"neighbours have signed the same sets of participants and survivors."
+            f"The server may lie: keys are signed under a roster, and nobody unmasks before {quorum.signatures} of "
+            f"{quorum.witnesses} witnesses have signed the same sets of participants and survivors."
         )
     if setting.degree == clients - 1:
         spare = clients - 1 - setting.threshold

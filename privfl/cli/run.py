@@ -25,6 +25,7 @@ from privfl.learning.checkpoint import write_whole
 from privfl.learning.job import job_to_toml, load_job
 from privfl.learning.rounds import SATURATION_WARNING, FederatedRun, RoundMetrics
 from privfl.learning.rounds import Progress as RoundProgress
+from privfl.masking import planner
 from privfl.params import MaskingSetting, ServerModel
 from privfl.report.run_report import RunReport, render_run_report
 from privfl.report.run_rounds import RoundRow
@@ -275,9 +276,11 @@ def _promise(run: FederatedRun) -> str:
         return suite(run.job.suite).security_note
     degree, threshold = setting.degree, setting.threshold
     if run.params.threat.server is ServerModel.ACTIVE:
+        quorum = planner.quorum(len(run.params.cohort), run.params.threat)
         return (
             f"Even a server that lies learns the sum of the updates and nothing else. To open one client's update it "
-            f"would need the help of {2 * threshold - degree} of that client's {degree} neighbours."
+            f"would need the help of {threshold} of that client's {degree} neighbours, or of "
+            f"{2 * quorum.signatures - quorum.witnesses} of the {quorum.witnesses} witnesses."
         )
     return (
         f"A server that follows the protocol learns the sum of the updates and nothing else. To open one client's "

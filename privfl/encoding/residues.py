@@ -16,6 +16,8 @@ from privfl.encoding import bitpack
 from privfl.errors import ConfigurationError
 
 MAX_RING_BITS: Final = 64
+_CROWDED: Final = 0.99
+_SPARE_FROM_BITS: Final = 20
 
 
 def sum_bits(contributors: int, bound: int) -> int:
@@ -47,7 +49,9 @@ class Ring:
         Args:
             contributors: the most that can ever contribute (the cohort).
             bound: largest magnitude of one coordinate.
-            packed: take no more bits than the sum needs; else a machine word.
+            packed: take no more bits than the sum needs; else a machine word. A ring that sums would fill to the last
+                hundredth gets one bit more, if that is at most 5 %: in a full ring noise looks like a sum, and the
+                check of the opened sum's range would say nothing.
 
         Raises:
             ConfigurationError: not even 64 bits hold the sum; names the knob and a value that works.
@@ -59,7 +63,10 @@ class Ring:
                 f"vector.bound {bound} times {contributors} clients overflows the ring of {MAX_RING_BITS} bits: "
                 f"use at most {fitting} (encoding.bits ≤ {fitting.bit_length()})"
             )
-        return cls(needed if packed else 32 if needed <= 32 else 64)
+        if not packed:
+            return cls(32 if needed <= 32 else 64)
+        crowded = 2 * contributors * bound + 1 > _CROWDED * (1 << needed)
+        return cls(needed + 1 if crowded and needed >= _SPARE_FROM_BITS and needed not in {32, 64} else needed)
 
     @property
     def packed(self) -> bool:

@@ -1,10 +1,9 @@
 """The active model: signed keys, and one signed set of survivors for everybody.
 
 A server that lies must show different keys or different survivors to different clients. Keys are signed under the
-roster and stand under one Merkle root, from which session id and graph follow; who took part and who
-survived is signed by the clients themselves, and nobody unmasks without t neighbours' signatures on the very sets that
-it signed (Bonawitz et al., CCS
-2017, round 3; Bell et al., CCS 2020, §4).
+roster and stand under one Merkle root, from which session id, graph and witnesses follow; who took part and who
+survived is signed by witnesses, and nobody unmasks anything but the sets that a quorum of them signed (after Bonawitz
+et al., CCS 2017, round 3, where all clients are witnesses; `planner` says why neighbours are not enough).
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from privfl.masking.messages import (
     AdvertiseKeys,
     ShareKeys,
 )
+from privfl.masking.planner import Quorum
 from privfl.params import MaskingSetting, SessionParams
 from privfl.primitives.entropy import Entropy
 from privfl.roster import Roster
@@ -31,6 +32,7 @@ class SessionBook:
     ring: Ring
     workers: int
     roster: Roster | None
+    quorum: Quorum | None
     entropy: Entropy
     session: bytes = b""
     graph: Graph = field(default=None)  # type: ignore[assignment]  # set when the keys are in
@@ -65,9 +67,11 @@ class SessionBook:
         """Whether everybody among them has t neighbours among them."""
         return all(self._neighbours_among(number, numbers) >= self.setting.threshold for number in numbers)
 
-    def can_open(self, silent: set[int], answering: set[int]) -> bool:
-        """Whether those who answer hold t shares of each silent client."""
-        return all(self._neighbours_among(number, answering) >= self.setting.threshold for number in silent)
+    def has_quorum(self, survivors: set[int]) -> bool:
+        """Whether enough witnesses are among them to sign; in the honest-but-curious model nobody has to."""
+        if self.quorum is None:
+            return True
+        return len(survivors & self.graph.first_seats(self.quorum.witnesses)) >= self.quorum.signatures
 
     def _neighbours_among(self, number: int, others: set[int]) -> int:
         return sum(peer in others for peer in self.graph.neighbours(number))
@@ -93,11 +97,15 @@ class Ballot:
     Attributes:
         survivors: the contributors.
         dropped: clients that shared keys and sent no vector.
-        signatures: of the survivors, by those who signed; active model.
+        participant_bits: both together as witnesses sign them; active model, as what follows.
+        survivor_bits: the survivors likewise.
+        signatures: of both sets, by a quorum of witnesses in order of their numbers.
     """
 
     survivors: set[int]
     dropped: set[int]
+    participant_bits: bytes = b""
+    survivor_bits: bytes = b""
     signatures: Mapping[int, bytes] = field(default_factory=dict)
 
 

@@ -20,6 +20,7 @@ class Limits:
         minimum: fewest contributors.
         cohort_size: n.
         complete: whether the graph is complete, so that a client sees everybody and can count for itself.
+        signatures: of witnesses, that must be seen in the active model; 0 in the other.
     """
 
     me: int
@@ -27,6 +28,7 @@ class Limits:
     minimum: int
     cohort_size: int
     complete: bool
+    signatures: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +115,9 @@ def check_contributors(request: UnmaskRequest, participants: int, limits: Limits
 
 
 def check_participant_set(participants: AbstractSet[int], near: Neighbourhood, limits: Limits) -> None:
-    """Active model, before signing: the participants around the client are exactly those that it masked with.
+    """Active model: the participants around the client are exactly those that it masked with.
 
-    With t neighbours' signatures of the same set, nobody can have thinned out the graph for some of them.
+    With one signed set for everybody, nobody can have thinned out the graph for some of them.
     """
     around = participants & near.graph
     _refuse(limits.me not in participants, "the client itself is not in the set of participants")
@@ -132,7 +134,7 @@ def check_participant_set(participants: AbstractSet[int], near: Neighbourhood, l
 def check_survivor_set(
     survivors: AbstractSet[int], participants: AbstractSet[int], near: Neighbourhood, limits: Limits
 ) -> None:
-    """Active model, before signing: the client is among the survivors, and they are enough."""
+    """Active model: the client is among the survivors, and they are enough."""
     around = survivors & near.graph
     _refuse(limits.me not in survivors, "the client itself, whose vector was taken, is not in the set of survivors")
     _refuse(not survivors <= participants, f"survivors {sorted(survivors - participants)} never took part")
@@ -143,22 +145,39 @@ def check_survivor_set(
     _check_count("contributors", len(survivors), len(around), limits)
 
 
-def check_same_set(request: UnmaskRequest, survivors: AbstractSet[int], alive: AbstractSet[int]) -> None:
-    """Active model: what is asked follows from the set that this client signed."""
-    told = (set(request.survivors), set(request.dropped), request.contributors)
+def check_witness(witnesses: AbstractSet[int], limits: Limits) -> None:
+    """Active model: only witnesses are asked to sign."""
+    _refuse(limits.me not in witnesses, "this client is no witness of the session, and signs no sets")
+
+
+def check_signed_by_itself(request: UnmaskRequest, participants: bytes, survivors: bytes) -> None:
+    """Active model: a witness unmasks what it has signed, and nothing else."""
     _refuse(
-        told != (alive & survivors, alive - survivors, len(survivors)),
-        "the request differs from the set of survivors that this client signed",
+        (request.participant_bits, request.survivor_bits) != (participants, survivors),
+        "the request differs from the sets that this client signed",
     )
 
 
-def check_signers(request: UnmaskRequest, held: int, limits: Limits) -> None:
-    """Active model: t surviving neighbours signed the same set."""
-    strangers = set(request.signers) - set(request.survivors)
-    _refuse(bool(strangers), f"signatures of clients {sorted(strangers)}, who are no surviving neighbours")
+def check_told_of(request: UnmaskRequest, survivors: AbstractSet[int], alive: AbstractSet[int]) -> None:
+    """Active model: what is asked follows from the sets that the witnesses signed."""
+    told = (set(request.survivors), set(request.dropped), request.contributors)
     _refuse(
-        held < limits.threshold,
-        f"{held} neighbours signed this set of survivors, fewer than the threshold of {limits.threshold}",
+        told != (alive & survivors, alive - survivors, len(survivors)),
+        "the request differs from the set of survivors that was signed",
+    )
+
+
+def check_signers(request: UnmaskRequest, witnesses: AbstractSet[int]) -> None:
+    """Active model: signatures are shown of witnesses only."""
+    strangers = set(request.signers) - witnesses
+    _refuse(bool(strangers), f"signatures of clients {sorted(strangers)}, who are no witnesses")
+
+
+def check_quorum(held: int, limits: Limits) -> None:
+    """Active model: a quorum of the witnesses signed these sets; two quorums share an honest witness."""
+    _refuse(
+        held < limits.signatures,
+        f"{held} of the witnesses signed these sets, fewer than the quorum of {limits.signatures}",
     )
 
 

@@ -7,12 +7,12 @@
 | `Shared` | MaskedInputRequest | senders known, ≥ t shares open, participants ≥ minimum | MaskedInput |
 | `Masked` | UnmaskRequest | all of `checks.check_unmask` | Unmask, and the secrets are gone |
 
-In the active model the last line is two:
+In the active model the last line is another, and witnesses have one more before it:
 
 | state | request | checks | answer |
 |---|---|---|---|
-| `Masked` | ConsistencyRequest | itself in the set, ≥ t neighbours, ≥ minimum, no latecomer | ConsistencyCheck |
-| `Agreed` | UnmaskRequest | as above; the signed set; ≥ t neighbours' signatures of it | Unmask |
+| `Masked`, a witness's | ConsistencyRequest | itself in the set, ≥ t neighbours, ≥ minimum | ConsistencyCheck |
+| `Masked`, `Agreed` | UnmaskRequest | all of these; a quorum's signatures; `Agreed`: what it signed itself | Unmask |
 
 Every other pair of state and request destroys the secrets.
 """
@@ -27,7 +27,7 @@ from privfl.guard import StateGuard
 from privfl.lockstep.client import Handler, Incoming, LockstepClient, SessionOver
 from privfl.lockstep.sleep import open_slept
 from privfl.masking import agreement, checks, planner, secrets, states
-from privfl.masking.graph import graph_for
+from privfl.masking.graph import Graph, graph_for
 from privfl.masking.messages import (
     KEY_ID_BYTES,
     SEALED_BYTES,
@@ -58,6 +58,7 @@ from privfl.session import ClientPolicy
 from privfl.wire import CONTROL_BODY_LIMIT_BYTES, SERVER, Message, SuiteCode
 
 _SIGNED_BYTES_PER_PEER = 96  # key id and signature
+CONTEXT = "context"
 _REQUEST_BYTES_PER_PEER = 128  # the largest record, number and sealed shares or two keys, has 85
 
 
@@ -67,7 +68,7 @@ class MaskingClient(LockstepClient):
     Args:
         params: the session's parameters.
         number: this client's number in the cohort.
-        policy: what the client insists on, whatever the parameters say.
+        policy: what the client insists on, whatever the parameters say; with credentials, the active model unless said.
         credentials: identity and roster; needed in the active model, and only there.
         guard: remembers nonces and contexts, so that none is used twice; give a durable one to a client that may
             restart. Without one, the caller sees to it.
@@ -81,10 +82,11 @@ class MaskingClient(LockstepClient):
         3. After the answer to Unmask, or a refusal, no secret is left in the session.
         4. Clients with other parameters, or other keys behind the root, derive masks that do not cancel.
 
-        5. Under one nonce a client takes part once, and a context that it has unmasked it never uploads again
-           (with a `guard`).
+        5. Under one nonce a client takes part once; a context that it has unmasked, in the active model one that it has
+           uploaded, it never uploads again (with a `guard`).
         6. Active model: keys are accepted from the roster's identities only and under one root that holds the
-           client's own; nothing is told unless t neighbours signed the same set of survivors.
+           client's own; nothing is told unless a quorum of witnesses signed the same sets of participants and
+           survivors, and a witness signs once in a session.
 
     Assumes:
         An honest-but-curious server with fewer than t of this client's neighbours on its side; session id and, on
@@ -113,7 +115,9 @@ class MaskingClient(LockstepClient):
         setting = params.setting
         if not isinstance(setting, MaskingSetting):
             raise ConfigurationError(f"parameters of suite {params.suite!r} where 'masking' is needed")
-        policy = policy or ClientPolicy()
+        if policy is None:
+            # Who has an identity to sign with is not talked into a session without signatures.
+            policy = ClientPolicy(servers=frozenset({ServerModel.ACTIVE})) if credentials else ClientPolicy()
         planner.verify(setting, len(params.cohort), params.threat)
         super().__init__(
             params,
@@ -129,12 +133,15 @@ class MaskingClient(LockstepClient):
         self._setting = setting
         self._entropy = entropy or OsEntropy()
         self._workers = workers
+        active = params.threat.server is ServerModel.ACTIVE
+        self._quorum = planner.quorum(len(params.cohort), params.threat) if active else None
         self._limits = checks.Limits(
             me=number,
             threshold=setting.threshold,
             minimum=max(params.minimum_contributors, policy.minimum_contributors, _floor(params)),
             cohort_size=len(params.cohort),
             complete=setting.degree == len(params.cohort) - 1,
+            signatures=self._quorum.signatures if self._quorum else 0,
         )
 
     def _handlers(self) -> Mapping[tuple[type, type[Message]], Handler]:
@@ -145,6 +152,7 @@ class MaskingClient(LockstepClient):
             **(
                 {
                     (Masked, ConsistencyRequest): self._consistency_check,
+                    (Masked, UnmaskRequest): self._unmask_witnessed,
                     (Agreed, UnmaskRequest): self._unmask_agreed,
                 }
                 if self._credentials
@@ -230,34 +238,45 @@ class MaskingClient(LockstepClient):
         checks.check_neighbours(request, around, self._limits)
         self._check_keys(state, request)
 
+        # All agreements come first: a neighbour's bad key is refused before there are shares for a traceback to hold.
+        outgoing_keys, incoming_keys, pair_seeds, confirmations = {}, {}, {}, []
+        for neighbour in request.neighbours:
+            peer = neighbour.number
+            outgoing_keys[peer], incoming_keys[peer] = self._channel(state, neighbour, session)
+            pair = secrets.pair_seed(state.mask, neighbour.mask_key, session=session, me=self._me, peer=peer)
+            confirmations.append(secrets.confirmation(pair, session=session, me=self._me, peer=peer))
+            pair_seeds[peer] = pair
         seed = Secret(self._entropy.token_bytes(SECRET_BYTES))
-        numbers = tuple(neighbour.number for neighbour in request.neighbours)
-        shares = shamir.deal(
-            seed.reveal() + state.mask.private_bytes().reveal(),
-            points=[graph.share_point(self._me, number) for number in numbers],
-            threshold=self._setting.threshold,
-            entropy=self._entropy,
-        )
-        incoming_keys, pair_seeds, sealed, confirmations = {}, {}, [], []
-        for neighbour, share in zip(request.neighbours, shares, strict=True):
-            outgoing, incoming_keys[neighbour.number] = self._channel(state, neighbour, session)
-            pair = secrets.pair_seed(
-                state.mask, neighbour.mask_key, session=session, me=self._me, peer=neighbour.number
-            )
-            pair_seeds[neighbour.number] = pair
-            context = secrets.sealing_context(session, sender=self._me, receiver=neighbour.number)
-            sealed.append(aead.seal_once(outgoing, share.tobytes(), context))
-            confirmations.append(secrets.confirmation(pair, session=session, me=self._me, peer=neighbour.number))
         answer = ShareKeys(
             commitment=secrets.commitment(seed, session=session, me=self._me),
-            peers=numbers,
-            sealed=b"".join(sealed),
+            peers=tuple(outgoing_keys),
+            sealed=self._sealed_shares(graph, seed, state.mask, outgoing_keys, session),
             confirmations=b"".join(confirmations),
         )
         shared = Shared(
-            session=session, neighbours=around, self_seed=seed, incoming_keys=incoming_keys, pair_seeds=pair_seeds
+            session=session,
+            neighbours=around,
+            witnesses=graph.first_seats(self._quorum.witnesses) if self._quorum else frozenset(),
+            self_seed=seed,
+            incoming_keys=incoming_keys,
+            pair_seeds=pair_seeds,
         )
         return shared, self._frame(answer, session).finish()
+
+    def _sealed_shares(
+        self, graph: Graph, seed: Secret, mask: KeyPair, outgoing_keys: Mapping[int, Secret], session: bytes
+    ) -> bytes:
+        """Deal both secrets, and seal each holder's shares for it."""
+        shares = shamir.deal(
+            seed.reveal() + mask.private_bytes().reveal(),
+            points=[graph.share_point(self._me, number) for number in outgoing_keys],
+            threshold=self._setting.threshold,
+            entropy=self._entropy,
+        )
+        return b"".join(
+            aead.seal_once(key, share.tobytes(), secrets.sealing_context(session, sender=self._me, receiver=number))
+            for (number, key), share in zip(outgoing_keys.items(), shares, strict=True)
+        )
 
     def _check_keys(self, state: Advertised, request: ShareKeysRequest) -> None:
         """Active model: all keys stand under the root, the client's own among them, and each is signed by its owner."""
@@ -288,12 +307,14 @@ class MaskingClient(LockstepClient):
         assert isinstance(request, MaskedInputRequest)  # noqa: S101 - as above
         _require_session(incoming, state.session)
         checks.check_participants(request, state.pair_seeds.keys(), self._limits)
-        if self._guard.claimed("context", self.params.context):
-            raise DisclosureRefused(
-                "an update to this context was unmasked before: it is never sent again", peer=SERVER
-            )
+        if self._guard.claimed(CONTEXT, self.params.context):
+            raise DisclosureRefused("an update to this context was sent before: it is never sent again", peer=SERVER)
         held = self._open_shares(state, request)
         checks.check_opened(len(held), self._limits)
+        if self._credentials is not None:
+            # A server that lies could have one half of the clients unmask this session, the other half another of the
+            # same context, open each with shares for the rest, and take the difference of both sums.
+            self._guard.claim(CONTEXT, self.params.context)
 
         # Masks go with every neighbour on the list, whether or not its share opened: a neighbour must not be able to
         # thin out a client's masks by sending it rubbish.
@@ -305,6 +326,7 @@ class MaskingClient(LockstepClient):
             session=state.session,
             participants=request.participants,
             neighbours=state.neighbours,
+            witnesses=state.witnesses,
             self_seed=state.self_seed,
             pair_seeds=pair_seeds,
             held=held,
@@ -328,7 +350,8 @@ class MaskingClient(LockstepClient):
         assert isinstance(request, UnmaskRequest)  # noqa: S101 - as above
         _require_session(incoming, state.session)
         checks.check_unmask(request, state.pair_seeds.keys(), state.participants, self._limits)
-        self._guard.claim("context", self.params.context)
+        if self._credentials is None:
+            self._guard.claim(CONTEXT, self.params.context)
         nothing = PeerShares(self_seed=b"", mask_key=b"")
         entries: list[SurvivorShare | DroppedShare] = [
             SurvivorShare(number=peer, share=state.held.get(peer, nothing).self_seed) for peer in request.survivors
@@ -348,17 +371,11 @@ class MaskingClient(LockstepClient):
 
     def _consistency_check(self, state: Masked, incoming: Incoming) -> tuple[Agreed, bytes]:
         request = incoming.message
-        assert isinstance(request, ConsistencyRequest)  # noqa: S101 - as above
+        assert isinstance(request, ConsistencyRequest)  # noqa: S101 - the table says so; for the type checker
         assert self._credentials is not None  # noqa: S101 - the table says so
         _require_session(incoming, state.session)
-        cohort = self.params.cohort
-        participants = agreement.from_bits(cohort, request.participants)
-        survivors = agreement.from_bits(cohort, request.survivors)
-        near = checks.Neighbourhood(
-            graph=state.neighbours, alive=state.pair_seeds.keys(), participants=state.participants
-        )
-        checks.check_participant_set(participants, near, self._limits)
-        checks.check_survivor_set(survivors, participants, near, self._limits)
+        checks.check_witness(state.witnesses, self._limits)
+        self._check_sets(state, request.participants, request.survivors)
         signature = agreement.sign_sets(
             self._credentials.identity,
             session=state.session,
@@ -369,23 +386,41 @@ class MaskingClient(LockstepClient):
         answer = self._frame(ConsistencyCheck(signature=signature), state.session).finish()
         return Agreed(masked=state, participants=request.participants, survivors=request.survivors), answer
 
+    def _check_sets(self, state: Masked, participants: bytes, survivors: bytes) -> frozenset[int]:
+        """Compare both sets with what this client knows; return the survivors."""
+        took_part = agreement.from_bits(self.params.cohort, participants)
+        survived = agreement.from_bits(self.params.cohort, survivors)
+        near = checks.Neighbourhood(
+            graph=state.neighbours, alive=state.pair_seeds.keys(), participants=state.participants
+        )
+        checks.check_participant_set(took_part, near, self._limits)
+        checks.check_survivor_set(survived, took_part, near, self._limits)
+        return survived
+
     def _unmask_agreed(self, state: Agreed, incoming: Incoming) -> tuple[SessionOver, bytes]:
-        request, masked = incoming.message, state.masked
+        request = incoming.message
+        assert isinstance(request, UnmaskRequest)  # noqa: S101 - as above
+        checks.check_signed_by_itself(request, state.participants, state.survivors)
+        return self._unmask_witnessed(state.masked, incoming)
+
+    def _unmask_witnessed(self, state: Masked, incoming: Incoming) -> tuple[SessionOver, bytes]:
+        request = incoming.message
         assert isinstance(request, UnmaskRequest)  # noqa: S101 - as above
         assert self._credentials is not None  # noqa: S101 - the table says so
-        _require_session(incoming, masked.session)
-        survivors = agreement.from_bits(self.params.cohort, state.survivors)
-        checks.check_same_set(request, survivors, masked.pair_seeds.keys())
+        _require_session(incoming, state.session)
+        survivors = self._check_sets(state, request.participant_bits, request.survivor_bits)
+        checks.check_told_of(request, survivors, state.pair_seeds.keys())
+        checks.check_signers(request, state.witnesses)
         held = agreement.count_signatures(
             self._credentials.roster,
             request.signers,
             request.signatures,
-            session=masked.session,
-            participants=state.participants,
-            survivors=state.survivors,
+            session=state.session,
+            participants=request.participant_bits,
+            survivors=request.survivor_bits,
         )
-        checks.check_signers(request, held, self._limits)
-        return self._unmask(masked, incoming)
+        checks.check_quorum(held, self._limits)
+        return self._unmask(state, incoming)
 
 
 def _required_credentials(params: SessionParams, number: int, credentials: Credentials | None) -> Credentials | None:
@@ -403,9 +438,12 @@ def _required_credentials(params: SessionParams, number: int, credentials: Crede
 def _request_limit_bytes(params: SessionParams, setting: MaskingSetting) -> int:
     """Longest struct that a request may have: nothing longer is decoded."""
     clients, per_peer = len(params.cohort), _REQUEST_BYTES_PER_PEER
-    if params.threat.server is ServerModel.ACTIVE:
+    active = params.threat.server is ServerModel.ACTIVE
+    if active:
         per_peer += _SIGNED_BYTES_PER_PEER + clients.bit_length() * DIGEST_BYTES
-    return CONTROL_BODY_LIMIT_BYTES + setting.degree * per_peer + clients // 4  # two sets, a bit a client
+    signatures = planner.quorum(clients, params.threat).signatures if active else 0
+    sets = clients // 4  # two of them, a bit a client
+    return CONTROL_BODY_LIMIT_BYTES + setting.degree * per_peer + signatures * _SIGNED_BYTES_PER_PEER + sets
 
 
 def _floor(params: SessionParams) -> int:

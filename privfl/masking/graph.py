@@ -76,6 +76,10 @@ class Graph:
         seats = (self._seat[self._index[number]] + offsets) % len(self.cohort)
         return tuple(sorted(self.cohort[index] for index in self._order[seats]))
 
+    def first_seats(self, count: int) -> frozenset[int]:
+        """Return the clients on the first seats: drawn by the root, as the order is."""
+        return frozenset(self.cohort[index] for index in self._order[:count])
+
     def share_point(self, dealer: int, holder: int) -> int:
         """Evaluation point of the holder's share of the dealer's secrets: 1 … 255, distinct among the dealer's holders.
 

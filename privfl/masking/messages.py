@@ -135,7 +135,7 @@ class MaskedInput(Message, frozen=True, tag=0x15):
 
 
 class ConsistencyRequest(Message, frozen=True, tag=0x18):
-    """Server to client, active model: who took part and whose vectors arrived, one bit for each of the cohort.
+    """Server to witness, active model: who took part and whose vectors arrived, one bit for each of the cohort.
 
     Attributes:
         participants: clients that shared keys; bit i (of byte i // 8, lowest first) is the i-th; spare bits are zero.
@@ -147,7 +147,7 @@ class ConsistencyRequest(Message, frozen=True, tag=0x18):
 
 
 class ConsistencyCheck(Message, frozen=True, tag=0x19):
-    """Client to server, active model: a signature of session id, own number and both sets."""
+    """Witness to server, active model: a signature of session id, own number and both sets."""
 
     signature: Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
 
@@ -159,13 +159,17 @@ class UnmaskRequest(Message, frozen=True, tag=0x16):
         contributors: how many vectors are in the sum.
         survivors: neighbours whose vector arrived.
         dropped: neighbours that shared keys and sent no vector.
-        signers: in the active model, neighbours that signed the same sets.
+        participant_bits: in the active model, who took part, as in `ConsistencyRequest`.
+        survivor_bits: in the active model, whose vectors arrived, likewise.
+        signers: in the active model, witnesses that signed both sets.
         signatures: `SIGNATURE_BYTES` for each signer.
     """
 
     contributors: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
     survivors: tuple[ClientNumber, ...]
     dropped: tuple[ClientNumber, ...]
+    participant_bits: bytes = b""
+    survivor_bits: bytes = b""
     signers: tuple[ClientNumber, ...] = ()
     signatures: bytes = b""
 

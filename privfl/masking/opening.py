@@ -27,6 +27,7 @@ from privfl.masking.messages import (
     Unmask,
     UnmaskRequest,
 )
+from privfl.masking.planner import Quorum
 from privfl.primitives.keys import KeyPair
 from privfl.primitives.prg import Mask, apply_masks
 from privfl.primitives.secret import Secret
@@ -70,6 +71,7 @@ class MaskedInputStep(ServerStep[MaskedInput]):
             len(survivors) >= self._book.params.minimum_contributors
             and bool(survivors)
             and self._book.all_able(survivors)
+            and self._book.has_quorum(survivors)
         )
 
     def close(self) -> ConsistencyStep | UnmaskStep:
@@ -82,33 +84,41 @@ class MaskedInputStep(ServerStep[MaskedInput]):
                 f"too many dropped: some of {len(survivors)} uploads can no longer be unmasked, because their clients "
                 f"have fewer than {book.setting.threshold} surviving neighbours"
             )
-        ballot = Ballot(survivors=survivors, dropped=self._sharing - survivors)
-        if book.roster is not None:
-            return ConsistencyStep(book, ballot, self._total)
-        return UnmaskStep(book, ballot, self._total, asked=survivors)
+        if not book.has_quorum(survivors):
+            raise RoundAborted(
+                f"too many dropped: fewer of the witnesses are left among {len(survivors)} uploads than have to sign"
+            )
+        if book.quorum is None:
+            return UnmaskStep(book, Ballot(survivors=survivors, dropped=self._sharing - survivors), self._total)
+        cohort = book.params.cohort
+        ballot = Ballot(
+            survivors=survivors,
+            dropped=self._sharing - survivors,
+            participant_bits=agreement.to_bits(cohort, self._sharing),
+            survivor_bits=agreement.to_bits(cohort, survivors),
+        )
+        return ConsistencyStep(book, ballot, self._total, book.quorum)
 
 
 class ConsistencyStep(ServerStep[ConsistencyCheck]):
-    """Active model: have the survivors sign who survived."""
+    """Active model: have the witnesses sign who took part and who survived."""
 
     phase = Phase.CONSISTENCY_CHECK
     answer = ConsistencyCheck
 
-    def __init__(self, book: SessionBook, ballot: Ballot, total: Any) -> None:
+    def __init__(self, book: SessionBook, ballot: Ballot, total: Any, quorum: Quorum) -> None:
         self._book = book
         self._ballot = ballot
         self._total = total
-        cohort = book.params.cohort
-        self._participants = agreement.to_bits(cohort, ballot.survivors | ballot.dropped)
-        self._survivors = agreement.to_bits(cohort, ballot.survivors)
+        self._quorum = quorum
         self._signatures: dict[int, bytes] = {}
         self.session = book.session
-        self.waiting = set(ballot.survivors)
+        self.waiting = set(ballot.survivors & book.graph.first_seats(quorum.witnesses))
         self.body_limit_bytes = book.answer_limit_bytes
 
     def request_for(self, number: int) -> ConsistencyRequest:  # noqa: ARG002 - everybody is shown the same
         """Show both sets."""
-        return ConsistencyRequest(participants=self._participants, survivors=self._survivors)
+        return ConsistencyRequest(participants=self._ballot.participant_bits, survivors=self._ballot.survivor_bits)
 
     def accept(self, number: int, message: ConsistencyCheck, tail: memoryview) -> None:  # noqa: ARG002
         """Take a signature."""
@@ -119,25 +129,26 @@ class ConsistencyStep(ServerStep[ConsistencyCheck]):
             message.signature,
             session=self.session,
             number=number,
-            participants=self._participants,
-            survivors=self._survivors,
+            participants=self._ballot.participant_bits,
+            survivors=self._ballot.survivor_bits,
         )
         self._signatures[number] = message.signature
 
     @property
     def ready(self) -> bool:
-        """Whether somebody could answer in Unmask, with enough to rebuild the silent ones' secrets."""
-        asked = self._book.able(set(self._signatures))
-        return bool(asked) and self._book.can_open(self._ballot.survivors - asked, asked)
+        """Whether there is a quorum."""
+        return len(self._signatures) >= self._quorum.signatures
 
     def close(self) -> UnmaskStep:
-        """Go on with those who will find t signatures."""
-        asked = self._book.able(set(self._signatures))
-        if not asked or not self._book.can_open(self._ballot.survivors - asked, asked):
+        """Go on with a quorum's signatures; more would only have to be checked."""
+        if not self.ready:
             raise RoundAborted(
-                f"{len(self._signatures)} of {len(self._ballot.survivors)} survivors signed: too few to unmask the sum"
+                f"{len(self._signatures)} witnesses signed who survived and {self._quorum.signatures} are needed: the "
+                f"sum cannot be unmasked"
             )
-        return UnmaskStep(self._book, replace(self._ballot, signatures=self._signatures), self._total, asked=asked)
+        chosen = sorted(self._signatures)[: self._quorum.signatures]
+        signatures = {number: self._signatures[number] for number in chosen}
+        return UnmaskStep(self._book, replace(self._ballot, signatures=signatures), self._total)
 
 
 class UnmaskStep(ServerStep[Unmask]):
@@ -146,33 +157,34 @@ class UnmaskStep(ServerStep[Unmask]):
     phase = Phase.UNMASK
     answer = Unmask
 
-    def __init__(self, book: SessionBook, ballot: Ballot, total: Any, *, asked: set[int]) -> None:
+    def __init__(self, book: SessionBook, ballot: Ballot, total: Any) -> None:
         self._book = book
+        self._ballot = ballot
         self._survivors = ballot.survivors
         self._dropped = ballot.dropped
-        self._signatures = ballot.signatures
         self._silent = set(ballot.survivors)
         self._contested: dict[tuple[int, int], Mask] = {}  # what a survivor says of a pair whose ends disagree
         self._total = total
         self.session = book.session
-        self.waiting = set(asked)
+        self.waiting = set(ballot.survivors)
         self.body_limit_bytes = book.answer_limit_bytes
         self._shares = recovery.ShareTable()
-        self._mask_keys: dict[int, KeyPair] = {}
+        self._mask_keys: dict[int, KeyPair | None] = {}  # rebuilt; None where the shares contradict the public key
 
     def _named(self, number: int, among: set[int]) -> tuple[int, ...]:
         return tuple(peer for peer in self._book.graph.neighbours(number) if peer in among)
 
     def request_for(self, number: int) -> UnmaskRequest:
         """Tell a survivor which neighbours survived and which dropped."""
-        signers = [peer for peer in self._named(number, self._survivors) if peer in self._signatures]
-        signers = signers[: self._book.setting.threshold]  # more than t would only have to be checked
+        ballot = self._ballot
         return UnmaskRequest(
             contributors=len(self._survivors),
             survivors=self._named(number, self._survivors),
             dropped=self._named(number, self._dropped),
-            signers=tuple(signers),
-            signatures=b"".join(self._signatures[peer] for peer in signers),
+            participant_bits=ballot.participant_bits,
+            survivor_bits=ballot.survivor_bits,
+            signers=tuple(ballot.signatures),
+            signatures=b"".join(ballot.signatures.values()),
         )
 
     def accept(self, number: int, message: Unmask, tail: memoryview) -> None:  # noqa: ARG002
@@ -248,12 +260,14 @@ class UnmaskStep(ServerStep[Unmask]):
         """Derive a survivor's mask with a dropped client from the dropped one's key, rebuilt from shares."""
         book = self._book
         if dropped not in self._mask_keys:
+            self._mask_keys[dropped] = None  # remembered as lost, unless it is found: searching again finds no more
             self._mask_keys[dropped] = self._shares.rebuild_mask_key(
                 dropped, threshold=book.setting.threshold, public=book.keys[dropped].mask_key
             )
-        pair = secrets.pair_seed(
-            self._mask_keys[dropped], book.keys[number].mask_key, session=book.session, me=dropped, peer=number
-        )
+        key = self._mask_keys[dropped]
+        if key is None:
+            raise ReconstructionError(f"the mask key of client {dropped} is lost")
+        pair = secrets.pair_seed(key, book.keys[number].mask_key, session=book.session, me=dropped, peer=number)
         return secrets.pairwise_mask(pair, me=number, peer=dropped)
 
     def _settled(self, number: int, dropped: int, told: Mask) -> Mask:

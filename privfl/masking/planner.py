@@ -10,23 +10,34 @@ graph must satisfy (Bell et al., CCS 2020, §3.3 and appendix; here by exact hyp
 A server that lies can tell one half of a client's neighbours that it survived and the other half that it dropped, and
 its accomplices tell both. Hence, in the active model:
 
-4. no two sets of survivors are both signed by t neighbours:  2t > k + X for every client with X corrupt neighbours,
+4. nobody's neighbours rebuild both its secrets:  2t > k + X for every client with X corrupt neighbours,
    n · P[Hypergeom(n, ⌊γn⌋, k) ≥ 2t − k] < 2^−(σ+1);
-5. the ring cannot be cut: declaring the honest members of two runs of k/2 seats dropped leaves two arcs, each of which
-   finds t signatures if each run holds t − k/2 accomplices:
-   (n · P[Hypergeom(n, ⌊γn⌋, k/2) ≥ t − k/2])² / 2 < 2^−(σ+1).
+5. the ring cannot be cut: declaring the honest members of two runs of k/2 seats dropped leaves two arcs, whose last
+   clients still find t neighbours if each run holds t − k/2 accomplices:
+   (n · P[Hypergeom(n, ⌊γn⌋, k/2) ≥ t − k/2])² / 2 < 2^−(σ+1);
+6. all honest clients unmask the same sets of participants and survivors: those that a quorum of q out of w witnesses,
+   the clients on the first w seats, have signed. Two different sets are never both signed, 2q > w + X with X corrupt
+   witnesses, P[Hypergeom(n, ⌊γn⌋, w) ≥ 2q − w] < 2^−(σ+1); and the survivors among the witnesses suffice,
+   P[Hypergeom(n, ⌈(1−δ)n⌉, w) < q] < 2^−η.
+
+Signatures of t neighbours instead of 6 (Bell et al., §4) do not suffice beside 4 and 5: an honest neighbour that is
+shown one set, signs it and is never asked to unmask counts for its signature, while others, who were shown another set,
+open its pairwise masks. With one set for everybody the argument is short. Whoever's self mask is opened has t
+neighbours that survived (it counts them itself, or t of them told its shares); the masks between survivors are never
+opened; so honest survivors can be summed apart from others only if no edge joins them, which takes two runs as in 5.
 
 There the graph follows from a root that the server can grind, by choosing whom to include: 2^60 attempts are allowed
-for, and σ grows by 60 bits in 1, 2, 4 and 5.
+for, and σ grows by 60 bits in 1, 2, 4, 5 and 6.
 
-Below 100 clients the graph is complete and nothing is left to chance: with c = max(1, ⌈γn⌉) corrupt clients t > c,
-in the active model 2t > k + c, and t ≤ ⌈(1−δ)n⌉ − 1, so that the others can open for a client that vanishes after its
-upload.
+Below 100 clients the graph is complete and nothing is left to chance: with c = max(1, ⌈γn⌉) corrupt clients t > c, in
+the active model 2t > k + c, all are witnesses with 2q > n + c, and t ≤ ⌈(1−δ)n⌉ − 1, so that the others can open for a
+client that vanishes after its upload.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -37,6 +48,19 @@ from privfl.primitives.shamir import MAX_HOLDERS
 COMPLETE_BELOW: Final = 100
 GRINDING_BITS: Final = 60
 """Work that an active server may spend on choosing a root that suits it, in bits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quorum:
+    """Who must have signed what is unmasked, in the active model.
+
+    Attributes:
+        witnesses: w: the clients on the first w seats may sign.
+        signatures: q: as many must have.
+    """
+
+    witnesses: int
+    signatures: int
 
 
 @lru_cache(maxsize=64)
@@ -52,6 +76,8 @@ def plan(clients: int, threat: ThreatModel) -> MaskingSetting:
     """
     if clients < 3:
         raise ConfigurationError(f"cohort.size is {clients}: masking needs at least 3 clients")
+    if threat.server is ServerModel.ACTIVE:
+        quorum(clients, threat)
     if clients < COMPLETE_BELOW:
         threshold = _complete_bounds(clients, threat)[0]
         return MaskingSetting(degree=clients - 1, threshold=threshold)
@@ -65,12 +91,53 @@ def plan(clients: int, threat: ThreatModel) -> MaskingSetting:
     )
 
 
+@lru_cache(maxsize=64)
+def quorum(clients: int, threat: ThreatModel) -> Quorum:
+    """Choose the fewest witnesses, and the fewest signatures of theirs, that withstand the threat model.
+
+    Args:
+        clients: n, size of the cohort.
+        threat: the threat model; its server is active.
+
+    Raises:
+        ConfigurationError: not even all clients together do; says which fraction to lower.
+    """
+    corrupt, alive = corrupt_clients(clients, threat), clients - _floor(threat.dropout, clients)
+    for witnesses in range(2, clients) if clients >= COMPLETE_BELOW else ():
+        signatures = _fewest_signatures(clients, witnesses, corrupt, threat)
+        too_few = _log_hypergeometric(clients, alive, witnesses, range(min(signatures, witnesses + 1)))
+        if signatures <= witnesses and too_few < -threat.correctness_bits * math.log(2):
+            return Quorum(witnesses=witnesses, signatures=signatures)
+    everybody = (clients + corrupt) // 2 + 1  # nothing is left to chance
+    if everybody <= alive:
+        return Quorum(witnesses=clients, signatures=everybody)
+    raise ConfigurationError(
+        f"{alive} of {clients} clients are left after threat.dropout {threat.dropout}, and {everybody} signatures are "
+        f"needed with threat.corrupt {threat.corrupt}: lower one of them, 0.1 and 0.1 work"
+    )
+
+
+def _fewest_signatures(clients: int, witnesses: int, corrupt: int, threat: ThreatModel) -> int:
+    """Return the smallest q with 2q > w + X but with negligible probability; w + 1 if there is none."""
+    low, high = witnesses // 2 + 1, witnesses + 1
+    while low < high:
+        middle = (low + high) // 2
+        split = _log_hypergeometric(clients, corrupt, witnesses, range(2 * middle - witnesses, witnesses + 1))
+        if split < _log_statistical_bound(threat):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
 def verify(setting: MaskingSetting, clients: int, threat: ThreatModel) -> None:
     """Check that a setting, whoever proposed it, withstands the threat model.
 
     Raises:
         ConfigurationError: it does not; names what is wrong and a setting that works.
     """
+    if threat.server is ServerModel.ACTIVE:
+        quorum(clients, threat)
     if clients < COMPLETE_BELOW:
         low, high = _complete_bounds(clients, threat)
         if setting.degree != clients - 1:

@@ -62,6 +62,7 @@ class MaskingServer(LockstepServer):
             raise ConfigurationError("threat.server 'active' needs the roster that roster_digest names")
         book = SessionBook(
             roster=roster if active else None,
+            quorum=planner.quorum(len(params.cohort), params.threat) if active else None,
             entropy=entropy or OsEntropy(),
             params=params,
             setting=setting,

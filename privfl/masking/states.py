@@ -36,6 +36,7 @@ class Shared:
 
     session: bytes
     neighbours: frozenset[int]
+    witnesses: frozenset[int]
     self_seed: Secret
     incoming_keys: Mapping[int, Secret]
     pair_seeds: Mapping[int, Secret]
@@ -62,6 +63,7 @@ class Masked:
     session: bytes
     participants: int
     neighbours: frozenset[int]
+    witnesses: frozenset[int]
     self_seed: Secret
     pair_seeds: Mapping[int, Secret]
     held: Mapping[int, PeerShares]
@@ -69,7 +71,7 @@ class Masked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreed:
-    """Active model: one set of participants and one of survivors are signed, and no others will be."""
+    """A witness, active model: one set of participants and one of survivors are signed, and no others will be."""
 
     masked: Masked
     participants: bytes
@@ -87,6 +89,7 @@ class _Written(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     keys: tuple[bytes, bytes] = (b"", b"")
     participants: int = 0
     neighbours: tuple[int, ...] = ()
+    witnesses: tuple[int, ...] = ()
     self_seed: bytes = b""
     pairs: tuple[int, ...] = ()
     pair_seeds: bytes = b""
@@ -113,6 +116,7 @@ def _written(state: State) -> _Written:
                 "Shared",
                 session=state.session,
                 neighbours=tuple(sorted(state.neighbours)),
+                witnesses=tuple(sorted(state.witnesses)),
                 self_seed=state.self_seed.reveal(),
                 pairs=tuple(state.pair_seeds),
                 pair_seeds=_column(state.pair_seeds),
@@ -124,6 +128,7 @@ def _written(state: State) -> _Written:
                 session=state.session,
                 participants=state.participants,
                 neighbours=tuple(sorted(state.neighbours)),
+                witnesses=tuple(sorted(state.witnesses)),
                 self_seed=state.self_seed.reveal(),
                 pairs=tuple(state.pair_seeds),
                 pair_seeds=_column(state.pair_seeds),
@@ -154,6 +159,7 @@ def read(raw: bytes) -> State:
             return Shared(
                 session=written.session,
                 neighbours=neighbours,
+                witnesses=frozenset(written.witnesses),
                 self_seed=self_seed,
                 incoming_keys=_secrets(written.pairs, written.incoming_keys, KEY_BYTES),
                 pair_seeds=pair_seeds,
@@ -164,6 +170,7 @@ def read(raw: bytes) -> State:
                 session=written.session,
                 participants=written.participants,
                 neighbours=neighbours,
+                witnesses=frozenset(written.witnesses),
                 self_seed=self_seed,
                 pair_seeds=pair_seeds,
                 held={

@@ -10,13 +10,15 @@ from privfl import Phase, ServerModel
 from privfl.params import WireForm
 
 
-def drops(silent: dict[Phase, set[int]], text: str, **agreement: Any) -> Callable[[str], dict[str, Any]]:
-    """A scenario: those clients answer nothing from that phase on, everybody else everything."""
+def drops(
+    silent: dict[Phase, set[int]], text: str, *, return_after: bool = False, **agreement: Any
+) -> Callable[[str], dict[str, Any]]:
+    """A scenario: those clients answer nothing from that phase on, or in it alone, everybody else everything."""
 
     def play(name: str) -> dict[str, Any]:
         recording, gone = Recording(name, text, **agreement), set[int]()
         while recording.cast.server.phase is not Phase.FINISHED:
-            gone |= silent.get(recording.cast.server.phase, set())
+            gone = silent.get(recording.cast.server.phase, set()) | (set() if return_after else gone)
             recording.step(silent=gone)
         return recording.finish()
 
@@ -41,7 +43,10 @@ SCENARIOS: dict[str, Callable[[str], dict[str, Any]]] = {
         bound=2**31 - 1,
     ),
     "masking_packed_wide": drops(
-        {}, "masking: a bound whose sums take 34 bits, packed from words of 64", bound=2**31 - 1, wire=WireForm.PACKED
+        {},
+        "masking: a bound whose sums would fill 34 bits, and so take 35, packed from words of 64",
+        bound=2**31 - 1,
+        wire=WireForm.PACKED,
     ),
     "masking_dropped_advertise_keys": drops(
         {Phase.ADVERTISE_KEYS: {12}}, "masking: one client of five never advertises keys: it is absent", n=5
@@ -66,7 +71,9 @@ SCENARIOS: dict[str, Callable[[str], dict[str, Any]]] = {
         "masking: one of seven drops in each phase; the mask between 12 and 13 is derived from 12's rebuilt mask key",
         n=7,
     ),
-    "active": drops({}, "masking, active server: four clients sign keys and survivors; nobody drops", server=ACTIVE),
+    "active": drops(
+        {}, "masking, active server: four clients sign keys and, all of them witnesses, both sets", server=ACTIVE
+    ),
     "active_dropped_advertise_keys": drops(
         {Phase.ADVERTISE_KEYS: {12}},
         "masking, active server: one client of five never advertises keys: an absent leaf stands in its place",
@@ -75,13 +82,38 @@ SCENARIOS: dict[str, Callable[[str], dict[str, Any]]] = {
     ),
     "active_dropped_masked_input": drops(
         {Phase.MASKED_INPUT: {12}},
-        "masking, active server: one client of five drops after ShareKeys",
+        "masking, active server: one witness of five drops after ShareKeys: the four others are the quorum",
         n=5,
         server=ACTIVE,
     ),
     "active_dropped_consistency_check": drops(
         {Phase.CONSISTENCY_CHECK: {12}},
-        "masking, active server: one client of five uploads and signs no set of survivors: its vector counts",
+        "masking, active server: one witness of five vanishes after its upload, before it signs: its vector counts",
+        n=5,
+        server=ACTIVE,
+    ),
+    "active_dropped_unmask": drops(
+        {Phase.UNMASK: {12}},
+        "masking, active server: one witness of five vanishes after it signed: its signature and its vector count",
+        n=5,
+        server=ACTIVE,
+    ),
+    "active_dropped_in_every_phase": drops(
+        {
+            Phase.ADVERTISE_KEYS: {10},
+            Phase.SHARE_KEYS: {11},
+            Phase.MASKED_INPUT: {12},
+            Phase.CONSISTENCY_CHECK: {13},
+            Phase.UNMASK: {14},
+        },
+        "masking, active server: one of eleven drops in each phase; seven witnesses are left to sign: just the quorum",
+        n=11,
+        server=ACTIVE,
+    ),
+    "active_silent_in_consistency_check": drops(
+        {Phase.CONSISTENCY_CHECK: {10}},
+        "masking, active server: one witness of five signs nothing, and unmasks what the four others signed",
+        return_after=True,
         n=5,
         server=ACTIVE,
     ),

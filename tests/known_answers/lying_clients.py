@@ -306,7 +306,8 @@ SCENARIOS: dict[str, Scenario] = {
         Phase.CONSISTENCY_CHECK, other_survivors, "does not hold", n=5, server=ACTIVE,
     ),
     "active_bad_too_few_signatures": aborted(
-        "active: two of four sign no set of survivors: nobody would find three signatures",
-        "too few to unmask", at=Phase.CONSISTENCY_CHECK, silent={Phase.CONSISTENCY_CHECK: {12, 13}}, server=ACTIVE,
+        "active: two of four witnesses sign nothing: nobody would find a quorum of three",
+        "2 witnesses signed who survived and 3 are needed",
+        at=Phase.CONSISTENCY_CHECK, silent={Phase.CONSISTENCY_CHECK: {12, 13}}, server=ACTIVE,
     ),
 }  # fmt: skip

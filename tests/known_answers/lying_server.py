@@ -6,7 +6,7 @@ answers the honest request, and the session ends in the sum.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -26,12 +26,15 @@ from privfl.masking.messages import (
 from privfl.plain.messages import UploadRequest
 from privfl.primitives.keys import KeyPair
 from privfl.primitives.secret import Secret
+from privfl.primitives.signatures import SIGNATURE_BYTES
 from privfl.primitives.transcript import inclusion_proofs, merkle_root, session_id
 from privfl.wire import Message
 
 Scenario = Callable[[str], dict[str, Any]]
 Forgery = Callable[[Recording], bytes]
 Silence = Mapping[Phase, set[int]]
+Sets = tuple[set[int], set[int]]
+"""Participants and survivors."""
 
 ACTIVE = ServerModel.ACTIVE
 LIED_TO = 10
@@ -41,6 +44,12 @@ POSED_AS = 11
 ACCOMPLICE = 13
 LOW_ORDER = (2**255 - 20).to_bytes(32, "little")
 """u = −1 modulo 2^255 − 19, a point of order 4: every agreement with it gives zero."""
+
+SIGNATURE_PLACES = (
+    slice(SIGNATURE_BYTES),
+    slice(SIGNATURE_BYTES, 2 * SIGNATURE_BYTES),
+    slice(2 * SIGNATURE_BYTES, None),
+)
 
 REQUESTS: dict[Phase, type[Message]] = {
     Phase.UPLOAD: UploadRequest,
@@ -134,7 +143,7 @@ def encoded_longer(recording: Recording) -> bytes:
 # -- masking ----------------------------------------------------------------------------------------------------------
 
 
-def unmask_too_early(recording: Recording) -> bytes:
+def unmask_before_upload(recording: Recording) -> bytes:
     session = opened(request(recording), REQUESTS[recording.cast.server.phase]).session
     return framed(UnmaskRequest(contributors=4, survivors=(11, 12, 13), dropped=()), session=session)
 
@@ -248,17 +257,92 @@ def proof_of_another(recording: Recording) -> bytes:
     return asks(own_proof=asked(recording).neighbours[0].proof)(recording)
 
 
+def bits(recording: Recording, members: Collection[int]) -> bytes:
+    return agreement.to_bits(recording.cast.params.cohort, members)
+
+
 def shows(participants: set[int] | None = None, survivors: set[int] | None = None) -> Forgery:
     """Other sets to sign."""
 
     def forge(recording: Recording) -> bytes:
         sets = {"participants": participants, "survivors": survivors}
-        cohort = recording.cast.params.cohort
-        return asks(**{name: agreement.to_bits(cohort, members) for name, members in sets.items() if members})(
-            recording
+        return asks(**{name: bits(recording, members) for name, members in sets.items() if members})(recording)
+
+    return forge
+
+
+def signed(recording: Recording, signers: Collection[int], sets: Sets) -> dict[str, Any]:
+    """Those clients' signatures of any sets, as an UnmaskRequest carries them: lies can find signers, too."""
+    participants, survivors = (bits(recording, members) for members in sets)
+    session = opened(request(recording), REQUESTS[recording.cast.server.phase]).session
+    made = (
+        agreement.sign_sets(
+            identity_of(number), session=session, number=number, participants=participants, survivors=survivors
+        )
+        for number in signers
+    )
+    return {"signers": tuple(signers), "signatures": b"".join(made)}
+
+
+def unmask(signers: Collection[int], sets: Sets, over: Sets | None = None) -> Forgery:
+    """Ask, in whatever phase, to unmask these participants and survivors, or with signatures `over` other ones."""
+
+    def forge(recording: Recording) -> bytes:
+        participants, survivors = sets
+        return framed(
+            UnmaskRequest(
+                contributors=len(survivors),
+                survivors=tuple(sorted(survivors - {LIED_TO})),
+                dropped=tuple(sorted(participants - survivors)),
+                participant_bits=bits(recording, participants),
+                survivor_bits=bits(recording, survivors),
+                **signed(recording, signers, over or sets),
+            ),
+            session=opened(request(recording), REQUESTS[recording.cast.server.phase]).session,
         )
 
     return forge
+
+
+def set_bits(name: str, members: Collection[int]) -> Forgery:
+    """Ask honestly but for one of the sets."""
+    return lambda recording: asks(**{name: bits(recording, members)})(recording)
+
+
+def spare_bit(name: str) -> Forgery:
+    """The highest bit of a set of five, which stands for nobody."""
+    return lambda recording: asks(**{name: bytes([getattr(asked(recording), name)[0] | 0x80])})(recording)
+
+
+def one_signer_fewer(recording: Recording) -> bytes:
+    honest = asked(recording)
+    return asks(signers=honest.signers[:-1], signatures=honest.signatures[:-SIGNATURE_BYTES])(recording)
+
+
+def stranger_signs(*, replaced: int) -> Forgery:
+    """Client 99, on no roster, signs the same sets, in the place of so many witnesses."""
+
+    def forge(recording: Recording) -> bytes:
+        honest, everybody = asked(recording), set(recording.cast.params.cohort)
+        kept = len(honest.signers) - replaced
+        own = signed(recording, (99,), (everybody, everybody))
+        return asks(
+            signers=(*honest.signers[:kept], *own["signers"]),
+            signatures=honest.signatures[: kept * SIGNATURE_BYTES] + own["signatures"],
+        )(recording)
+
+    return forge
+
+
+def signers_exchanged(recording: Recording) -> bytes:
+    """The first two signatures, each in the other's place."""
+    first, second, rest = (asked(recording).signatures[part] for part in SIGNATURE_PLACES)
+    return asks(signatures=second + first + rest)(recording)
+
+
+def signer_twice(recording: Recording) -> bytes:
+    names, twice = bytes([0x93, 10, 11, 12]), bytes([0x93, 10, 11, 11])
+    return recoded(request(recording), UnmaskRequest, lambda body: body.replace(names, twice))
 
 
 def signed_elsewhere(recording: Recording) -> bytes:
@@ -270,6 +354,15 @@ def signed_elsewhere(recording: Recording) -> bytes:
 
 def one_signature_altered(recording: Recording) -> bytes:
     return asks(signatures=flipped(asked(recording).signatures))(recording)
+
+
+def unsigned(recording: Recording) -> bytes:
+    return asks(signers=(), signatures=b"")(recording)
+
+
+def stripped(recording: Recording) -> bytes:
+    """What an honest-but-curious server would ask."""
+    return asks(participant_bits=b"", survivor_bits=b"", signers=(), signatures=b"")(recording)
 
 
 def two_survivor_sets(name: str) -> dict[str, Any]:
@@ -285,6 +378,11 @@ def two_survivor_sets(name: str) -> dict[str, Any]:
 
 UNMASK = Phase.UNMASK
 SIGNED = Phase.CONSISTENCY_CHECK
+FOUR, FIVE = {10, 11, 12, 13}, {10, 11, 12, 13, 14}
+OTHERS = (11, 12, 13, 14)
+"""Of five witnesses those that the server does not turn to: a quorum."""
+HAS_NOT_SIGNED: Silence = {SIGNED: {LIED_TO}}
+"""The client is left out in ConsistencyCheck: it has signed no sets itself, and has the quorum's word alone."""
 
 SCENARIOS: dict[str, Scenario] = {
     "plain_bad_session": refused(
@@ -338,7 +436,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "masking_bad_order": refused(
         "masking: UnmaskRequest in the place of MaskedInputRequest",
-        Phase.MASKED_INPUT, unmask_too_early, "no place in state Shared",
+        Phase.MASKED_INPUT, unmask_before_upload, "no place in state Shared",
     ),
     "masking_bad_earlier_request": earlier_request,
     "masking_bad_not_disjoint": refused(
@@ -422,21 +520,108 @@ SCENARIOS: dict[str, Scenario] = {
         SIGNED, shows(survivors={11, 12, 13}), "the client itself, whose vector was taken", server=ACTIVE,
     ),
     "active_bad_second_survivor_set": two_survivor_sets,
+    "active_bad_spare_bit": refused(
+        "active: a set of survivors with a bit beyond the five of the cohort",
+        SIGNED, spare_bit("survivors"), "does not fit the cohort", fails="RemoteProtocolError", n=5, server=ACTIVE,
+    ),
+    "active_bad_order": refused(
+        "active: UnmaskRequest with a quorum's signatures in the place of MaskedInputRequest",
+        Phase.MASKED_INPUT, unmask(OTHERS, (FIVE, FIVE)), "no place in state Shared", n=5, server=ACTIVE,
+    ),
     "active_bad_unmask_too_early": refused(
-        "active: UnmaskRequest in the place of ConsistencyRequest",
-        SIGNED, unmask_too_early, "no place in state Masked", server=ACTIVE,
+        "active: UnmaskRequest in the place of ConsistencyRequest, when two witnesses have signed where three must",
+        SIGNED, unmask((11, 12), (FOUR, FOUR)), "2 of the witnesses signed", server=ACTIVE,
     ),
     "active_bad_unsigned": refused(
-        "active: UnmaskRequest without anybody's signature of the set of survivors",
-        UNMASK, asks(signers=(), signatures=b""), "0 neighbours signed", server=ACTIVE,
+        "active: UnmaskRequest without anybody's signature of the sets",
+        UNMASK, unsigned, "0 of the witnesses signed", server=ACTIVE,
     ),
-    "active_bad_signatures_of_another_session": refused(
-        "active: UnmaskRequest with the signatures that the same clients gave to the same sets in another session",
-        UNMASK, signed_elsewhere, "0 neighbours signed", server=ACTIVE,
+    "active_bad_unsigned_to_a_client_that_signed_nothing": refused(
+        "active: UnmaskRequest without anybody's signature, to a witness that was not asked to sign",
+        UNMASK, unsigned, "0 of the witnesses signed", n=5, silent=HAS_NOT_SIGNED, server=ACTIVE,
+    ),
+    "active_bad_stripped": refused(
+        "active: UnmaskRequest without sets and signatures, as an honest-but-curious server sends it, to a witness",
+        UNMASK, stripped, "differs from the sets that this client signed", server=ACTIVE,
+    ),
+    "active_bad_stripped_to_a_client_that_signed_nothing": refused(
+        "active: UnmaskRequest without sets and signatures, to a witness that was not asked to sign",
+        UNMASK, stripped, "does not fit the cohort", fails="RemoteProtocolError",
+        n=5, silent=HAS_NOT_SIGNED, server=ACTIVE,
+    ),
+    "active_bad_one_signature_fewer": refused(
+        "active: two signatures of the sets where a quorum is three", UNMASK, one_signer_fewer,
+        "2 of the witnesses signed", server=ACTIVE,
     ),
     "active_bad_one_signature": refused(
         "active: one of the three signatures that are needed does not hold",
-        UNMASK, one_signature_altered, "2 neighbours signed", server=ACTIVE,
+        UNMASK, one_signature_altered, "2 of the witnesses signed", server=ACTIVE,
+    ),
+    "active_bad_signatures_exchanged": refused(
+        "active: two witnesses' signatures of the sets, each in the other's place",
+        UNMASK, signers_exchanged, "1 of the witnesses signed", server=ACTIVE,
+    ),
+    "active_bad_signer_twice": unread(
+        "active: UnmaskRequest with signers 10, 11, 11", UNMASK, signer_twice, "signers .*ascending", server=ACTIVE
+    ),
+    "active_bad_signer_outside": refused(
+        "active: client 99, on no roster, in the place of one of the witnesses that signed",
+        UNMASK, stranger_signs(replaced=1), r"\[99\], who are no witnesses", server=ACTIVE,
+    ),
+    "active_bad_signer_outside_beside_a_quorum": refused(
+        "active: client 99, on no roster, beside a quorum",
+        UNMASK, stranger_signs(replaced=0), r"\[99\], who are no witnesses", server=ACTIVE,
+    ),
+    "active_bad_signatures_of_another_session": refused(
+        "active: UnmaskRequest with the signatures that the same clients gave to the same sets in another session",
+        UNMASK, signed_elsewhere, "0 of the witnesses signed", server=ACTIVE,
+    ),
+    "active_bad_signatures_of_other_survivors": refused(
+        "active: UnmaskRequest with a quorum's signatures of the same participants and fewer survivors",
+        UNMASK, unmask(OTHERS, (FIVE, FIVE), over=(FIVE, FOUR)), "0 of the witnesses signed", n=5, server=ACTIVE,
+    ),
+    "active_bad_signatures_of_other_participants": refused(
+        "active: UnmaskRequest with a quorum's signatures of the same survivors and fewer participants",
+        UNMASK, unmask((10, 11, 12, 13), (FIVE, FOUR), over=(FOUR, FOUR)), "0 of the witnesses signed",
+        n=5, silent={Phase.MASKED_INPUT: {14}}, server=ACTIVE,
+    ),
+    "active_bad_quorum_of_two_sets": refused(
+        "active: UnmaskRequest to a witness about other sets than it signed, although a quorum signed those",
+        UNMASK, unmask(OTHERS, (FIVE, FOUR)), "differs from the sets that this client signed", n=5, server=ACTIVE,
+    ),
+    "active_bad_participant_bits": refused(
+        "active: UnmaskRequest with other participants than the witness signed, all else honest",
+        UNMASK, set_bits("participant_bits", FOUR), "differs from the sets that this client signed",
+        n=5, server=ACTIVE,
+    ),
+    "active_bad_survivor_bits": refused(
+        "active: UnmaskRequest with other survivors than the witness signed, all else honest",
+        UNMASK, set_bits("survivor_bits", FOUR), "differs from the sets that this client signed", n=5, server=ACTIVE,
+    ),
+    "active_bad_survivor_bits_to_a_client_that_signed_nothing": refused(
+        "active: UnmaskRequest with survivors that differ from those it asks about, to a witness that was not asked",
+        UNMASK, set_bits("survivor_bits", FOUR), "differs from the set of survivors",
+        n=5, silent=HAS_NOT_SIGNED, server=ACTIVE,
+    ),
+    "active_bad_spare_bit_in_unmask": refused(
+        "active: UnmaskRequest with participants that have a bit beyond the five of the cohort",
+        UNMASK, spare_bit("participant_bits"), "does not fit the cohort", fails="RemoteProtocolError",
+        n=5, silent=HAS_NOT_SIGNED, server=ACTIVE,
+    ),
+    "active_bad_quorum_of_other_participants": refused(
+        "active: a quorum signed participants without client 14, whom the client masked with",
+        UNMASK, unmask(OTHERS, (FOUR, FOUR)), "participants to the server and not to this",
+        n=5, silent=HAS_NOT_SIGNED, server=ACTIVE,
+    ),
+    "active_bad_quorum_without_the_client": refused(
+        "active: a quorum signed survivors without the client itself, who is asked to unmask them",
+        UNMASK, unmask(OTHERS, (FIVE, set(OTHERS))), "the client itself, whose vector was taken",
+        n=5, silent=HAS_NOT_SIGNED, server=ACTIVE,
+    ),
+    "active_bad_quorum_of_too_few": refused(
+        "active: a quorum signed three survivors of five: two neighbours where the threshold is three",
+        UNMASK, unmask(OTHERS, (FIVE, {10, 11, 12})), "fewer than the threshold of 3",
+        n=5, silent=HAS_NOT_SIGNED, server=ACTIVE,
     ),
     "active_bad_other_survivors": refused(
         "active: UnmaskRequest about a set of survivors other than the signed one",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Any
 
 from known_answers import reference
@@ -29,10 +30,19 @@ def recompute(case: dict[str, Any]) -> Any:
 
 def responses(script: dict[str, Any], phase: str, kind: type[Message]) -> dict[int, Opened]:
     """The clients' responses of one phase, taken apart."""
+    return _told(script, "respond", phase, kind)
+
+
+def requests(script: dict[str, Any], phase: str, kind: type[Message]) -> dict[int, Opened]:
+    """The server's requests of one phase, likewise."""
+    return _told(script, "request", phase, kind)
+
+
+def _told(script: dict[str, Any], do: str, phase: str, kind: type[Message]) -> dict[int, Opened]:
     now, found = "AdvertiseKeys", {}
     for operation in script["operations"]:
         now = operation["phase"] if operation["do"] == "advance" else now
-        if operation["do"] == "respond" and now == phase:
+        if operation["do"] == do and now == phase:
             found[operation["client"]] = opened(bytes.fromhex(operation["bytes"]), kind)
     return found
 
@@ -89,14 +99,19 @@ def _roster_digest(identities: dict[str, bytes]) -> bytes:
     return reference.digest(b"privfl/v1/roster", *entries)
 
 
-def _set_bits(cohort: list[int], members: list[int]) -> bytes:
-    bits = sum(1 << cohort.index(member) for member in members)
-    return bits.to_bytes(-(-len(cohort) // 8), "little")
-
-
 def _neighbours(clients: int, degree: int, root: bytes, client: int) -> dict[str, list[int]]:
     points = reference.neighbours(clients, degree, root, client)
     return {"neighbours": list(points), "share_points": list(points.values())}
+
+
+def _first_seats(clients: int, degree: int, root: bytes, count: int) -> list[int]:
+    assert degree < clients  # the seats are the root's, whatever the degree
+    return sorted(reference.ring(clients, root)[:count])
+
+
+def _quorum(clients: int, corrupt: float, dropout: float) -> dict[str, int]:
+    witnesses, signatures = reference.quorum(clients, Fraction(str(corrupt)), Fraction(str(dropout)))
+    return {"witnesses": witnesses, "signatures": signatures}
 
 
 def _digest(label: Label, parts: list[bytes]) -> bytes:
@@ -129,6 +144,8 @@ _FORMULAS: Mapping[str, Callable[..., Any]] = {
     "deal": _deal,
     "params_digest": lambda *, params: reference.digest(b"privfl/v1/params", params),
     "roster_digest": _roster_digest,
-    "set_bits": _set_bits,
+    "set_bits": reference.set_bits,
     "neighbours": _neighbours,
+    "first_seats": _first_seats,
+    "quorum": _quorum,
 }

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from fractions import Fraction
+from math import ceil, comb, floor
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -153,17 +156,58 @@ def confirmation(seed: bytes, session: bytes, a: int, b: int) -> bytes:
     return digest(b"privfl/v1/masking/confirm", session, *map(number, sorted((a, b))), seed)[:16]
 
 
+def ring(clients: int, root: bytes) -> list[int]:
+    """The clients 0 … n − 1 in the order of their seats."""
+    keys = words(digest(b"privfl/v1/masking/graph", root)[:16], 64, clients)
+    return sorted(range(clients), key=lambda client: (keys[client], client))
+
+
 def neighbours(clients: int, degree: int, root: bytes, me: int) -> dict[int, int]:
     """A client's neighbours among clients 0 … n − 1, and the points at which they hold its shares."""
     if degree == clients - 1:
         return {other: other + 1 for other in range(clients) if other != me}
-    keys = words(digest(b"privfl/v1/masking/graph", root)[:16], 64, clients)
-    ring = sorted(range(clients), key=lambda client: (keys[client], client))
-    seat, half = ring.index(me), degree // 2
+    seats = ring(clients, root)
+    seat, half = seats.index(me), degree // 2
     # k/2 seats onwards have the points 1 … k/2, the k/2 seats backwards k/2 + 1 … k, ending with the nearest.
     steps = {step: step for step in range(1, half + 1)} | {step: degree + 1 + step for step in range(-half, 0)}
-    points = {ring[(seat + step) % clients]: point for step, point in steps.items()}
+    points = {seats[(seat + step) % clients]: point for step, point in steps.items()}
     return dict(sorted(points.items()))
+
+
+def quorum(clients: int, corrupt: Fraction, dropout: Fraction) -> tuple[int, int]:
+    """Witnesses and signatures against an active server, σ = 40 and η = 30, by exact fractions.
+
+    As many corrupt witnesses as two quorums of different sets would share are there with a probability below 2^−41, and
+    2^−60 of that for a server that tries 2^60 roots; fewer witnesses than a quorum survive with one below 2^−30.
+    """
+    gone = floor(dropout * clients)
+    if clients < 100:
+        bad = max(1, ceil(corrupt * clients))
+    else:
+        bad = max(1, floor(corrupt * clients))
+        for witnesses in range(2, clients):
+            draws = comb(clients, witnesses)
+            lying = [comb(bad, h) * comb(clients - bad, witnesses - h) for h in range(witnesses + 1)]
+            there = [comb(clients - gone, h) * comb(gone, witnesses - h) for h in range(witnesses + 1)]
+            enough = (
+                q for q in range(witnesses // 2 + 1, witnesses + 1) if sum(lying[2 * q - witnesses :]) << 101 < draws
+            )
+            signatures = next(enough, None)
+            if signatures and sum(there[:signatures]) << 30 < draws:
+                return witnesses, signatures
+    return clients, (clients + bad) // 2 + 1
+
+
+def signature_of_sets(private: bytes, session: bytes, me: int, participants: bytes, survivors: bytes) -> bytes:
+    """What a witness signs: Ed25519 over a digest of session, itself and both sets."""
+    signed = digest(b"privfl/v1/masking/survivors", session, number(me), participants, survivors)
+    return Ed25519PrivateKey.from_private_bytes(private).sign(signed)
+
+
+def set_bits(cohort: Sequence[int], members: Collection[int]) -> bytes:
+    """A set of clients, a bit for each of the cohort, lowest first."""
+    together = sum(1 << cohort.index(member) for member in members)
+    return together.to_bytes(-(-len(cohort) // 8), "little")
 
 
 class Client:

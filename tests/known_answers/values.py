@@ -60,9 +60,18 @@ def neighbours(*, clients: int, degree: int, root: bytes, client: int) -> dict[s
     return {"neighbours": list(peers), "share_points": [graph.share_point(client, peer) for peer in peers]}
 
 
+def first_seats(*, clients: int, degree: int, root: bytes, count: int) -> list[int]:
+    return sorted(Graph(cohort=tuple(range(clients)), degree=degree, root=root).first_seats(count))
+
+
 def plan(*, clients: int, corrupt: float, dropout: float, server: str) -> dict[str, int]:
     setting = planner.plan(clients, ThreatModel(corrupt=corrupt, dropout=dropout, server=ServerModel(server)))
     return {"degree": setting.degree, "threshold": setting.threshold}
+
+
+def quorum(*, clients: int, corrupt: float, dropout: float) -> dict[str, int]:
+    needed = planner.quorum(clients, ThreatModel(corrupt=corrupt, dropout=dropout, server=ServerModel.ACTIVE))
+    return {"witnesses": needed.witnesses, "signatures": needed.signatures}
 
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
@@ -109,7 +118,9 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "params_digest": lambda *, params: SessionParams.from_bytes(params).digest,
     "set_bits": lambda *, cohort, members: agreement.to_bits(tuple(cohort), members),
     "neighbours": neighbours,
+    "first_seats": first_seats,
     "plan": plan,
+    "quorum": quorum,
 }
 
 
@@ -302,10 +313,14 @@ def parameters() -> list[Case]:
 
 
 def graphs() -> list[Case]:
-    return [
+    around: list[Case] = [
         ("neighbours", {"clients": clients, "degree": degree, "root": ROOT, "client": number})
         for clients, degree in ((5, 4), (12, 4), (100, 22), (1000, 52))
         for number in (0, 1, clients - 1)
+    ]
+    return around + [
+        ("first_seats", {"clients": clients, "degree": degree, "root": ROOT, "count": count})
+        for clients, degree, count in ((5, 4, 5), (12, 11, 1), (12, 4, 1), (12, 4, 7), (100, 22, 31), (1000, 162, 126))
     ]
 
 
@@ -323,13 +338,32 @@ FIGURES = (
 """Clients, γ, δ, server, and the degree and threshold that the design promises: the only answers written by hand."""
 
 
+QUORUMS = (
+    (5, 0.1, 0.1, 5, 4),
+    (99, 0.1, 0.1, 99, 55),
+    (100, 0.1, 0.1, 31, 21),
+    (300, 0.1, 0.1, 75, 53),
+    (1000, 0.1, 0.1, 126, 92),
+    (1000, 0.05, 0.05, 68, 51),
+    (10_000, 0.05, 0.05, 78, 59),
+    (10_000, 0.1, 0.1, 153, 112),
+)
+"""Clients, γ, δ, and the witnesses and signatures that the design promises: likewise."""
+
+
 def plans() -> list[Case]:
     for clients, corrupt, dropout, server, degree, threshold in FIGURES:
         planned = plan(clients=clients, corrupt=corrupt, dropout=dropout, server=server)
         if planned != {"degree": degree, "threshold": threshold}:
             raise AssertionError(f"{clients} clients, {corrupt}, {dropout}, {server}: {planned}, not as promised")
+    for clients, corrupt, dropout, witnesses, signatures in QUORUMS:
+        needed = quorum(clients=clients, corrupt=corrupt, dropout=dropout)
+        if needed != {"witnesses": witnesses, "signatures": signatures}:
+            raise AssertionError(f"{clients} clients, {corrupt}, {dropout}: {needed}, not as promised")
     keys = ("clients", "corrupt", "dropout", "server")
-    return [("plan", dict(zip(keys, figure, strict=False))) for figure in FIGURES]
+    return [("plan", dict(zip(keys, figure, strict=False))) for figure in FIGURES] + [
+        ("quorum", dict(zip(keys[:3], figure, strict=False))) for figure in QUORUMS
+    ]
 
 
 TABLES: dict[str, tuple[str, Callable[[], list[Case]]]] = {
@@ -340,8 +374,8 @@ TABLES: dict[str, tuple[str, Callable[[], list[Case]]]] = {
     "shamir": ("shares over GF(2^8), dealt from fixed entropy, and secrets rebuilt", shares),
     "signatures": ("Ed25519 over digests, and the digest of a roster", signatures),
     "params": ("session parameters and their digests", parameters),
-    "graph": ("neighbours and the points of their shares, for a few clients", graphs),
-    "planner": ("degree and threshold for numbers of clients and threat models", plans),
+    "graph": ("neighbours and the points of their shares, for a few clients, and who sits on the first seats", graphs),
+    "planner": ("degree, threshold and quorum for numbers of clients and threat models", plans),
 }
 
 
@@ -396,6 +430,11 @@ def bad_tables() -> dict[str, tuple[str, str, dict[str, Any], dict[str, Any], st
             "a third corrupt and a third dropping, with a server that lies: nothing withstands that", "plan",
             {"clients": 1000, "corrupt": 0.1, "dropout": 0.1, "server": "active"}, {"corrupt": 0.33, "dropout": 0.33},
             "ConfigurationError", "lower one of them",
+        ),
+        "planner_bad_quorum": (
+            "half of ten clients dropping: five are left, and six must sign", "quorum",
+            {"clients": 10, "corrupt": 0.1, "dropout": 0.4}, {"dropout": 0.5},
+            "ConfigurationError", "5 of 10 clients are left after .* 6 signatures are needed",
         ),
     }  # fmt: skip
 
