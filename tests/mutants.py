@@ -344,8 +344,8 @@ MUTANTS = (
     Mutant(
         "packed ring a bit too small",
         "encoding/residues.py",
-        "        return cls(needed if packed else 32 if needed <= 32 else 64)",
-        "        return cls(max(needed - 1, 1) if packed else 32 if needed <= 32 else 64)",
+        "    return (2 * contributors * bound).bit_length()",
+        "    return max((2 * contributors * bound).bit_length() - 1, 1)",
         ("test_packing.py::test_extreme_sums_do_not_wrap_in_the_packed_ring",),
     ),
     Mutant(
