@@ -279,6 +279,13 @@ MUTANTS = (
         (f"{ACTIVE}::test_an_update_is_sent_in_one_session_of_a_context_only",),
     ),
     Mutant(
+        "witnesses drawn by the root",
+        "masking/book.py",
+        "self.quorum.witnesses, self.params.digest)",
+        "self.quorum.witnesses, self.graph.root)",
+        (f"{ACTIVE}::test_two_roots_of_the_same_keys_share_their_witnesses",),
+    ),
+    Mutant(
         "witnesses unmask other sets than they signed",
         "masking/client.py",
         "        checks.check_signed_by_itself(request, state.participants, state.survivors)\n",

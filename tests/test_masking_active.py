@@ -386,13 +386,51 @@ def test_only_witnesses_are_asked_to_sign_and_only_they_do(ring):
     quorum = planner.quorum(130, ring.params.threat)
     witnesses, cohort = witnesses_of(ring), set(ring.params.cohort)
     assert len(witnesses) == quorum.witnesses
-    assert all(session._state.witnesses == witnesses for session in ring.clients.values())
+    assert all(session._witnesses == witnesses for session in ring.clients.values())
     other = min(cohort - witnesses)
     with pytest.raises(DisclosureRefused, match="no witness"):
         show(ring, other, cohort)
     ring.step(silent=set(sorted(witnesses)[quorum.signatures :]))  # a quorum is enough
     ring.step(silent={other})
     assert (ring.server.result.vector == ring.exact_sum(cohort)).all()
+
+
+def test_two_roots_of_the_same_keys_share_their_witnesses():
+    """A server shows the same keys under two roots to two groups: only one of them can find a quorum.
+
+    With witnesses drawn by the root each found its own; mask keys that one group rebuilt opened masks of the other.
+    """
+    threat = ThreatModel(corrupt=0.02, dropout=0.05, server=ACTIVE)
+    play = Play(make_params(n=130, length=3, threat=threat))
+    other = MaskingServer(play.params, roster=play.roster)
+    known = {number: session._witnesses for number, session in play.clients.items()}  # before any root is shown
+    for number in play.params.cohort:
+        response = play.answer(number)
+        play.server.receive(client(number), response)
+        other.receive(client(number), response)
+    play.server.advance()
+    other.advance()
+    assert play.server._step.session != other._step.session
+    assert set(known.values()) == {play.server._step._book.witnesses} == {other._step._book.witnesses}
+    first = min(play.params.cohort)
+    play.deliver(first)
+    with pytest.raises(DisclosureRefused):  # and a client goes on under one of them only
+        play.clients[first].respond(other.request_for(client(first)))
+    quorum, accomplices = planner.quorum(130, threat), 2  # ⌊0.02 · 130⌋
+    assert 2 * quorum.signatures > quorum.witnesses + accomplices
+
+
+def test_a_vector_that_does_not_fit_spends_no_context():
+    play = active(5)
+    guard = MemoryGuard()
+    play.clients[10] = play.fresh_client(10, guard=guard)
+    play.clients[10].submit([play.vectors[10][:3]])
+    play.to(Phase.MASKED_INPUT)
+    with pytest.raises(ConfigurationError, match="hold 3 "):
+        play.deliver(10)
+    play.clients[10].submit(play.vectors[10])
+    play.deliver(10)
+    assert guard.claimed("context", play.params.context)
 
 
 def test_signatures_of_others_than_witnesses_are_refused(ring):
@@ -629,7 +667,7 @@ def test_uploads_without_a_quorum_of_witnesses_do_not_do():
     threat = ThreatModel(corrupt=0.02, dropout=0.2, server=ACTIVE)
     play = Play(make_params(n=130, length=3, threat=threat)).to(Phase.MASKED_INPUT)
     quorum = play.server._step._book.quorum
-    witnesses = sorted(play.server._step._book.graph.first_seats(quorum.witnesses))
+    witnesses = sorted(play.server._step._book.witnesses)
     spread = witnesses[: quorum.witnesses - quorum.signatures + 1]
     for party in sorted(play.server.waiting):
         if party.number not in spread:

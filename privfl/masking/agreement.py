@@ -1,9 +1,9 @@
 """The active model: signed keys, and one signed set of survivors for everybody.
 
 A server that lies must show different keys or different survivors to different clients. Keys are signed under the
-roster and stand under one Merkle root, from which session id, graph and witnesses follow; who took part and who
-survived is signed by witnesses, and nobody unmasks anything but the sets that a quorum of them signed (after Bonawitz
-et al., CCS 2017, round 3, where all clients are witnesses; `planner` says why neighbours are not enough).
+roster and stand under one Merkle root, from which session id and graph follow; who took part and who survived is signed
+by witnesses, whom the parameters draw, and nobody unmasks anything but the sets that a quorum of them signed (after
+Bonawitz et al., CCS 2017, round 3, where all clients are witnesses; `planner` says why neighbours are not enough).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from privfl.encoding.residues import Ring
 from privfl.errors import RoundAborted
-from privfl.masking.graph import Graph
+from privfl.masking.graph import Graph, draw_witnesses
 from privfl.masking.messages import (
     CONFIRMATION_BYTES,
     AdvertiseKeys,
@@ -67,11 +67,18 @@ class SessionBook:
         """Whether everybody among them has t neighbours among them."""
         return all(self._neighbours_among(number, numbers) >= self.setting.threshold for number in numbers)
 
+    @property
+    def witnesses(self) -> frozenset[int]:
+        """Who may sign; nobody in the honest-but-curious model."""
+        if self.quorum is None:
+            return frozenset()
+        return draw_witnesses(self.params.cohort, self.quorum.witnesses, self.params.digest)
+
     def has_quorum(self, survivors: set[int]) -> bool:
         """Whether enough witnesses are among them to sign; in the honest-but-curious model nobody has to."""
         if self.quorum is None:
             return True
-        return len(survivors & self.graph.first_seats(self.quorum.witnesses)) >= self.quorum.signatures
+        return len(survivors & self.witnesses) >= self.quorum.signatures
 
     def _neighbours_among(self, number: int, others: set[int]) -> int:
         return sum(peer in others for peer in self.graph.neighbours(number))

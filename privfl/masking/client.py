@@ -27,7 +27,7 @@ from privfl.guard import StateGuard
 from privfl.lockstep.client import Handler, Incoming, LockstepClient, SessionOver
 from privfl.lockstep.sleep import open_slept
 from privfl.masking import agreement, checks, planner, secrets, states
-from privfl.masking.graph import Graph, graph_for
+from privfl.masking.graph import Graph, draw_witnesses, graph_for
 from privfl.masking.messages import (
     KEY_ID_BYTES,
     SEALED_BYTES,
@@ -134,14 +134,15 @@ class MaskingClient(LockstepClient):
         self._entropy = entropy or OsEntropy()
         self._workers = workers
         active = params.threat.server is ServerModel.ACTIVE
-        self._quorum = planner.quorum(len(params.cohort), params.threat) if active else None
+        quorum = planner.quorum(len(params.cohort), params.threat) if active else None
+        self._witnesses = draw_witnesses(params.cohort, quorum.witnesses, params.digest) if quorum else frozenset()
         self._limits = checks.Limits(
             me=number,
             threshold=setting.threshold,
             minimum=max(params.minimum_contributors, policy.minimum_contributors, _floor(params)),
             cohort_size=len(params.cohort),
             complete=setting.degree == len(params.cohort) - 1,
-            signatures=self._quorum.signatures if self._quorum else 0,
+            signatures=quorum.signatures if quorum else 0,
         )
 
     def _handlers(self) -> Mapping[tuple[type, type[Message]], Handler]:
@@ -256,7 +257,6 @@ class MaskingClient(LockstepClient):
         shared = Shared(
             session=session,
             neighbours=around,
-            witnesses=graph.first_seats(self._quorum.witnesses) if self._quorum else frozenset(),
             self_seed=seed,
             incoming_keys=incoming_keys,
             pair_seeds=pair_seeds,
@@ -311,10 +311,6 @@ class MaskingClient(LockstepClient):
             raise DisclosureRefused("an update to this context was sent before: it is never sent again", peer=SERVER)
         held = self._open_shares(state, request)
         checks.check_opened(len(held), self._limits)
-        if self._credentials is not None:
-            # A server that lies could have one half of the clients unmask this session, the other half another of the
-            # same context, open each with shares for the rest, and take the difference of both sums.
-            self._guard.claim(CONTEXT, self.params.context)
 
         # Masks go with every neighbour on the list, whether or not its share opened: a neighbour must not be able to
         # thin out a client's masks by sending it rubbish.
@@ -322,11 +318,15 @@ class MaskingClient(LockstepClient):
         masks = [secrets.self_mask(state.self_seed, session=state.session, me=self._me)]
         masks += [secrets.pairwise_mask(seed, me=self._me, peer=peer) for peer, seed in pair_seeds.items()]
         upload = self._vector_frame(MaskedInput(), state.session, masks=masks, workers=self._workers)
+        if self._credentials is not None:
+            # A server that lies could have one half of the clients unmask this session, the other half another of the
+            # same context, open each with shares for the rest, and take the difference of both sums. Claimed when the
+            # upload is made and before it leaves: a vector that does not fit spends nothing.
+            self._guard.claim(CONTEXT, self.params.context)
         masked = Masked(
             session=state.session,
             participants=request.participants,
             neighbours=state.neighbours,
-            witnesses=state.witnesses,
             self_seed=state.self_seed,
             pair_seeds=pair_seeds,
             held=held,
@@ -374,7 +374,7 @@ class MaskingClient(LockstepClient):
         assert isinstance(request, ConsistencyRequest)  # noqa: S101 - the table says so; for the type checker
         assert self._credentials is not None  # noqa: S101 - the table says so
         _require_session(incoming, state.session)
-        checks.check_witness(state.witnesses, self._limits)
+        checks.check_witness(self._witnesses, self._limits)
         self._check_sets(state, request.participants, request.survivors)
         signature = agreement.sign_sets(
             self._credentials.identity,
@@ -410,7 +410,7 @@ class MaskingClient(LockstepClient):
         _require_session(incoming, state.session)
         survivors = self._check_sets(state, request.participant_bits, request.survivor_bits)
         checks.check_told_of(request, survivors, state.pair_seeds.keys())
-        checks.check_signers(request, state.witnesses)
+        checks.check_signers(request, self._witnesses)
         held = agreement.count_signatures(
             self._credentials.roster,
             request.signers,

@@ -25,6 +25,22 @@ def graph_for(cohort: tuple[int, ...], degree: int, root: bytes) -> Graph:
     return Graph(cohort=cohort, degree=degree, root=root)
 
 
+@lru_cache(maxsize=8)
+def draw_witnesses(cohort: tuple[int, ...], count: int, params_digest: bytes) -> frozenset[int]:
+    """Draw the witnesses of a session, from its parameters and not from its root.
+
+    Roots can differ between groups of clients; the parameters that a client takes part in once cannot. With witnesses
+    that followed from the root, a server could find a quorum under each of two roots, and unmask one session with mask
+    keys that were rebuilt in the other.
+    """
+    order = np.argsort(_public_order(Label.MASKING_WITNESSES, params_digest, len(cohort)), kind="stable")
+    return frozenset(cohort[index] for index in order[:count])
+
+
+def _public_order(label: Label, seed: bytes, count: int) -> npt.NDArray[np.uint64]:
+    return public_words(digest(label, seed)[:PRG_KEY_BYTES], count)
+
+
 @dataclass(frozen=True)
 class Graph:
     """The communication graph of a session.
@@ -58,8 +74,7 @@ class Graph:
     @cached_property
     def _order(self) -> npt.NDArray[np.int64]:
         """Cohort indices in ring order: sorted by 64-bit pseudorandom keys; ties (none in practice) by index."""
-        seed = digest(Label.MASKING_GRAPH, self.root)[:PRG_KEY_BYTES]
-        return np.argsort(public_words(seed, len(self.cohort)), kind="stable")
+        return np.argsort(_public_order(Label.MASKING_GRAPH, self.root, len(self.cohort)), kind="stable")
 
     @cached_property
     def _seat(self) -> npt.NDArray[np.int64]:
@@ -75,10 +90,6 @@ class Graph:
         offsets = np.concatenate([np.arange(-half, 0), np.arange(1, half + 1)])
         seats = (self._seat[self._index[number]] + offsets) % len(self.cohort)
         return tuple(sorted(self.cohort[index] for index in self._order[seats]))
-
-    def first_seats(self, count: int) -> frozenset[int]:
-        """Return the clients on the first seats: drawn by the root, as the order is."""
-        return frozenset(self.cohort[index] for index in self._order[:count])
 
     def share_point(self, dealer: int, holder: int) -> int:
         """Evaluation point of the holder's share of the dealer's secrets: 1 … 255, distinct among the dealer's holders.

@@ -113,7 +113,7 @@ class ConsistencyStep(ServerStep[ConsistencyCheck]):
         self._quorum = quorum
         self._signatures: dict[int, bytes] = {}
         self.session = book.session
-        self.waiting = set(ballot.survivors & book.graph.first_seats(quorum.witnesses))
+        self.waiting = ballot.survivors & book.witnesses
         self.body_limit_bytes = book.answer_limit_bytes
 
     def request_for(self, number: int) -> ConsistencyRequest:  # noqa: ARG002 - everybody is shown the same

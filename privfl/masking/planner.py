@@ -15,19 +15,23 @@ its accomplices tell both. Hence, in the active model:
 5. the ring cannot be cut: declaring the honest members of two runs of k/2 seats dropped leaves two arcs, whose last
    clients still find t neighbours if each run holds t − k/2 accomplices:
    (n · P[Hypergeom(n, ⌊γn⌋, k/2) ≥ t − k/2])² / 2 < 2^−(σ+1);
-6. all honest clients unmask the same sets of participants and survivors: those that a quorum of q out of w witnesses,
-   the clients on the first w seats, have signed. Two different sets are never both signed, 2q > w + X with X corrupt
-   witnesses, P[Hypergeom(n, ⌊γn⌋, w) ≥ 2q − w] < 2^−(σ+1); and the survivors among the witnesses suffice,
+6. all honest clients unmask one session, and one pair of sets of participants and survivors: what a quorum of q out of
+   w witnesses, drawn by the parameters' digest, have signed. Two different ones are never both signed, 2q > w + X with
+   X corrupt witnesses, P[Hypergeom(n, ⌊γn⌋, w) ≥ 2q − w] < 2^−(σ+1); and the survivors among the witnesses suffice,
    P[Hypergeom(n, ⌈(1−δ)n⌉, w) < q] < 2^−η.
 
 Signatures of t neighbours instead of 6 (Bell et al., §4) do not suffice beside 4 and 5: an honest neighbour that is
 shown one set, signs it and is never asked to unmask counts for its signature, while others, who were shown another set,
-open its pairwise masks. With one set for everybody the argument is short. Whoever's self mask is opened has t
-neighbours that survived (it counts them itself, or t of them told its shares); the masks between survivors are never
-opened; so honest survivors can be summed apart from others only if no edge joins them, which takes two runs as in 5.
+open its pairwise masks. Nor do witnesses drawn by the root: the same keys can be shown under two roots to two groups,
+each with its quorum, and mask keys rebuilt in one session open masks of the other. With one root and one pair of sets
+for everybody the argument is short. Whoever's self mask is opened has t neighbours that survived (it counts them
+itself, or t of them told its shares); the masks between survivors are never opened; so honest survivors can be summed
+apart from others only if no edge joins them, which takes two runs as in 5. (Survivors at the ends of runs that nobody
+is asked to open may be one accomplice fewer apart: a few bits, and only to be left out of the sum, not to be read.)
 
-There the graph follows from a root that the server can grind, by choosing whom to include: 2^60 attempts are allowed
-for, and σ grows by 60 bits in 1, 2, 4, 5 and 6.
+There the graph follows from a root, and the witnesses from parameters, that the server can grind, by choosing whom to
+include and what nonce: 2^60 attempts are allowed for, and σ grows by 60 bits in 1, 2, 4, 5 and 6. Each condition is
+held to its bound by itself; δ counts accomplices that fall silent.
 
 Below 100 clients the graph is complete and nothing is left to chance: with c = max(1, ⌈γn⌉) corrupt clients t > c, in
 the active model 2t > k + c, all are witnesses with 2q > n + c, and t ≤ ⌈(1−δ)n⌉ − 1, so that the others can open for a

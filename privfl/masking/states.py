@@ -36,7 +36,6 @@ class Shared:
 
     session: bytes
     neighbours: frozenset[int]
-    witnesses: frozenset[int]
     self_seed: Secret
     incoming_keys: Mapping[int, Secret]
     pair_seeds: Mapping[int, Secret]
@@ -63,7 +62,6 @@ class Masked:
     session: bytes
     participants: int
     neighbours: frozenset[int]
-    witnesses: frozenset[int]
     self_seed: Secret
     pair_seeds: Mapping[int, Secret]
     held: Mapping[int, PeerShares]
@@ -89,7 +87,6 @@ class _Written(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     keys: tuple[bytes, bytes] = (b"", b"")
     participants: int = 0
     neighbours: tuple[int, ...] = ()
-    witnesses: tuple[int, ...] = ()
     self_seed: bytes = b""
     pairs: tuple[int, ...] = ()
     pair_seeds: bytes = b""
@@ -116,7 +113,6 @@ def _written(state: State) -> _Written:
                 "Shared",
                 session=state.session,
                 neighbours=tuple(sorted(state.neighbours)),
-                witnesses=tuple(sorted(state.witnesses)),
                 self_seed=state.self_seed.reveal(),
                 pairs=tuple(state.pair_seeds),
                 pair_seeds=_column(state.pair_seeds),
@@ -128,7 +124,6 @@ def _written(state: State) -> _Written:
                 session=state.session,
                 participants=state.participants,
                 neighbours=tuple(sorted(state.neighbours)),
-                witnesses=tuple(sorted(state.witnesses)),
                 self_seed=state.self_seed.reveal(),
                 pairs=tuple(state.pair_seeds),
                 pair_seeds=_column(state.pair_seeds),
@@ -159,7 +154,6 @@ def read(raw: bytes) -> State:
             return Shared(
                 session=written.session,
                 neighbours=neighbours,
-                witnesses=frozenset(written.witnesses),
                 self_seed=self_seed,
                 incoming_keys=_secrets(written.pairs, written.incoming_keys, KEY_BYTES),
                 pair_seeds=pair_seeds,
@@ -170,7 +164,6 @@ def read(raw: bytes) -> State:
                 session=written.session,
                 participants=written.participants,
                 neighbours=neighbours,
-                witnesses=frozenset(written.witnesses),
                 self_seed=self_seed,
                 pair_seeds=pair_seeds,
                 held={

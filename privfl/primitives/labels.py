@@ -21,6 +21,7 @@ class Label(Enum):
     MASKING_ADVERTISEMENT = b"privfl/v1/masking/advertisement"
     MASKING_SURVIVORS = b"privfl/v1/masking/survivors"
     MASKING_GRAPH = b"privfl/v1/masking/graph"
+    MASKING_WITNESSES = b"privfl/v1/masking/witnesses"
     MASKING_CHANNEL = b"privfl/v1/masking/channel"
     MASKING_PAIR = b"privfl/v1/masking/pair"
     MASKING_CONFIRM = b"privfl/v1/masking/confirm"

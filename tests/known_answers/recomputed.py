@@ -104,9 +104,8 @@ def _neighbours(clients: int, degree: int, root: bytes, client: int) -> dict[str
     return {"neighbours": list(points), "share_points": list(points.values())}
 
 
-def _first_seats(clients: int, degree: int, root: bytes, count: int) -> list[int]:
-    assert degree < clients  # the seats are the root's, whatever the degree
-    return sorted(reference.ring(clients, root)[:count])
+def _witnesses(clients: int, params_digest: bytes, count: int) -> list[int]:
+    return sorted(reference.order(b"privfl/v1/masking/witnesses", clients, params_digest)[:count])
 
 
 def _quorum(clients: int, corrupt: float, dropout: float) -> dict[str, int]:
@@ -146,6 +145,6 @@ _FORMULAS: Mapping[str, Callable[..., Any]] = {
     "roster_digest": _roster_digest,
     "set_bits": reference.set_bits,
     "neighbours": _neighbours,
-    "first_seats": _first_seats,
+    "witnesses": _witnesses,
     "quorum": _quorum,
 }

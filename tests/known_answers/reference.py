@@ -158,7 +158,12 @@ def confirmation(seed: bytes, session: bytes, a: int, b: int) -> bytes:
 
 def ring(clients: int, root: bytes) -> list[int]:
     """The clients 0 … n − 1 in the order of their seats."""
-    keys = words(digest(b"privfl/v1/masking/graph", root)[:16], 64, clients)
+    return order(b"privfl/v1/masking/graph", clients, root)
+
+
+def order(label: bytes, clients: int, seed: bytes) -> list[int]:
+    """The clients 0 … n − 1 in the order of their words of a public stream."""
+    keys = words(digest(label, seed)[:16], 64, clients)
     return sorted(range(clients), key=lambda client: (keys[client], client))
 
 

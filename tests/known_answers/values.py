@@ -15,7 +15,7 @@ import numpy as np
 from known_answers.recording import agree, flipped, identity_of, seeded
 from privfl import Identity, PrivflError, Roster, ServerModel, SessionParams, ThreatModel
 from privfl.masking import agreement, planner, secrets
-from privfl.masking.graph import Graph
+from privfl.masking.graph import Graph, draw_witnesses
 from privfl.primitives import aead, shamir
 from privfl.primitives.keys import KeyPair, derive
 from privfl.primitives.labels import Label
@@ -60,8 +60,8 @@ def neighbours(*, clients: int, degree: int, root: bytes, client: int) -> dict[s
     return {"neighbours": list(peers), "share_points": [graph.share_point(client, peer) for peer in peers]}
 
 
-def first_seats(*, clients: int, degree: int, root: bytes, count: int) -> list[int]:
-    return sorted(Graph(cohort=tuple(range(clients)), degree=degree, root=root).first_seats(count))
+def witnesses(*, clients: int, params_digest: bytes, count: int) -> list[int]:
+    return sorted(draw_witnesses(tuple(range(clients)), count, params_digest))
 
 
 def plan(*, clients: int, corrupt: float, dropout: float, server: str) -> dict[str, int]:
@@ -118,7 +118,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "params_digest": lambda *, params: SessionParams.from_bytes(params).digest,
     "set_bits": lambda *, cohort, members: agreement.to_bits(tuple(cohort), members),
     "neighbours": neighbours,
-    "first_seats": first_seats,
+    "witnesses": witnesses,
     "plan": plan,
     "quorum": quorum,
 }
@@ -319,8 +319,8 @@ def graphs() -> list[Case]:
         for number in (0, 1, clients - 1)
     ]
     return around + [
-        ("first_seats", {"clients": clients, "degree": degree, "root": ROOT, "count": count})
-        for clients, degree, count in ((5, 4, 5), (12, 11, 1), (12, 4, 1), (12, 4, 7), (100, 22, 31), (1000, 162, 126))
+        ("witnesses", {"clients": clients, "params_digest": ROOT, "count": count})
+        for clients, count in ((5, 5), (12, 1), (12, 7), (100, 31), (1000, 126))
     ]
 
 
@@ -374,7 +374,7 @@ TABLES: dict[str, tuple[str, Callable[[], list[Case]]]] = {
     "shamir": ("shares over GF(2^8), dealt from fixed entropy, and secrets rebuilt", shares),
     "signatures": ("Ed25519 over digests, and the digest of a roster", signatures),
     "params": ("session parameters and their digests", parameters),
-    "graph": ("neighbours and the points of their shares, for a few clients, and who sits on the first seats", graphs),
+    "graph": ("neighbours and the points of their shares, for a few clients, and the witnesses", graphs),
     "planner": ("degree, threshold and quorum for numbers of clients and threat models", plans),
 }
 
