@@ -295,7 +295,7 @@ MUTANTS = (
     Mutant(
         "everybody signs",
         "masking/client.py",
-        "        checks.check_witness(state.witnesses, self._limits)\n",
+        "        checks.check_witness(self._witnesses, self._limits)\n",
         "",
         (f"{ACTIVE}::test_only_witnesses_are_asked_to_sign_and_only_they_do",),
     ),
