@@ -77,8 +77,8 @@ def test_no_clear_vector_or_weight_is_in_what_the_server_receives_or_keeps():
     def watching(self, sender, response):
         original(self, sender, response)
         step = self._step
-        if hasattr(step, "_total"):
-            kept.append(step._total.copy())
+        if step.phase in {Phase.MASKED_INPUT, Phase.UNMASK}:
+            kept.append(step._book.payload.masked.copy())
 
     LockstepServer.receive = watching
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from privfl.encoding.residues import Ring
 from privfl.errors import RoundAborted
 from privfl.masking.graph import Graph, draw_witnesses
 from privfl.masking.messages import (
@@ -13,6 +12,7 @@ from privfl.masking.messages import (
     AdvertiseKeys,
     ShareKeys,
 )
+from privfl.masking.payload import Payload
 from privfl.masking.planner import Quorum
 from privfl.params import MaskingSetting, SessionParams
 from privfl.primitives.entropy import Entropy
@@ -29,7 +29,7 @@ class SessionBook:
 
     params: SessionParams
     setting: MaskingSetting
-    ring: Ring
+    payload: Payload
     workers: int
     roster: Roster | None
     quorum: Quorum | None

@@ -20,7 +20,7 @@ Every other pair of state and request destroys the secrets.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused
 from privfl.guard import StateGuard
@@ -51,6 +51,7 @@ from privfl.params import MaskingSetting, ServerModel, SessionParams
 from privfl.primitives import aead, shamir
 from privfl.primitives.entropy import Entropy, OsEntropy
 from privfl.primitives.keys import KeyPair
+from privfl.primitives.prg import Mask
 from privfl.primitives.secret import Secret
 from privfl.primitives.transcript import DIGEST_BYTES, check_inclusion, session_id
 from privfl.roster import Credentials
@@ -317,7 +318,7 @@ class MaskingClient(LockstepClient):
         pair_seeds = {peer: state.pair_seeds[peer] for peer in request.peers}
         masks = [secrets.self_mask(state.self_seed, session=state.session, me=self._me)]
         masks += [secrets.pairwise_mask(seed, me=self._me, peer=peer) for peer, seed in pair_seeds.items()]
-        upload = self._vector_frame(MaskedInput(), state.session, masks=masks, workers=self._workers)
+        upload = self._upload(state.session, masks)
         if self._credentials is not None:
             # A server that lies could have one half of the clients unmask this session, the other half another of the
             # same context, open each with shares for the rest, and take the difference of both sums. Claimed when the
@@ -332,6 +333,9 @@ class MaskingClient(LockstepClient):
             held=held,
         )
         return masked, upload
+
+    def _upload(self, session: bytes, masks: Sequence[Mask]) -> bytes:
+        return self._vector_frame(MaskedInput(), session, masks=masks, workers=self._workers)
 
     def _open_shares(self, state: Shared, request: MaskedInputRequest) -> dict[int, PeerShares]:
         held = {}

@@ -7,12 +7,9 @@ upload, and for pairs whose ends disagree.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
 
 from privfl.errors import ReconstructionError, RemoteProtocolError, RoundAborted
-from privfl.lockstep.server import ServerStep, finish_sum
+from privfl.lockstep.server import ServerStep
 from privfl.masking import agreement, recovery, secrets
 from privfl.masking.book import Ballot, SessionBook, confirmation_of, record
 from privfl.masking.messages import (
@@ -46,8 +43,7 @@ class MaskedInputStep(ServerStep[MaskedInput]):
         self.session = book.session
         self.waiting = set(sharing)
         self.body_limit_bytes = book.answer_limit_bytes
-        self.tail_bytes = book.ring.vector_bytes(book.params.vector.length)
-        self._total = np.zeros(book.params.vector.length, book.ring.dtype)
+        self.tail_bytes = book.payload.tail_bytes
 
     def request_for(self, number: int) -> MaskedInputRequest:
         """Hand a client the shares that its neighbours sealed for it."""
@@ -61,7 +57,7 @@ class MaskedInputStep(ServerStep[MaskedInput]):
 
     def accept(self, number: int, message: MaskedInput, tail: memoryview) -> None:  # noqa: ARG002
         """Add a masked vector and forget it."""
-        self._book.ring.add(tail, self._total)
+        self._book.payload.add(tail)
 
     @property
     def ready(self) -> bool:
@@ -89,7 +85,7 @@ class MaskedInputStep(ServerStep[MaskedInput]):
                 f"too many dropped: fewer of the witnesses are left among {len(survivors)} uploads than have to sign"
             )
         if book.quorum is None:
-            return UnmaskStep(book, Ballot(survivors=survivors, dropped=self._sharing - survivors), self._total)
+            return UnmaskStep(book, Ballot(survivors=survivors, dropped=self._sharing - survivors))
         cohort = book.params.cohort
         ballot = Ballot(
             survivors=survivors,
@@ -97,7 +93,7 @@ class MaskedInputStep(ServerStep[MaskedInput]):
             participant_bits=agreement.to_bits(cohort, self._sharing),
             survivor_bits=agreement.to_bits(cohort, survivors),
         )
-        return ConsistencyStep(book, ballot, self._total, book.quorum)
+        return ConsistencyStep(book, ballot, book.quorum)
 
 
 class ConsistencyStep(ServerStep[ConsistencyCheck]):
@@ -106,10 +102,9 @@ class ConsistencyStep(ServerStep[ConsistencyCheck]):
     phase = Phase.CONSISTENCY_CHECK
     answer = ConsistencyCheck
 
-    def __init__(self, book: SessionBook, ballot: Ballot, total: Any, quorum: Quorum) -> None:
+    def __init__(self, book: SessionBook, ballot: Ballot, quorum: Quorum) -> None:
         self._book = book
         self._ballot = ballot
-        self._total = total
         self._quorum = quorum
         self._signatures: dict[int, bytes] = {}
         self.session = book.session
@@ -148,7 +143,7 @@ class ConsistencyStep(ServerStep[ConsistencyCheck]):
             )
         chosen = sorted(self._signatures)[: self._quorum.signatures]
         signatures = {number: self._signatures[number] for number in chosen}
-        return UnmaskStep(self._book, replace(self._ballot, signatures=signatures), self._total)
+        return UnmaskStep(self._book, replace(self._ballot, signatures=signatures))
 
 
 class UnmaskStep(ServerStep[Unmask]):
@@ -157,14 +152,13 @@ class UnmaskStep(ServerStep[Unmask]):
     phase = Phase.UNMASK
     answer = Unmask
 
-    def __init__(self, book: SessionBook, ballot: Ballot, total: Any) -> None:
+    def __init__(self, book: SessionBook, ballot: Ballot) -> None:
         self._book = book
         self._ballot = ballot
         self._survivors = ballot.survivors
         self._dropped = ballot.dropped
         self._silent = set(ballot.survivors)
         self._contested: dict[tuple[int, int], Mask] = {}  # what a survivor says of a pair whose ends disagree
-        self._total = total
         self.session = book.session
         self.waiting = set(ballot.survivors)
         self.body_limit_bytes = book.answer_limit_bytes
@@ -219,7 +213,7 @@ class UnmaskStep(ServerStep[Unmask]):
         self._silent.discard(number)
 
     def _take_away(self, masks: list[Mask]) -> None:
-        apply_masks(self._total, [secrets.opposite(mask) for mask in masks], workers=self._book.workers)
+        apply_masks(self._book.payload.masked, [secrets.opposite(mask) for mask in masks], workers=self._book.workers)
 
     @property
     def ready(self) -> bool:
@@ -241,7 +235,7 @@ class UnmaskStep(ServerStep[Unmask]):
             raise RoundAborted(f"the sum cannot be unmasked: {error}; nothing is released") from error
         for (number, peer), told in self._contested.items():
             self._take_away([self._settled(number, peer, told)])
-        return finish_sum(self._total, book.ring, contributors=len(self._survivors), bound=book.params.vector.bound)
+        return book.payload.open(book.session, len(self._survivors))
 
     def _unmask_silent(self, number: int) -> None:
         """Take away the masks of a client that vanished after its upload, from shares alone."""

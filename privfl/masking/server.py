@@ -21,6 +21,7 @@ from privfl.masking.messages import (
     ShareKeysRequest,
 )
 from privfl.masking.opening import MaskedInputStep
+from privfl.masking.payload import MaskedVectors, Payload
 from privfl.params import MaskingSetting, ServerModel, SessionParams
 from privfl.primitives.entropy import Entropy, OsEntropy
 from privfl.primitives.keys import check_public_key
@@ -66,10 +67,13 @@ class MaskingServer(LockstepServer):
             entropy=entropy or OsEntropy(),
             params=params,
             setting=setting,
-            ring=params.ring,
+            payload=self._payload(params),
             workers=workers,
         )
         super().__init__(params, AdvertiseKeysStep(book))
+
+    def _payload(self, params: SessionParams) -> Payload:
+        return MaskedVectors(params)
 
 
 class AdvertiseKeysStep(ServerStep[AdvertiseKeys]):
