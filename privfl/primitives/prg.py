@@ -127,6 +127,27 @@ def public_words(seed: bytes, count: int) -> npt.NDArray[np.uint64]:
     return words
 
 
+class Stream:
+    """The pseudorandom bytes of one key, in order: for whoever needs them as numbers of its own.
+
+    Args:
+        key: 16 bytes; this stream is the only thing ever drawn from it, by whichever means.
+        first_byte: where to begin, a multiple of 16.
+    """
+
+    def __init__(self, key: Secret, first_byte: int = 0) -> None:
+        if first_byte % _BLOCK_BYTES:
+            raise ValueError(f"a stream begins at a whole block of {_BLOCK_BYTES} bytes")
+        self._stream = _stream(key, first_byte)
+
+    def fill(self, out: npt.NDArray[Any]) -> None:
+        """Fill a contiguous array of integers with the stream's next bytes."""
+        target = out.reshape(-1).view(np.uint8)
+        for start in range(0, len(target), CHUNK_BYTES):
+            part = target[start : start + CHUNK_BYTES]
+            self._stream.update_into(_ZEROS if len(part) == CHUNK_BYTES else _ZEROS[: len(part)], part.data)
+
+
 class _Expansion:
     """The streams of a range of the vector, in step."""
 
