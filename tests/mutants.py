@@ -251,11 +251,25 @@ MUTANTS = (
         (f"{ACTIVE}::test_unmask_must_follow_from_the_set_that_was_signed",),
     ),
     Mutant(
-        "a thinned graph is signed",
+        "masks thinned out of the participants shown",
         "masking/client.py",
-        "        checks.check_participant_set(took_part, near, self._limits)\n",
+        "        self._check_crowd(state, request)\n",
         "",
-        (f"{ACTIVE}::test_a_thinned_graph_is_not_signed",),
+        (f"{ACTIVE}::test_masks_are_not_thinned_out_of_the_participants_shown",),
+    ),
+    Mutant(
+        "participants need not be those of the masks",
+        "masking/client.py",
+        "        checks.check_same_crowd(participants, state.crowd)\n",
+        "",
+        (f"{ACTIVE}::test_a_thinned_set_of_participants_is_neither_signed_nor_unmasked",),
+    ),
+    Mutant(
+        "masks do not follow from the participants",
+        "masking/secrets.py",
+        "    if crowd:\n",
+        "    if False:\n",
+        ("test_masking_secrets.py::test_pairwise_masks_follow_from_the_participants",),
     ),
     Mutant(
         "nonces accepted twice",

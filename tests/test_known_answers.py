@@ -405,9 +405,11 @@ def test_masked_inputs_follow_the_formula_of_the_papers(name):
     sharing = recomputed.responses(script, "ShareKeys", ShareKeys)
     uploads = recomputed.responses(script, "MaskedInput", MaskedInput)
     assert len(uploads) >= 3
+    crowd = reference.set_bits(params.cohort, sharing) if "identities" in script else b""
     for me, upload in uploads.items():
         peers = {number: clients[number] for number in sharing if number != me}
-        masked = clients[me].masked_input(upload.session, script["vectors"][str(me)], params.ring.word_bits, peers)
+        vector, bits = script["vectors"][str(me)], params.ring.word_bits
+        masked = clients[me].masked_input(upload.session, vector, bits, peers, crowd)
         sent = recomputed.unpacked(upload.tail, params.ring.bits, params.vector.length)
         assert sent == [value % 2**params.ring.bits for value in masked]
 

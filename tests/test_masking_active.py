@@ -494,7 +494,7 @@ def test_survivors_that_never_shared_keys_are_not_signed():
     play = active(9).to(Phase.SHARE_KEYS)
     play.step(silent={18})
     play.step()
-    with pytest.raises(DisclosureRefused, match="participants to the server and not to this client"):
+    with pytest.raises(DisclosureRefused, match="differ from those that this client's masks were made for"):
         show(play, 10, set(play.params.cohort))
 
 
@@ -506,18 +506,84 @@ def test_survivors_that_never_took_part_are_not_signed():
         show(play, 10, set(play.params.cohort), participants=set(play.params.cohort) - {18})
 
 
-def test_a_thinned_graph_is_not_signed():
-    """A server that hid a participant from a client before the upload cannot have the true set signed, nor another."""
+def thinned(play, number, *, honest_set):
+    """The request that hides the last neighbour from a client, in the list of peers or in the set as well."""
+    honest = play.request(number)
+    cohort = play.params.cohort
+    shown = cohort if honest_set else set(cohort) - {honest.peers[-1]}
+    return play.forge_request(
+        MaskedInputRequest(
+            participants=len(honest.peers),
+            peers=honest.peers[:-1],
+            sealed=honest.sealed[:-80],
+            participant_bits=agreement.to_bits(cohort, shown),
+        )
+    )
+
+
+def test_masks_are_not_thinned_out_of_the_participants_shown():
     play = active(9).to(Phase.MASKED_INPUT)
-    honest = play.request(10)
-    hidden = MaskedInputRequest(participants=8, peers=honest.peers[:-1], sealed=honest.sealed[:-80])
-    play.clients[10].respond(play.forge_request(hidden))
+    refuses(play, 10, thinned(play, 10, honest_set=True), "participants to the server and no peers to mask with")
+
+
+@pytest.mark.parametrize("asked_to", ["sign", "unmask"])
+def test_a_thinned_set_of_participants_is_neither_signed_nor_unmasked(asked_to):
+    """A client that was shown another set than the others agrees to no set but its own, and no quorum signs that."""
+    play = active(9).to(Phase.MASKED_INPUT)
+    play.clients[10].respond(thinned(play, 10, honest_set=False))
     for number in play.params.cohort[1:]:
         play.deliver(number)
     play.server.receive(client(10), play.clients[10]._last[1])
     play.server.advance()
-    with pytest.raises(DisclosureRefused, match="participants to the server and not to this client"):
-        play.answer(10)
+    everybody = set(play.params.cohort)
+    signatures = {n: accomplice_signature(play, n, everybody) for n in everybody - {10}}
+    request = play.ask(10) if asked_to == "sign" else forged_unmask(play, 10, everybody, signatures)
+    refuses(play, 10, request, "differ from those that this client's masks were made for")
+
+
+def test_masks_of_clients_that_were_shown_different_participants_do_not_cancel():
+    """So that a client that is never asked to unmask, and never sees the signed set, cannot have been thinned out.
+
+    Its self mask can be opened from shares; what the others' masks leave is noise, and no sum is released.
+    """
+    play = active(9).to(Phase.MASKED_INPUT)
+    honest = play.request(10)
+    play.clients[10].respond(thinned(play, 10, honest_set=False))
+    play.server.receive(client(10), play.clients[10]._last[1])
+    for number in play.params.cohort[1:]:
+        play.deliver(number)
+    assert honest.peers[-1] == 18
+    play.server.advance()
+    play.step(silent={10})
+    step = play.server._step
+    for party in sorted(play.server.waiting - {client(10)}):
+        play.deliver(party.number)
+    hidden = play.clients[18]
+    assert isinstance(hidden._state, SessionOver)
+    # Even with the mask of the hidden pair taken out of client 18's vector, the other pairs' masks do not fit.
+    with pytest.raises(RoundAborted, match="out of range"):
+        play.server.advance()
+    total = step._book.payload.masked.view(np.int32)
+    assert np.abs(total).max() > 9 * 1000
+
+
+@pytest.mark.parametrize("bits", [b"", b"\xff", b"\xff\x03", b"\xff\x01\x00"])
+def test_participants_of_another_size_or_with_spare_bits_are_not_masked_with(bits):
+    play = active(9).to(Phase.MASKED_INPUT)
+    honest = play.request(10)
+    shown = MaskedInputRequest(
+        participants=honest.participants, peers=honest.peers, sealed=honest.sealed, participant_bits=bits
+    )
+    refuses(play, 10, play.forge_request(shown), "does not fit the cohort")
+
+
+def test_sets_of_participants_have_no_place_where_nobody_signs():
+    play = Play(make_params(n=5)).to(Phase.MASKED_INPUT)
+    honest = play.request(10)
+    shown = MaskedInputRequest(
+        participants=honest.participants, peers=honest.peers, sealed=honest.sealed, participant_bits=b"\x1f"
+    )
+    refuses(play, 10, play.forge_request(shown), "without signatures")
 
 
 @pytest.mark.parametrize("bits", [b"", b"\xff", b"\xff\x03", b"\xff\x01\x00"])
@@ -608,7 +674,7 @@ def test_a_client_that_did_not_sign_unmasks_what_a_quorum_signed_and_checks_it_i
 def test_unmask_without_signed_sets_is_refused():
     play = active(9).to(Phase.CONSISTENCY_CHECK)
     request = UnmaskRequest(contributors=9, survivors=play.params.cohort[1:], dropped=())
-    refuses(play, 10, play.forge_request(request), "does not fit the cohort")
+    refuses(play, 10, play.forge_request(request), "differ from those that this client's masks were made for")
 
 
 def test_the_floor_of_the_active_model_outranks_a_lower_minimum():

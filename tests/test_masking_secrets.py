@@ -53,22 +53,30 @@ def test_what_is_published_about_a_seed_is_no_part_of_it():
     assert seed.reveal()[:16] not in published
 
 
-def test_pairwise_masks_cancel_and_self_masks_do_not():
+@pytest.mark.parametrize("crowd", [b"", b"\x07"])
+def test_pairwise_masks_cancel_and_self_masks_do_not(crowd):
     import numpy as np
 
     from privfl.primitives.prg import apply_masks
 
     seed = Secret(bytes(16))
     words = np.zeros(100, np.uint32)
-    apply_masks(words, [secrets.pairwise_mask(seed, me=1, peer=2)])
+    apply_masks(words, [secrets.pairwise_mask(seed, me=1, peer=2, crowd=crowd)])
     assert words.any()
-    apply_masks(words, [secrets.pairwise_mask(seed, me=2, peer=1)])
+    apply_masks(words, [secrets.pairwise_mask(seed, me=2, peer=1, crowd=crowd)])
     assert not words.any()
     mask = secrets.self_mask(Secret(bytes(32)), session=bytes(32), me=1)
     apply_masks(words, [mask])
     assert words.any()
     apply_masks(words, [secrets.opposite(mask)])
     assert not words.any()
+
+
+def test_pairwise_masks_follow_from_the_participants():
+    seed = Secret(bytes(range(16)))
+    keys = [secrets.pairwise_mask(seed, me=1, peer=2, crowd=crowd).key.reveal() for crowd in (b"", b"\7", b"\3")]
+    assert len(set(keys)) == 3
+    assert {len(key) for key in keys} == {16}
 
 
 def test_key_leaves_cannot_pose_as_absent_ones():

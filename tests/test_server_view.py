@@ -153,7 +153,7 @@ def test_pair_seeds_alone_do_not_open_an_upload_that_came_late():
 
         told = read(play.answer(number), Unmask)
         (entry,) = [entry for entry in told.entries if isinstance(entry, DroppedShare)]
-        mask = secrets.pairwise_mask(Secret(entry.pair_seed), me=15, peer=number)
+        mask = secrets.pairwise_mask(Secret(entry.pair_seed), me=15, peer=number, crowd=b"")
         apply_masks(view, [secrets.opposite(mask)])
     assert view.any()
     assert uniformity(view) > 1e-6

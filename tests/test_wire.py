@@ -105,7 +105,9 @@ MESSAGES = {
         masking.ShareKeysRequest, root=BYTES_32, neighbours=records(NEIGHBOURS), own_proof=PROOFS
     ),
     masking.ShareKeys: with_columns(masking.ShareKeys, confirmed=True, commitment=BYTES_32),
-    masking.MaskedInputRequest: with_columns(masking.MaskedInputRequest, confirmed=False, participants=NUMBERS),
+    masking.MaskedInputRequest: with_columns(
+        masking.MaskedInputRequest, confirmed=False, participants=NUMBERS, participant_bits=SETS
+    ),
     masking.MaskedInput: st.builds(masking.MaskedInput),
     masking.ConsistencyRequest: st.builds(masking.ConsistencyRequest, participants=SETS, survivors=SETS),
     masking.ConsistencyCheck: st.builds(masking.ConsistencyCheck, signature=st.binary(min_size=64, max_size=64)),
@@ -146,6 +148,7 @@ EXAMPLES = [
     ),
     masking.ShareKeys(commitment=SESSION, peers=(3, 300), sealed=b"s" * 160, confirmations=b"k" * 32),
     masking.MaskedInputRequest(participants=9, peers=(0, 2**32 - 1), sealed=b"s" * 160),
+    masking.MaskedInputRequest(participants=9, peers=(), sealed=b"", participant_bits=b"\xff\x01"),
     masking.UnmaskRequest(contributors=200, survivors=(1, 2, 300), dropped=(4,)),
     masking.Unmask(
         self_seed=SESSION,
@@ -271,7 +274,7 @@ def test_a_frame_is_laid_out_as_documented_byte_by_byte():
         ),
         (
             masking.MaskedInputRequest(participants=9, peers=(), sealed=b""),
-            "941409" + "90" + "c400",
+            "951409" + "90" + "c400c400",
         ),
         (masking.MaskedInput(), "9115"),
         (masking.ConsistencyRequest(participants=b"\xff\x01", survivors=b"\x7f\x01"), "9318c402ff01c4027f01"),
@@ -860,7 +863,7 @@ def neighbour_from(number, *, keys=(b"c" * 32, b"m" * 32), signed=(b"", b""), pr
 def test_columns_out_of_order_or_with_repeats_are_refused(numbers):
     for kind, *fields in [
         (masking.ShareKeys, SESSION, numbers, bytes(80 * len(numbers)), bytes(16 * len(numbers))),
-        (masking.MaskedInputRequest, 9, numbers, bytes(80 * len(numbers))),
+        (masking.MaskedInputRequest, 9, numbers, bytes(80 * len(numbers)), b""),
         (masking.UnmaskRequest, 9, numbers, (), b"", b"", (), b""),
         (masking.UnmaskRequest, 9, (), numbers, b"", b"", (), b""),
         (masking.UnmaskRequest, 9, (), (), b"", b"", numbers, bytes(64 * len(numbers))),
@@ -900,7 +903,7 @@ def test_columns_of_records_must_fit_the_peers(peers, difference):
         assert "sealed shares" in refused(
             body_from(0x13, SESSION, numbers, wrong, bytes(confirmations)), masking.ShareKeys
         )
-        assert "sealed shares" in refused(body_from(0x14, 9, numbers, wrong), masking.MaskedInputRequest)
+        assert "sealed shares" in refused(body_from(0x14, 9, numbers, wrong, b""), masking.MaskedInputRequest)
     if confirmations + difference >= 0:
         wrong = bytes(confirmations + difference)
         assert "confirmations" in refused(body_from(0x13, SESSION, numbers, bytes(sealed), wrong), masking.ShareKeys)
@@ -939,8 +942,8 @@ def test_numbers_outside_32_bits_or_of_another_type_are_refused(number):
         (masking.UnmaskRequest, 1, [number], [], b"", b"", [], b""),
         (masking.UnmaskRequest, 1, [], [number], b"", b"", [], b""),
         (masking.UnmaskRequest, 1, [], [], b"", b"", [number], bytes(64)),
-        (masking.MaskedInputRequest, number, [], b""),
-        (masking.MaskedInputRequest, 1, [number], bytes(80)),
+        (masking.MaskedInputRequest, number, [], b"", b""),
+        (masking.MaskedInputRequest, 1, [number], bytes(80), b""),
         (masking.ShareKeys, SESSION, [number], bytes(80), bytes(16)),
         (masking.ShareKeysRequest, SESSION, [neighbour_from(number)], b""),
         (masking.Unmask, SESSION, [[0x21, number, b""]]),

@@ -36,6 +36,7 @@ class SessionBook:
     entropy: Entropy
     session: bytes = b""
     graph: Graph = field(default=None)  # type: ignore[assignment]  # set when the keys are in
+    crowd: bytes = b""  # who shared keys, as bits; active model
     proofs: dict[int, bytes] = field(default_factory=dict)
     keys: dict[int, AdvertiseKeys] = field(default_factory=dict)
     shared: dict[int, ShareKeys] = field(default_factory=dict)

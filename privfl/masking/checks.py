@@ -31,21 +31,6 @@ class Limits:
     signatures: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Neighbourhood:
-    """What a client knows of the others when its vector has left.
-
-    Attributes:
-        graph: its neighbours in the graph.
-        alive: those among them that shared keys and are masked with.
-        participants: how many clients shared keys, as the server said before the upload.
-    """
-
-    graph: AbstractSet[int]
-    alive: AbstractSet[int]
-    participants: int
-
-
 def check_neighbours(request: ShareKeysRequest, allowed: AbstractSet[int], limits: Limits) -> None:
     """Before sharing keys: the neighbours are the graph's, and enough to hold the shares."""
     numbers = {neighbour.number for neighbour in request.neighbours}
@@ -114,28 +99,41 @@ def check_contributors(request: UnmaskRequest, participants: int, limits: Limits
     )
 
 
-def check_participant_set(participants: AbstractSet[int], near: Neighbourhood, limits: Limits) -> None:
-    """Active model: the participants around the client are exactly those that it masked with.
+def check_no_crowd(request: MaskedInputRequest) -> None:
+    """Honest-but-curious model: the participants are the server's word, and no set of them is shown."""
+    _refuse(bool(request.participant_bits), "a set of participants in a session without signatures")
 
-    With one signed set for everybody, nobody can have thinned out the graph for some of them.
+
+def check_same_crowd(participants: bytes, crowd: bytes) -> None:
+    """Active model: the participants are those that the client's masks were made for."""
+    _refuse(participants != crowd, "the participants differ from those that this client's masks were made for")
+
+
+def check_crowd(
+    participants: AbstractSet[int], request: MaskedInputRequest, neighbours: AbstractSet[int], limits: Limits
+) -> None:
+    """Active model, before the upload: the peers to mask with are exactly the neighbours among the participants.
+
+    The masks follow from the set that is checked here, and it is what is signed and unmasked later: nobody can have
+    thinned out the graph.
     """
-    around = participants & near.graph
+    around, peers = participants & neighbours, set(request.peers)
     _refuse(limits.me not in participants, "the client itself is not in the set of participants")
     _refuse(
-        around != near.alive,
-        f"clients {sorted(around ^ near.alive)} are participants to the server and not to this client, or the reverse",
+        around != peers,
+        f"clients {sorted(around ^ peers)} are participants to the server and no peers to mask with, or the reverse",
     )
     _refuse(
-        len(participants) != near.participants,
-        f"{len(participants)} participants, where {near.participants} were announced before",
+        len(participants) != request.participants,
+        f"{len(participants)} participants, where {request.participants} are announced",
     )
 
 
 def check_survivor_set(
-    survivors: AbstractSet[int], participants: AbstractSet[int], near: Neighbourhood, limits: Limits
+    survivors: AbstractSet[int], participants: AbstractSet[int], neighbours: AbstractSet[int], limits: Limits
 ) -> None:
     """Active model: the client is among the survivors, and they are enough."""
-    around = survivors & near.graph
+    around = survivors & neighbours
     _refuse(limits.me not in survivors, "the client itself, whose vector was taken, is not in the set of survivors")
     _refuse(not survivors <= participants, f"survivors {sorted(survivors - participants)} never took part")
     _refuse(

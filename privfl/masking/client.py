@@ -308,6 +308,7 @@ class MaskingClient(LockstepClient):
         assert isinstance(request, MaskedInputRequest)  # noqa: S101 - as above
         _require_session(incoming, state.session)
         checks.check_participants(request, state.pair_seeds.keys(), self._limits)
+        self._check_crowd(state, request)
         if self._guard.claimed(CONTEXT, self.params.context):
             raise DisclosureRefused("an update to this context was sent before: it is never sent again", peer=SERVER)
         held = self._open_shares(state, request)
@@ -317,7 +318,10 @@ class MaskingClient(LockstepClient):
         # thin out a client's masks by sending it rubbish.
         pair_seeds = {peer: state.pair_seeds[peer] for peer in request.peers}
         masks = [secrets.self_mask(state.self_seed, session=state.session, me=self._me)]
-        masks += [secrets.pairwise_mask(seed, me=self._me, peer=peer) for peer, seed in pair_seeds.items()]
+        masks += [
+            secrets.pairwise_mask(seed, me=self._me, peer=peer, crowd=request.participant_bits)
+            for peer, seed in pair_seeds.items()
+        ]
         upload = self._upload(state.session, masks)
         if self._credentials is not None:
             # A server that lies could have one half of the clients unmask this session, the other half another of the
@@ -327,12 +331,21 @@ class MaskingClient(LockstepClient):
         masked = Masked(
             session=state.session,
             participants=request.participants,
+            crowd=request.participant_bits,
             neighbours=state.neighbours,
             self_seed=state.self_seed,
             pair_seeds=pair_seeds,
             held=held,
         )
         return masked, upload
+
+    def _check_crowd(self, state: Shared, request: MaskedInputRequest) -> None:
+        """Active model: the peers to mask with are exactly the neighbours among the participants shown."""
+        if self._credentials is None:
+            checks.check_no_crowd(request)
+            return
+        participants = agreement.from_bits(self.params.cohort, request.participant_bits)
+        checks.check_crowd(participants, request, state.neighbours, self._limits)
 
     def _upload(self, session: bytes, masks: Sequence[Mask]) -> bytes:
         return self._vector_frame(MaskedInput(), session, masks=masks, workers=self._workers)
@@ -392,13 +405,10 @@ class MaskingClient(LockstepClient):
 
     def _check_sets(self, state: Masked, participants: bytes, survivors: bytes) -> frozenset[int]:
         """Compare both sets with what this client knows; return the survivors."""
+        checks.check_same_crowd(participants, state.crowd)
         took_part = agreement.from_bits(self.params.cohort, participants)
         survived = agreement.from_bits(self.params.cohort, survivors)
-        near = checks.Neighbourhood(
-            graph=state.neighbours, alive=state.pair_seeds.keys(), participants=state.participants
-        )
-        checks.check_participant_set(took_part, near, self._limits)
-        checks.check_survivor_set(survived, took_part, near, self._limits)
+        checks.check_survivor_set(survived, took_part, state.neighbours, self._limits)
         return survived
 
     def _unmask_agreed(self, state: Agreed, incoming: Incoming) -> tuple[SessionOver, bytes]:

@@ -119,11 +119,13 @@ class MaskedInputRequest(Message, frozen=True, tag=0x14):
         participants: how many clients are still in the session.
         peers: the neighbours that shared keys: exactly those to mask with.
         sealed: `SEALED_BYTES` for each peer, sealed by it for this client.
+        participant_bits: in the active model, all of them, as in `ConsistencyRequest`; pairwise masks depend on it.
     """
 
     participants: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
     peers: tuple[ClientNumber, ...]
     sealed: bytes
+    participant_bits: bytes = b""
 
     def __post_init__(self) -> None:
         require_ascending(self.peers, "peers")

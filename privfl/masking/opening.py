@@ -40,6 +40,7 @@ class MaskedInputStep(ServerStep[MaskedInput]):
     def __init__(self, book: SessionBook, sharing: set[int]) -> None:
         self._book = book
         self._sharing = sharing
+        book.crowd = agreement.to_bits(book.params.cohort, sharing) if book.quorum else b""
         self.session = book.session
         self.waiting = set(sharing)
         self.body_limit_bytes = book.answer_limit_bytes
@@ -49,7 +50,12 @@ class MaskedInputStep(ServerStep[MaskedInput]):
         """Hand a client the shares that its neighbours sealed for it."""
         peers = tuple(peer for peer in self._book.graph.neighbours(number) if peer in self._sharing)
         sealed = [self._sealed_for(number, peer) for peer in peers]
-        return MaskedInputRequest(participants=len(self._sharing), peers=peers, sealed=b"".join(sealed))
+        return MaskedInputRequest(
+            participants=len(self._sharing),
+            peers=peers,
+            sealed=b"".join(sealed),
+            participant_bits=self._book.crowd,
+        )
 
     def _sealed_for(self, number: int, dealer: int) -> bytes:
         dealt = self._book.shared[dealer]
@@ -90,7 +96,7 @@ class MaskedInputStep(ServerStep[MaskedInput]):
         ballot = Ballot(
             survivors=survivors,
             dropped=self._sharing - survivors,
-            participant_bits=agreement.to_bits(cohort, self._sharing),
+            participant_bits=book.crowd,
             survivor_bits=agreement.to_bits(cohort, survivors),
         )
         return ConsistencyStep(book, ballot, book.quorum)
@@ -199,7 +205,7 @@ class UnmaskStep(ServerStep[Unmask]):
             told = secrets.confirmation(pair, session=session, me=number, peer=entry.number)
             if told != confirmation_of(book.shared[number], entry.number):
                 raise RemoteProtocolError(f"a pair seed with client {entry.number} that is not the confirmed one")
-            mask = secrets.pairwise_mask(pair, me=number, peer=entry.number)
+            mask = secrets.pairwise_mask(pair, me=number, peer=entry.number, crowd=book.crowd)
             if told == confirmation_of(book.shared[entry.number], number):
                 masks.append(mask)
             else:
@@ -262,7 +268,7 @@ class UnmaskStep(ServerStep[Unmask]):
         if key is None:
             raise ReconstructionError(f"the mask key of client {dropped} is lost")
         pair = secrets.pair_seed(key, book.keys[number].mask_key, session=book.session, me=dropped, peer=number)
-        return secrets.pairwise_mask(pair, me=number, peer=dropped)
+        return secrets.pairwise_mask(pair, me=number, peer=dropped, crowd=book.crowd)
 
     def _settled(self, number: int, dropped: int, told: Mask) -> Mask:
         """Find the mask of a pair whose ends disagree: the dropped one's key, rebuilt and checked, says what is true.

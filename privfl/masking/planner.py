@@ -25,9 +25,9 @@ shown one set, signs it and is never asked to unmask counts for its signature, w
 open its pairwise masks. Nor do witnesses drawn by the root: the same keys can be shown under two roots to two groups,
 each with its quorum, and mask keys rebuilt in one session open masks of the other. With one root and one pair of sets
 for everybody the argument is short. Whoever's self mask is opened has t neighbours that survived (it counts them
-itself, or t of them told its shares); the masks between survivors are never opened; so honest survivors can be summed
-apart from others only if no edge joins them, which takes two runs as in 5. (Survivors at the ends of runs that nobody
-is asked to open may be one accomplice fewer apart: a few bits, and only to be left out of the sum, not to be read.)
+itself, or t of them told its shares). Its pairwise masks follow from the participants that it was shown, which are
+everybody's or cancel with nobody's, so none can be thinned out; and masks between survivors are never opened. So honest
+survivors can be summed apart from others only if no edge joins them, which takes two runs as in 5.
 
 There the graph follows from a root, and the witnesses from parameters, that the server can grind, by choosing whom to
 include and what nonce: 2^60 attempts are allowed for, and σ grows by 60 bits in 1, 2, 4, 5 and 6. Each condition is

@@ -30,11 +30,21 @@ def pair_seed(own: KeyPair, peer_public: bytes, *, session: bytes, me: int, peer
     )
 
 
-def pairwise_mask(seed: Secret, *, me: int, peer: int) -> Mask:
+def pairwise_mask(seed: Secret, *, me: int, peer: int, crowd: bytes) -> Mask:
     """What `me` adds for the pair: + where the peer's number is smaller, − where it is greater, so that they cancel.
 
-    The seed is the stream's key itself: it keys this stream and nothing else (the confirmation is a hash of it).
+    In the active model the mask follows from the pair's seed and from the set of participants that the client was
+    shown: masks of clients that were shown different sets do not cancel, and nobody's masks can be thinned out unseen.
+    Otherwise the seed is the stream's key itself: it keys this stream and nothing else (confirmations are its hashes).
+
+    Args:
+        seed: the pair's.
+        me: who adds.
+        peer: the other end.
+        crowd: the participants, as bits; empty in the honest-but-curious model.
     """
+    if crowd:
+        seed = Secret(digest(Label.MASKING_PAIR_MASK, seed.reveal(), crowd)[:PRG_KEY_BYTES])
     return Mask(seed, negative=peer > me)
 
 

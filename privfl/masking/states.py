@@ -61,6 +61,7 @@ class Masked:
 
     session: bytes
     participants: int
+    crowd: bytes
     neighbours: frozenset[int]
     self_seed: Secret
     pair_seeds: Mapping[int, Secret]
@@ -86,6 +87,7 @@ class _Written(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     session: bytes = b""
     keys: tuple[bytes, bytes] = (b"", b"")
     participants: int = 0
+    crowd: bytes = b""
     neighbours: tuple[int, ...] = ()
     self_seed: bytes = b""
     pairs: tuple[int, ...] = ()
@@ -123,6 +125,7 @@ def _written(state: State) -> _Written:
                 "Masked",
                 session=state.session,
                 participants=state.participants,
+                crowd=state.crowd,
                 neighbours=tuple(sorted(state.neighbours)),
                 self_seed=state.self_seed.reveal(),
                 pairs=tuple(state.pair_seeds),
@@ -163,6 +166,7 @@ def read(raw: bytes) -> State:
             masked = Masked(
                 session=written.session,
                 participants=written.participants,
+                crowd=written.crowd,
                 neighbours=neighbours,
                 self_seed=self_seed,
                 pair_seeds=pair_seeds,

@@ -24,6 +24,7 @@ class Label(Enum):
     MASKING_WITNESSES = b"privfl/v1/masking/witnesses"
     MASKING_CHANNEL = b"privfl/v1/masking/channel"
     MASKING_PAIR = b"privfl/v1/masking/pair"
+    MASKING_PAIR_MASK = b"privfl/v1/masking/pair-mask"
     MASKING_CONFIRM = b"privfl/v1/masking/confirm"
     MASKING_SELF = b"privfl/v1/masking/self"
     MASKING_SELF_COMMITMENT = b"privfl/v1/masking/self-commitment"

@@ -512,7 +512,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "active_bad_participant_set": refused(
         "active: a set of participants without client 13, whom the client masked with",
-        SIGNED, shows(participants={10, 11, 12}, survivors={10, 11, 12}), "participants to the server and not to this",
+        SIGNED, shows(participants={10, 11, 12}, survivors={10, 11, 12}), "differ from those that this client",
         server=ACTIVE,
     ),
     "active_bad_survivor_set": refused(
@@ -546,7 +546,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "active_bad_stripped_to_a_client_that_signed_nothing": refused(
         "active: UnmaskRequest without sets and signatures, to a witness that was not asked to sign",
-        UNMASK, stripped, "does not fit the cohort", fails="RemoteProtocolError",
+        UNMASK, stripped, "differ from those that this client",
         n=5, silent=HAS_NOT_SIGNED, server=ACTIVE,
     ),
     "active_bad_one_signature_fewer": refused(
@@ -605,12 +605,12 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "active_bad_spare_bit_in_unmask": refused(
         "active: UnmaskRequest with participants that have a bit beyond the five of the cohort",
-        UNMASK, spare_bit("participant_bits"), "does not fit the cohort", fails="RemoteProtocolError",
+        UNMASK, spare_bit("participant_bits"), "differ from those that this client",
         n=5, silent=HAS_NOT_SIGNED, server=ACTIVE,
     ),
     "active_bad_quorum_of_other_participants": refused(
         "active: a quorum signed participants without client 14, whom the client masked with",
-        UNMASK, unmask(OTHERS, (FOUR, FOUR)), "participants to the server and not to this",
+        UNMASK, unmask(OTHERS, (FOUR, FOUR)), "differ from those that this client",
         n=5, silent=HAS_NOT_SIGNED, server=ACTIVE,
     ),
     "active_bad_quorum_without_the_client": refused(

@@ -141,6 +141,11 @@ def pair_seed(agreed: bytes, session: bytes, a: int, b: int) -> bytes:
     return derive(agreed, session, b"privfl/v1/masking/pair", sorted((a, b)), 16)
 
 
+def pair_mask_key(seed: bytes, crowd: bytes) -> bytes:
+    """The key of a pairwise mask: the pair's seed, in the active model digested with the participants' bits."""
+    return digest(b"privfl/v1/masking/pair-mask", seed, crowd)[:16] if crowd else seed
+
+
 def self_mask_key(seed: bytes, session: bytes, me: int) -> bytes:
     """Key of a self mask's stream."""
     return derive(seed, session, b"privfl/v1/masking/self", (me,), 16)
@@ -251,11 +256,13 @@ class Client:
         return commitment(self._self_seed, session, me), sealed, confirmations
 
     def masked_input(
-        self, session: bytes, vector: Sequence[int], word_bits: int, peers: Mapping[int, Client]
+        self, session: bytes, vector: Sequence[int], word_bits: int, peers: Mapping[int, Client], crowd: bytes
     ) -> list[int]:
         """y_u = x_u + PRG(b_u) + Σ_{v<u} PRG(s_uv) − Σ_{v>u} PRG(s_uv), not reduced."""
         masks = [(1, self_mask_key(self._self_seed, session, self._me))]
-        masks += [(1 if peer < self._me else -1, self._pair_seed(session, peer, keys)) for peer, keys in peers.items()]
+        for peer, keys in peers.items():
+            seed = self._pair_seed(session, peer, keys)
+            masks.append((1 if peer < self._me else -1, pair_mask_key(seed, crowd)))
         streams = [[sign * word for word in words(key, word_bits, len(vector))] for sign, key in masks]
         return [sum(column) for column in zip(vector, *streams, strict=True)]
 
