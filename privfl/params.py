@@ -116,9 +116,30 @@ class MaskingSetting:
         _check_whole("masking threshold", self.threshold, 1, self.degree, such_as=self.degree // 2 + 1)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KaheSetting:
+    """What the `kahe` suite needs to know; `privfl.kahe.planner` derives it.
+
+    Attributes:
+        masking: of the inner session, which sums the one-time keys; its wire form is that of the ciphertexts.
+        modulus_bits: b; ciphertexts live modulo 2^b.
+        scale_bits: log₂ Δ; how far the vector stands above the errors.
+    """
+
+    masking: MaskingSetting
+    modulus_bits: int
+    scale_bits: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.masking, MaskingSetting):
+            raise ConfigurationError(f"kahe masking is {self.masking!r}: a MaskingSetting works")
+        _check_whole("kahe modulus_bits", self.modulus_bits, 20, 32, such_as=32)
+        _check_whole("kahe scale_bits", self.scale_bits, 0, self.modulus_bits - 2, such_as=8)
+
+
 _WIRE_FORMS: Final = tuple(form.value for form in WireForm)
-Setting = PlainSetting | MaskingSetting
-_SUITE_OF: Final[dict[type, str]] = {PlainSetting: "plain", MaskingSetting: "masking"}
+Setting = PlainSetting | MaskingSetting | KaheSetting
+_SUITE_OF: Final[dict[type, str]] = {PlainSetting: "plain", MaskingSetting: "masking", KaheSetting: "kahe"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,11 +206,18 @@ class SessionParams:
         return _SUITE_OF[type(self.setting)]
 
     @property
+    def masking(self) -> MaskingSetting | None:
+        """Setting of the session of pairwise masks, which is the whole of `masking` and within `kahe`."""
+        return masking_of(self.setting)
+
+    @property
     def ring(self) -> Ring:
         """The ring that sums live in; it says how vectors travel.
 
         Every cohort and bound within this module's limits has one: the largest sum takes 52 bits.
         """
+        if isinstance(self.setting, KaheSetting):
+            return Ring(self.setting.modulus_bits)
         packed = isinstance(self.setting, MaskingSetting) and self.setting.wire is WireForm.PACKED
         return Ring.for_sum(len(self.cohort), self.vector.bound, packed=packed)
 
@@ -251,14 +279,11 @@ class _Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 def _plain(params: SessionParams) -> _Wire:
-    setting = params.setting
     threat = params.threat
     return _Wire(
         version=PROTOCOL_VERSION,
         suite=params.suite,
-        setting=(setting.degree, setting.threshold, _WIRE_FORMS.index(setting.wire))
-        if isinstance(setting, MaskingSetting)
-        else (),
+        setting=_numbers(params.setting),
         cohort=params.cohort,
         vector=(params.vector.length, params.vector.bound),
         threat=(
@@ -290,9 +315,27 @@ def _check_whole(key: str, value: object, low: int, high: int, *, such_as: int) 
         raise ConfigurationError(f"{key} is {value!r}: a whole number from {low} to {high} works, such as {such_as}")
 
 
+def masking_of(setting: Setting) -> MaskingSetting | None:
+    """Return the setting of the session of pairwise masks, if there is one."""
+    if isinstance(setting, KaheSetting):
+        return setting.masking
+    return setting if isinstance(setting, MaskingSetting) else None
+
+
+def _numbers(setting: Setting) -> tuple[int, ...]:
+    if isinstance(setting, MaskingSetting):
+        return (setting.degree, setting.threshold, _WIRE_FORMS.index(setting.wire))
+    if isinstance(setting, KaheSetting):
+        return (*_numbers(setting.masking), setting.modulus_bits, setting.scale_bits)
+    return ()
+
+
 def _setting(suite: str, numbers: tuple[int, ...]) -> Setting:
     if suite == "plain" and not numbers:
         return PlainSetting()
-    if suite == "masking" and len(numbers) == 3 and numbers[2] in range(len(_WIRE_FORMS)):
-        return MaskingSetting(degree=numbers[0], threshold=numbers[1], wire=WireForm(_WIRE_FORMS[numbers[2]]))
+    if (suite, len(numbers)) in {("masking", 3), ("kahe", 5)} and numbers[2] in range(len(_WIRE_FORMS)):
+        masking = MaskingSetting(degree=numbers[0], threshold=numbers[1], wire=WireForm(_WIRE_FORMS[numbers[2]]))
+        if suite == "masking":
+            return masking
+        return KaheSetting(masking=masking, modulus_bits=numbers[3], scale_bits=numbers[4])
     raise ConfigurationError(f"suite {suite!r} with {len(numbers)} settings is not known here")

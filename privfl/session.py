@@ -74,7 +74,7 @@ class ClientPolicy:
     """
 
     minimum_contributors: int = 2
-    suites: frozenset[str] = frozenset({"masking"})
+    suites: frozenset[str] = frozenset({"masking", "kahe"})
     servers: frozenset[ServerModel] = frozenset(ServerModel)
     corrupt: float = 0.0
     statistical_bits: int = DEFAULT_STATISTICAL_BITS

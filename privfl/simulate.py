@@ -310,5 +310,6 @@ def aggregate(
     outcome = simulate(params, vectors, identities=identities)
     if outcome.aggregate is None:
         raise RoundAborted(outcome.aborted or "the round aborted")
-    mean = codec.decode(outcome.aggregate.vector, contributors=outcome.aggregate.contributors).arrays
+    summed = outcome.aggregate
+    mean = codec.decode(summed.vector, contributors=summed.contributors, error_std=summed.error_std).arrays
     return mean if isinstance(updates[0], Mapping) else mean["update"]  # type: ignore[return-value]

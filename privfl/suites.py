@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from privfl.errors import ConfigurationError
 from privfl.guard import StateGuard
@@ -24,6 +24,9 @@ from privfl.roster import Credentials, Roster
 from privfl.session import ClientPolicy, ClientSession, ServerSession
 from privfl.wire import SuiteCode
 
+if TYPE_CHECKING:
+    from privfl.masking.client import MaskingClient
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
@@ -39,12 +42,22 @@ class Suite:
     protects: bool
     security_note: str
 
-    def setting(self, clients: int, threat: ThreatModel, *, wire: WireForm = WireForm.WORDS) -> Setting:
+    def setting(
+        self,
+        clients: int,
+        threat: ThreatModel,
+        *,
+        bound: int,
+        minimum: int | None = None,
+        wire: WireForm = WireForm.WORDS,
+    ) -> Setting:
         """Derive the suite's setting from a threat model.
 
         Args:
             clients: size of the cohort.
             threat: the threat model.
+            bound: largest magnitude of a coordinate.
+            minimum: fewest contributors; `fewest_contributors` unless given.
             wire: how vectors travel; `plain`, the baseline, always sends words.
 
         Raises:
@@ -52,6 +65,12 @@ class Suite:
         """
         if self.name == "plain":
             return PlainSetting()
+        if self.name == "kahe":
+            minimum = self.fewest_contributors(clients, threat) if minimum is None else minimum
+            encrypted: Setting = import_module("privfl.kahe.planner").plan(
+                clients, threat, bound=bound, minimum=minimum, wire=wire
+            )
+            return encrypted
         planned: MaskingSetting = import_module("privfl.masking.planner").plan(clients, threat)
         return replace(planned, wire=wire)
 
@@ -59,7 +78,7 @@ class Suite:
         """Return the smallest minimum that makes sense: two honest clients beside the corrupt ones."""
         if self.name == "plain":
             return 1
-        fewest: int = import_module("privfl.masking.planner").fewest_contributors(clients, threat)
+        fewest: int = import_module(f"privfl.{self.name}.planner").fewest_contributors(clients, threat)
         return fewest
 
     def client(
@@ -80,9 +99,7 @@ class Suite:
 
             policy = policy or ClientPolicy(minimum_contributors=1, suites=frozenset({"plain"}))
             return PlainClient(params, number, policy=policy, guard=guard, remember_response=remember_response)
-        from privfl.masking.client import MaskingClient  # noqa: PLC0415 - as above
-
-        return MaskingClient(
+        return _masking_client(self.name)(
             params,
             number,
             policy=policy,
@@ -106,9 +123,23 @@ class Suite:
             from privfl.plain.server import PlainServer  # noqa: PLC0415 - suites load when used
 
             return PlainServer(params)
+        if self.name == "kahe":
+            from privfl.kahe.server import KaheServer  # noqa: PLC0415 - as above
+
+            return KaheServer(params, roster=roster, entropy=entropy, workers=workers)
         from privfl.masking.server import MaskingServer  # noqa: PLC0415 - as above
 
         return MaskingServer(params, roster=roster, entropy=entropy, workers=workers)
+
+
+def _masking_client(name: str) -> type[MaskingClient]:
+    if name == "kahe":
+        from privfl.kahe.client import KaheClient  # noqa: PLC0415 - suites load when used
+
+        return KaheClient
+    from privfl.masking.client import MaskingClient  # noqa: PLC0415 - as above
+
+    return MaskingClient
 
 
 def wake(
@@ -139,9 +170,7 @@ def wake(
         from privfl.plain.client import PlainClient  # noqa: PLC0415 - suites load when used
 
         return PlainClient.from_bytes(raw, key=key, guard=guard, remember_response=remember_response)
-    from privfl.masking.client import MaskingClient  # noqa: PLC0415 - as above
-
-    return MaskingClient.from_bytes(
+    return _masking_client(sleeping_suite(raw).name.lower()).from_bytes(
         raw, key=key, guard=guard, credentials=credentials, workers=workers, remember_response=remember_response
     )
 
@@ -161,6 +190,12 @@ _SUITES: Final = {
             security_note="A server that follows the protocol learns the sum and nothing else. To open one client's "
             "update it needs the help of at least as many of that client's neighbours as the threshold says. In the "
             "active model the same holds of a server that lies, with fewer helpers.",
+        ),
+        Suite(
+            name="kahe",
+            protects=True,
+            security_note="As masking, with a one-time RLWE key (N = 2048, q ≤ 2^32, Gaussian keys and errors) in the "
+            "vector's place: only the sum of the keys is opened, and it opens the sum of the vectors.",
         ),
     )
 }
@@ -220,7 +255,7 @@ def plan_session(
         roster_digest=roster.digest if signed and roster is not None else b"",
         cohort=cohort,
         vector=vector,
-        setting=chosen.setting(len(cohort), threat, wire=wire),
+        setting=chosen.setting(len(cohort), threat, bound=vector.bound, minimum=minimum_contributors, wire=wire),
         threat=threat,
         minimum_contributors=minimum_contributors,
         nonce=nonce,

@@ -265,13 +265,36 @@ def test_plan_says_in_words_what_is_tolerated(capsys, clients, words):
     assert words in said(capsys)[0]
 
 
+def test_plan_of_kahe_tells_bits_degree_and_error(capsys):
+    arguments = ["plan", "--suite", "kahe", "--clients", "1000", "--wire", "packed", "--json"]
+    assert main(arguments) == 0
+    answer = json.loads(said(capsys)[0])
+    assert (answer["upload_bits_per_parameter"], answer["degree"], answer["threshold"]) == (29, 52, 28)
+    assert 0 < answer["error_std_of_mean"] < 0.05 / 32_767
+    assert main(["plan", "--suite", "kahe", "--clients", "10", "--json"]) == 0
+    assert json.loads(said(capsys)[0])["error_std_of_mean"] == 0
+
+
+def test_a_job_under_kahe_trains_the_same_model_as_under_masking(job, capsys):
+    from privfl.learning.checkpoint import load_model
+
+    for name in ("kahe", "masking"):
+        assert main(["run", str(job), "--set", f"suite={name}", "--out", name, "--json"]) == 0
+    kahe, masking = (load_model(Path(name) / "model.npz") for name in ("kahe", "masking"))
+    assert all((kahe[key] == masking[key]).all() for key in masking)
+    said(capsys)
+
+
 def test_bench_gives_a_line_a_cell_with_the_keys_of_the_contract(tmp_path, capsys):
     arguments = ["bench", "--clients", "5,8", "--parameters", "1e3", "--dropout", "0,0.2", "--repeat", "1"]
     assert main([*arguments, "--out", str(tmp_path / "b"), "--json"]) == 0
     rows = [json.loads(line) for line in said(capsys)[0].splitlines()]
     assert rows == [json.loads(line) for line in (tmp_path / "b" / "bench.jsonl").read_text().splitlines()]
     assert [(row["suite"], row["clients"], row["dropout"]) for row in rows] == [
-        (name, clients, dropout) for clients in (5, 8) for dropout in (0.0, 0.2) for name in ("plain", "masking")
+        (name, clients, dropout)
+        for clients in (5, 8)
+        for dropout in (0.0, 0.2)
+        for name in ("plain", "masking", "kahe")
     ]
     contract = {"suite", "clients", "parameters", "dropout", "client_cpu_s", "server_cpu_s", "upload_bytes"}
     contract |= {"download_bytes", "server_peak_bytes", "max_abs_error", "ratio_to_plain", "phases"}
@@ -285,7 +308,8 @@ def test_bench_gives_a_line_a_cell_with_the_keys_of_the_contract(tmp_path, capsy
 
 
 def test_bench_measures_both_wire_forms_and_the_active_model(capsys):
-    arguments = ["bench", "--clients", "6", "--parameters", "64000", "--dropout", "0.1", "--repeat", "1"]
+    arguments = ["bench", "--suites", "plain,masking", "--clients", "6", "--parameters", "64000"]
+    arguments += ["--dropout", "0.1", "--repeat", "1"]
     assert main([*arguments, "--wire", "words,packed", "--server", "active", "--json"]) == 0
     rows = [json.loads(line) for line in said(capsys)[0].splitlines()]
     assert [(row["suite"], row["wire"]) for row in rows] == [

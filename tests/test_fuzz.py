@@ -21,6 +21,7 @@ SETTINGS = [
     ("masking", HONEST, WORDS),
     ("masking", HONEST, PACKED),
     ("masking", ACTIVE, WORDS),
+    ("kahe", HONEST, PACKED),
     ("plain", HONEST, WORDS),
 ]
 PHASES = {
@@ -32,6 +33,7 @@ PHASES = {
         Phase.CONSISTENCY_CHECK,
         Phase.UNMASK,
     ),
+    ("kahe", HONEST): (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK),
     ("plain", HONEST): (Phase.UPLOAD,),
 }
 KEPT = ("_state", "_last", "_vector", "_vector_taken")
@@ -63,7 +65,7 @@ def mutated(chance, frame, others):
 
 
 @pytest.mark.parametrize(
-    ("suite_name", "model", "wire"), SETTINGS, ids=["masking", "masking-packed", "masking-active", "plain"]
+    ("suite_name", "model", "wire"), SETTINGS, ids=["masking", "masking-packed", "masking-active", "kahe", "plain"]
 )
 def test_nothing_but_our_own_errors_comes_of_any_bytes(suite_name, model, wire):
     chance = np.random.default_rng(SEED)

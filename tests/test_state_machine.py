@@ -108,7 +108,7 @@ class Adversary(RuleBasedStateMachine):
             assert entry.number not in kinds, "both shares of one peer"
             kinds[entry.number] = type(entry)
         survivors = [n for n, kind in kinds.items() if kind is SurvivorShare]
-        assert len(survivors) >= self.params.setting.threshold
+        assert len(survivors) >= self.params.masking.threshold
         assert len(survivors) + 1 >= self.params.minimum_contributors
         self.told.setdefault(number, set()).add(response)
 
@@ -372,6 +372,24 @@ class PackedAdversary(Adversary):
     length = 70
 
 
+class KaheAdversary(Adversary):
+    """A changed ciphertext shifts the sum; a changed key makes it noise: whatever is released lies in range."""
+
+    suite_name = "kahe"
+
+    @invariant()
+    def the_result_is_the_sum_over_the_uploads_or_there_is_none(self):
+        server = self.play.server
+        if server.phase is not Phase.FINISHED or any(np.any(change) for change in self.accepted.values()):
+            return
+        assert (server.result.vector == self.play.exact_sum(self.accepted)).all()
+        assert server.result.contributors == len(self.accepted)
+        assert len(self.accepted) >= self.params.minimum_contributors
+
+    def difference(self, response, frame):
+        return int(response != frame)
+
+
 class PlainAdversary(Adversary):
     suite_name = "plain"
 
@@ -382,5 +400,7 @@ TestActiveMaskingUnderAttack = ActiveAdversary.TestCase
 TestActiveMaskingUnderAttack.settings = settings(max_examples=EXAMPLES // 2, stateful_step_count=30)
 TestPackedMaskingUnderAttack = PackedAdversary.TestCase
 TestPackedMaskingUnderAttack.settings = settings(max_examples=EXAMPLES // 4, stateful_step_count=30)
+TestKaheUnderAttack = KaheAdversary.TestCase
+TestKaheUnderAttack.settings = settings(max_examples=EXAMPLES // 4, stateful_step_count=30)
 TestPlainUnderAttack = PlainAdversary.TestCase
 TestPlainUnderAttack.settings = settings(max_examples=EXAMPLES // 8, stateful_step_count=20)

@@ -13,8 +13,18 @@ from privfl.cli.tables import show
 from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError
+from privfl.kahe import planner as kahe
 from privfl.masking import planner
-from privfl.params import MAX_COHORT, MAX_VECTOR_LENGTH, MaskingSetting, ServerModel, ThreatModel, WireForm
+from privfl.params import (
+    MAX_COHORT,
+    MAX_VECTOR_LENGTH,
+    KaheSetting,
+    MaskingSetting,
+    ServerModel,
+    ThreatModel,
+    WireForm,
+    masking_of,
+)
 from privfl.suites import SUITE_NAMES, suite
 
 
@@ -49,10 +59,16 @@ def call(options: argparse.Namespace) -> int:
     threat = ThreatModel(server=ServerModel(options.server), corrupt=options.corrupt, dropout=options.dropout)
     chosen = suite(options.suite)
     wire = WireForm(options.wire)
-    setting = chosen.setting(options.clients, threat, wire=wire)
     bound = FixedPoint(clip=1.0, bits=options.bits).bound
+    setting = chosen.setting(options.clients, threat, bound=bound, wire=wire)
     packed = Ring.for_sum(options.clients, bound, packed=True)
     ring = packed if wire is WireForm.PACKED and chosen.protects else Ring.for_sum(options.clients, bound)
+    masks = masking_of(setting)
+    error = 0.0
+    if isinstance(setting, KaheSetting):
+        ring = Ring(setting.modulus_bits)
+        fewest = chosen.fewest_contributors(options.clients, threat)
+        error = kahe.error_std(setting, options.clients, fewest) / fewest / bound
     parameters = int(options.parameters)
     signed = chosen.protects and threat.server is ServerModel.ACTIVE
     quorum = planner.quorum(options.clients, threat) if signed else None
@@ -60,8 +76,8 @@ def call(options: argparse.Namespace) -> int:
         "suite": options.suite,
         "clients": options.clients,
         "parameters": parameters,
-        "degree": setting.degree if isinstance(setting, MaskingSetting) else None,
-        "threshold": setting.threshold if isinstance(setting, MaskingSetting) else None,
+        "degree": masks.degree if masks else None,
+        "threshold": masks.threshold if masks else None,
         "witnesses": quorum.witnesses if quorum else None,
         "signatures": quorum.signatures if quorum else None,
         "ring_bits": ring.bits,
@@ -69,11 +85,12 @@ def call(options: argparse.Namespace) -> int:
         "wire": (wire if chosen.protects else WireForm.WORDS).value,
         "vector_bytes": ring.vector_bytes(parameters),
         "max_abs_error_of_mean": 0.5 / bound,
+        "error_std_of_mean": error,
         "statistical_bits": threat.statistical_bits,
         "correctness_bits": threat.correctness_bits,
         "notes": [
             chosen.security_note,
-            *_tolerates(setting, options.clients, threat),
+            *_tolerates(masks, options.clients, threat),
             *_packing(setting, ring, packed),
         ],
     }
@@ -99,8 +116,8 @@ def _packing(setting: object, ring: Ring, packed: Ring) -> list[str]:
     return [f"--wire packed would send {packed.bits} bits for each parameter instead of {ring.bits}."]
 
 
-def _tolerates(setting: object, clients: int, threat: ThreatModel) -> list[str]:
-    if not isinstance(setting, MaskingSetting):
+def _tolerates(setting: MaskingSetting | None, clients: int, threat: ThreatModel) -> list[str]:
+    if setting is None:
         return []
     privacy = (
         f"Each client masks with {setting.degree} neighbours; the server and {setting.threshold - 1} of them together "

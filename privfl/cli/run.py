@@ -26,7 +26,7 @@ from privfl.learning.job import job_to_toml, load_job
 from privfl.learning.rounds import SATURATION_WARNING, FederatedRun, RoundMetrics
 from privfl.learning.rounds import Progress as RoundProgress
 from privfl.masking import planner
-from privfl.params import MaskingSetting, ServerModel
+from privfl.params import ServerModel
 from privfl.report.run_report import RunReport, render_run_report
 from privfl.report.run_rounds import RoundRow
 from privfl.report.server_view import ServerView
@@ -271,8 +271,8 @@ def _row(metrics: RoundMetrics) -> RoundRow:
 
 
 def _promise(run: FederatedRun) -> str:
-    setting = run.params.setting
-    if not isinstance(setting, MaskingSetting):
+    setting = run.params.masking
+    if setting is None:
         return suite(run.job.suite).security_note
     degree, threshold = setting.degree, setting.threshold
     if run.params.threat.server is ServerModel.ACTIVE:
@@ -299,10 +299,10 @@ def _facts(run: FederatedRun) -> tuple[tuple[str, str], ...]:
         ("quantisation", f"{run.job.encoding.bits} bits over ±{run.job.encoding.clip:g}"),
         ("ring", f"{params.ring.bits} bits{', packed' if params.ring.packed else ''}"),
     ]
-    if isinstance(params.setting, MaskingSetting):
+    if params.masking is not None:
         facts += [
-            ("neighbours of a client", str(params.setting.degree)),
-            ("threshold", str(params.setting.threshold)),
+            ("neighbours of a client", str(params.masking.degree)),
+            ("threshold", str(params.masking.threshold)),
         ]
     facts += [("privfl", __version__), ("Python", platform.python_version())]
     for package in ("numpy", "cryptography", "torch"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from privfl.encoding.counts import CountCode
 from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.layout import Arrays, Layout
 from privfl.errors import ConfigurationError, RoundAborted
+
+_DEVIATIONS: Final = 9
+"""Deviations of a coordinate's error that are allowed for: exceeded in fewer than 2^−61 of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,18 +110,18 @@ class UpdateCodec:
             return units * int(self.weight_max) / self._weight_units
         return units * self.weight_max / self._weight_units
 
-    def _check_sum(self, total: npt.NDArray[np.integer], units: int, contributors: int) -> None:
-        """Raise unless honest contributions could give this sum.
+    def _check_sum(self, total: npt.NDArray[np.integer], units: int, contributors: int, slack: int) -> None:
+        """Raise unless honest contributions could give this sum, each coordinate off by up to `slack`.
 
         Of a client with weight ŵ (of W units), a value is at most ŵ·bound/W + ½ in magnitude; a digit of a count and a
         metric lie in 0 … bound.
         """
         values, rest = total[: self.layout.length], total[self.layout.length + 1 :]
-        reach = units * self.bound / self._weight_units + contributors / 2
+        reach = (units + slack) * self.bound / self._weight_units + contributors / 2 + slack
         fits = (
-            contributors <= units <= contributors * self._weight_units
+            max(contributors - slack, 1) <= units <= contributors * self._weight_units + slack
             and max(int(values.max()), -int(values.min())) <= reach  # as Python integers: −2^63 has no int64 magnitude
-            and (not rest.size or (int(rest.min()) >= 0 and int(rest.max()) <= contributors * self.bound))
+            and (not rest.size or (int(rest.min()) >= -slack and int(rest.max()) <= contributors * self.bound + slack))
         )
         if not fits:
             raise RoundAborted("the sum is no sum of contributions as agreed: a client sent what no update encodes to")
@@ -177,12 +181,13 @@ class UpdateCodec:
         vector[self.layout.length :] = np.concatenate(tail)
         return EncodedUpdate(vector=vector, saturated=saturated)
 
-    def decode(self, total: npt.NDArray[np.integer], *, contributors: int) -> WeightedMean:
+    def decode(self, total: npt.NDArray[np.integer], *, contributors: int, error_std: float = 0.0) -> WeightedMean:
         """Read the mean from the sum.
 
         Args:
             total: the sum of encoded vectors, integers, shape (length,).
             contributors: how many are in it.
+            error_std: standard deviation of the error of each coordinate of the sum, where the suite is not exact.
 
         Raises:
             ConfigurationError: wrong length.
@@ -193,16 +198,16 @@ class UpdateCodec:
             raise ConfigurationError(f"a sum of shape {total.shape} where {(self.length,)} is agreed")
         position = self.layout.length
         units = int(total[position])
-        self._check_sum(total, units, contributors)
+        self._check_sum(total, units, contributors, slack=math.ceil(_DEVIATIONS * error_std))
         position += 1
         counts = {}
         for name in self.counts:
             code = self._count_code(name)
-            counts[name] = code.decode(total[position : position + code.digits])
+            counts[name] = max(0, code.decode(total[position : position + code.digits]))
             position += code.digits
         share = units / self._weight_units
         means = {
-            name: float(total[position + i]) * maximum / (self.bound * share)
+            name: max(0.0, float(total[position + i])) * maximum / (self.bound * share)
             for i, (name, maximum) in enumerate(self.means.items())
         }
         mean = (total[: self.layout.length] * (self.coding.step / share)).astype(np.float32)

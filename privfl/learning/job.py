@@ -202,7 +202,9 @@ class Job:
             raise ConfigurationError(
                 f"cohort.size is {size}: 1 to {self.data.clients} works, because data.clients is {self.data.clients}"
             )
-        chosen.setting(size, self.threat)
+        chosen.setting(
+            size, self.threat, bound=FixedPoint(clip=1.0, bits=self.encoding.bits).bound, wire=self.encoding.wire
+        )
         fewest = 2 if chosen.protects else 1
         if self.cohort.minimum is not None and not fewest <= self.cohort.minimum <= size:
             raise ConfigurationError(

@@ -303,7 +303,8 @@ class FederatedRun:
         if outcome.aggregate is None:
             return None
         try:
-            return self.codec.decode(outcome.aggregate.vector, contributors=outcome.aggregate.contributors)
+            summed = outcome.aggregate
+            return self.codec.decode(summed.vector, contributors=summed.contributors, error_std=summed.error_std)
         except RoundAborted:
             return None
 

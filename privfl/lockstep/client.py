@@ -48,6 +48,7 @@ class Incoming:
     session: bytes
 
 
+_ANY_NUMBER: Final = 1 << 16
 _RESTORED: Final = "restored state"
 Handler = Callable[[Any, Incoming], tuple[Any, bytes]]
 
@@ -239,16 +240,21 @@ class LockstepClient(ABC):
     def _frame(self, message: Message, session: bytes, *, tail_bytes: int = 0) -> OutgoingFrame:
         return encode_message(message, suite=self._suite, session=session, sender=self.party, tail_bytes=tail_bytes)
 
+    def _take_vector(self) -> tuple[WholeVector | VectorInChunks, int]:
+        """Return the submitted vector, of which the session keeps no reference, and how many threads may read it."""
+        assert self._vector is not None  # noqa: S101 - `_respond` has seen to it; for the type checker
+        vector, self._vector = self._vector, None
+        if isinstance(vector, np.ndarray):
+            return WholeVector(vector), _ANY_NUMBER
+        return VectorInChunks(vector, self.params.vector), 1
+
     def _vector_frame(self, message: Message, session: bytes, *, masks: Sequence[Mask] = (), workers: int = 1) -> bytes:
         """Make the upload: the submitted vector as residues, masked; the session keeps no reference to the vector.
 
         One pass: each piece is read, masked and written while it is in the cache.
         """
-        assert self._vector is not None  # noqa: S101 - `_respond` has seen to it; for the type checker
-        vector, self._vector = self._vector, None
         ring, length = self.params.ring, self.params.vector.length
-        whole = isinstance(vector, np.ndarray)
-        source = WholeVector(vector) if isinstance(vector, np.ndarray) else VectorInChunks(vector, self.params.vector)
+        source, most_workers = self._take_vector()
         frame = self._frame(message, session, tail_bytes=ring.vector_bytes(length))
 
         def fill(tail: Words) -> None:
@@ -266,7 +272,7 @@ class LockstepClient(ABC):
                 bitpack.pack_block(block, ring.bits, tail[first:last])
 
             visit, piece = (packed, bitpack.BLOCK) if ring.packed else (as_words, 0)
-            sweep(length, ring.dtype, masks, visit, piece=piece, workers=workers if whole else 1)
+            sweep(length, ring.dtype, masks, visit, piece=piece, workers=min(workers, most_workers))
 
         frame.write_tail(ring.dtype, fill)
         source.finish()

@@ -113,9 +113,11 @@ class MaskingClient(LockstepClient):
         workers: int = 1,
         remember_response: bool = True,
     ) -> None:
-        setting = params.setting
-        if not isinstance(setting, MaskingSetting):
-            raise ConfigurationError(f"parameters of suite {params.suite!r} where 'masking' is needed")
+        setting = params.masking
+        if setting is None or params.suite != self._suite.name.lower():
+            raise ConfigurationError(
+                f"parameters of suite {params.suite!r} where {self._suite.name.lower()!r} is needed"
+            )
         if policy is None:
             # Who has an identity to sign with is not talked into a session without signatures.
             policy = ClientPolicy(servers=frozenset({ServerModel.ACTIVE})) if credentials else ClientPolicy()

@@ -22,7 +22,7 @@ from privfl.masking.messages import (
 )
 from privfl.masking.opening import MaskedInputStep
 from privfl.masking.payload import MaskedVectors, Payload
-from privfl.params import MaskingSetting, ServerModel, SessionParams
+from privfl.params import ServerModel, SessionParams
 from privfl.primitives.entropy import Entropy, OsEntropy
 from privfl.primitives.keys import check_public_key
 from privfl.primitives.transcript import inclusion_proofs, merkle_root, session_id
@@ -54,9 +54,11 @@ class MaskingServer(LockstepServer):
     def __init__(
         self, params: SessionParams, *, roster: Roster | None = None, entropy: Entropy | None = None, workers: int = 1
     ) -> None:
-        setting = params.setting
-        if not isinstance(setting, MaskingSetting):
-            raise ConfigurationError(f"parameters of suite {params.suite!r} where 'masking' is needed")
+        setting = params.masking
+        if setting is None or params.suite != self._suite.name.lower():
+            raise ConfigurationError(
+                f"parameters of suite {params.suite!r} where {self._suite.name.lower()!r} is needed"
+            )
         planner.verify(setting, len(params.cohort), params.threat)
         active = params.threat.server is ServerModel.ACTIVE
         if active and (roster is None or roster.digest != params.roster_digest):

@@ -27,4 +27,5 @@ class Label(Enum):
     MASKING_PAIR_MASK = b"privfl/v1/masking/pair-mask"
     MASKING_CONFIRM = b"privfl/v1/masking/confirm"
     MASKING_SELF = b"privfl/v1/masking/self"
+    KAHE_PUBLIC = b"privfl/v1/kahe/public"
     MASKING_SELF_COMMITMENT = b"privfl/v1/masking/self-commitment"
