@@ -432,6 +432,13 @@ MUTANTS = (
         ("test_kahe_session.py::test_keys_and_uploads_are_fresh_in_every_session",),
     ),
     Mutant(
+        "sum of keys released for two sets",
+        "masking/client.py",
+        '        return SessionOver("the shares were told"), self._frame(answer, state.session).finish()',
+        "        return state, self._frame(answer, state.session).finish()",
+        ("test_kahe_session.py::test_the_sum_of_keys_is_told_for_one_set_only",),
+    ),
+    Mutant(
         "errors omitted from ciphertexts",
         "kahe/cipher.py",
         "        np.add(part, source.draw(len(part)), out=part)",

@@ -10,6 +10,7 @@ from harness import ACTIVE, HONEST, Play, make_params, make_vectors
 from privfl import (
     ConfigurationError,
     DecodeError,
+    DisclosureRefused,
     Phase,
     RoundAborted,
     SessionParams,
@@ -24,6 +25,8 @@ from privfl import (
 from privfl.kahe import cipher, planner
 from privfl.kahe.noise import STD, TAIL
 from privfl.kahe.ring import N
+from privfl.lockstep.client import SessionOver
+from privfl.masking.messages import UnmaskRequest
 from privfl.params import KaheSetting, MaskingSetting
 from privfl.primitives.entropy import OsEntropy
 from privfl.simulate import draw_identities, roster_of
@@ -246,6 +249,43 @@ def test_ciphertexts_carry_errors():
     assert noise.std() == pytest.approx(STD, rel=0.12)  # 2,048 draws: 1.6 % a deviation
     other = cipher.decrypt(out, key.astype(np.int64) * 0, ring=ring, scale_bits=0, session=session)
     assert np.abs(other).mean() > 2**28
+
+
+@pytest.mark.parametrize("longest", [6, 8, TAIL])
+def test_keys_of_any_length_encrypt_exactly(longest):
+    """At 32 bits a key of norm above 333 (every coefficient 8: 362) takes two products where others take one."""
+    params, _ = plan(3, N + 5, dropout=0.0)
+    key = np.full(N, longest, np.int8)
+    vector = make_vectors(params)[0]
+    out = np.zeros(N + 5, np.uint32)
+    cipher.encrypt(
+        key,
+        lambda start, words: params.ring.store(vector[start : start + len(words)], words),
+        out,
+        length=N + 5,
+        ring=params.ring,
+        scale_bits=params.setting.scale_bits,
+        session=bytes(32),
+        entropy=OsEntropy(),
+    )
+    opened = cipher.decrypt(
+        out, key.astype(np.int64), ring=params.ring, scale_bits=params.setting.scale_bits, session=bytes(32)
+    )
+    assert np.array_equal(opened, vector)
+
+
+def test_the_sum_of_keys_is_told_for_one_set_only():
+    """Two sets of survivors would give the difference of their sums, and with it one client's key."""
+    params, _ = plan(6, 50)
+    play = Play(params, make_vectors(params)).to(Phase.UNMASK)
+    play.answer(0)
+    assert isinstance(play.clients[0]._state, SessionOver)  # beside the guard, which refuses as well
+    truth = play.request(0)
+    other = UnmaskRequest(
+        contributors=truth.contributors - 1, survivors=truth.survivors[:-1], dropped=truth.survivors[-1:]
+    )
+    with pytest.raises(DisclosureRefused):
+        play.clients[0].respond(play.forge_request(other))
 
 
 def test_aggregate_averages_under_kahe():

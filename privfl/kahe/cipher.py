@@ -24,7 +24,7 @@ import numpy.typing as npt
 from privfl.encoding import bitpack
 from privfl.encoding.residues import Ring
 from privfl.kahe.noise import Gaussian
-from privfl.kahe.ring import BATCH, Integers, N, Products, centred_high_bits, split
+from privfl.kahe.ring import BATCH, Integers, N, Products, centred_high_bits, exact, split
 from privfl.primitives.entropy import Entropy
 from privfl.primitives.labels import Label
 from privfl.primitives.prg import PRG_KEY_BYTES, AddMasks, Stream, sweep
@@ -72,7 +72,9 @@ def encrypt(
         workers: threads; 1 starts none.
     """
     public = _public_key(session)
-    factor = key.astype(np.int64)
+    factor, largest = key.astype(np.int64), 1 << (ring.bits - 1)
+    # At 32 bits one key in 2^56 is too long for whole products: it is used like any other, in two halves.
+    whole = exact(largest, float(np.linalg.norm(factor)))
     # Keys of the errors' streams: two for each block, drawn in order and used there only.
     seeds = [_two_keys(entropy) for _ in range(0, length, BLOCK)]
 
@@ -81,7 +83,11 @@ def encrypt(
         store(start, block[: stop - start])
         np.left_shift(block, np.uint32(scale_bits), out=block)
         _add_errors(block, _gaussian(*seeds[start // BLOCK], _NOISE_BATCH))
-        _add_products(block, Stream(public, 4 * start), Products(factor, largest=1 << (ring.bits - 1)), ring.bits)
+        stream = Stream(public, 4 * start)
+        if whole:
+            _add_products(block, stream, Products(factor, largest=largest), ring.bits)
+        else:
+            _add_products_of_halves(block, stream, Products(factor, largest=1 << 15), ring.bits)
         block[stop - start :] = 0  # coefficients that nobody needs are not sent
         if ring.packed:
             first, last = (bitpack.packed_words(i, ring.bits, 32) for i in (start, stop))

@@ -56,6 +56,11 @@ def error_bound(largest: int, norm: float) -> float:
     return math.sqrt(N) * largest * norm * _RELATIVE_ERROR
 
 
+def exact(largest: int, norm: float) -> bool:
+    """Whether `Products` takes a factor of that norm, for polynomials with coefficients up to `largest`."""
+    return error_bound(largest, norm) < 0.5 and math.sqrt(N) * largest * norm < 2.0**51
+
+
 class Products:
     """Products of many polynomials with one. Holds workspace: one for each thread.
 
@@ -69,7 +74,7 @@ class Products:
 
     def __init__(self, factor: Integers, *, largest: int) -> None:
         norm = float(np.linalg.norm(factor.astype(np.float64)))
-        if error_bound(largest, norm) >= 0.5 or math.sqrt(N) * largest * norm >= 2.0**51:
+        if not exact(largest, norm):
             raise ValueError(
                 f"products with coefficients up to {largest} and a factor of norm {norm:.0f} are not exact"
             )
