@@ -441,8 +441,8 @@ MUTANTS = (
     Mutant(
         "errors omitted from ciphertexts",
         "kahe/cipher.py",
-        "        np.add(part, source.draw(len(part)), out=part)",
-        "        source.draw(len(part))",
+        "                np.add(signed, errors.draw(len(part)), out=signed)",
+        "                errors.draw(len(part))",
         ("test_kahe_session.py::test_ciphertexts_carry_errors",),
     ),
     Mutant(

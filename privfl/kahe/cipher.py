@@ -27,14 +27,14 @@ from privfl.kahe.noise import Gaussian
 from privfl.kahe.ring import BATCH, Integers, N, Products, centred_high_bits, exact, split
 from privfl.primitives.entropy import Entropy
 from privfl.primitives.labels import Label
-from privfl.primitives.prg import PRG_KEY_BYTES, AddMasks, Stream, sweep
+from privfl.primitives.prg import PRG_KEY_BYTES, Stream, spread
 from privfl.primitives.secret import Secret
 from privfl.primitives.transcript import digest
 
 BLOCK: Final = bitpack.BLOCK
 """Coordinates that are worked on together: whole polynomials, and a block of the packed form."""
 
-_NOISE_BATCH: Final = 1 << 17
+_STEP: Final = BATCH * N
 
 Words = npt.NDArray[np.uint32]
 Store = Callable[[int, Words], None]
@@ -71,32 +71,36 @@ def encrypt(
         entropy: source of the errors.
         workers: threads; 1 starts none.
     """
-    public = _public_key(session)
-    factor, largest = key.astype(np.int64), 1 << (ring.bits - 1)
+    factor = key.astype(np.int64)
     # At 32 bits one key in 2^56 is too long for whole products: it is used like any other, in two halves.
-    whole = exact(largest, float(np.linalg.norm(factor)))
+    whole = exact(1 << (ring.bits - 1), float(np.linalg.norm(factor)))
     # Keys of the errors' streams: two for each block, drawn in order and used there only.
     seeds = [_two_keys(entropy) for _ in range(0, length, BLOCK)]
 
-    def visit(start: int, stop: int, _add_masks: AddMasks) -> None:
-        block = np.zeros(-(-(stop - start) // N) * N, np.uint32)
-        store(start, block[: stop - start])
-        np.left_shift(block, np.uint32(scale_bits), out=block)
-        _add_errors(block, _gaussian(*seeds[start // BLOCK], _NOISE_BATCH))
-        stream = Stream(public, 4 * start)
-        if whole:
-            _add_products(block, stream, Products(factor, largest=largest), ring.bits)
-        else:
-            _add_products_of_halves(block, stream, Products(factor, largest=1 << 15), ring.bits)
-        block[stop - start :] = 0  # coefficients that nobody needs are not sent
-        if ring.packed:
-            first, last = (bitpack.packed_words(i, ring.bits, 32) for i in (start, stop))
-            columns = -(-(stop - start) // 32) * 32
-            bitpack.pack_block(block[:columns], ring.bits, out[first:last])
-        else:
-            out[start:stop] = block[: stop - start]
+    def walk(first: int, last: int) -> None:
+        products = _PublicProducts(session, first, factor, ring.bits, whole=whole)
+        room, step = np.empty(BLOCK if ring.packed else 0, np.uint32), np.empty(_STEP, np.uint32)
+        for start in range(first, last, BLOCK):
+            stop = min(start + BLOCK, last)
+            block = room[: -(-(stop - start) // 32) * 32] if ring.packed else out[start:stop]
+            errors = _gaussian(*seeds[start // BLOCK], _STEP)
+            for begin in range(start, stop, _STEP):
+                end = min(begin + _STEP, stop)
+                part = step[: -(-(end - begin) // N) * N]
+                store(begin, part[: end - begin])
+                part[end - begin :] = 0
+                np.left_shift(part, np.uint32(scale_bits), out=part)
+                signed = part.view(np.int32)
+                np.add(signed, errors.draw(len(part)), out=signed)
+                products.add(part)
+                # Of the last polynomial, the coefficients that nobody needs are not sent.
+                block[begin - start : end - start] = part[: end - begin]
+            if ring.packed:
+                block[stop - start :] = 0
+                place = slice(*(bitpack.packed_words(i, ring.bits, 32) for i in (start, stop)))
+                bitpack.pack_block(block, ring.bits, out[place])
 
-    sweep(length, np.uint32, (), visit, piece=BLOCK, workers=workers)
+    spread(length, BLOCK, walk, workers=workers)
 
 
 def decrypt(
@@ -118,19 +122,63 @@ def decrypt(
     Raises:
         ValueError: the sum of keys is too large for exact products.
     """
-    public, sums = _public_key(session), np.empty(len(total), np.int64)
-    Products(key_sum, largest=1 << 15)  # refused here rather than in a thread
+    length, sums = len(total), np.empty(len(total), np.int64)
+    _PublicProducts(session, 0, key_sum, ring.bits, whole=False)  # refused here rather than in a thread
 
-    def visit(start: int, stop: int, _add_masks: AddMasks) -> None:
-        block = np.zeros(-(-(stop - start) // N) * N, np.uint32)
-        _add_products_of_halves(block, Stream(public, 4 * start), Products(key_sum, largest=1 << 15), ring.bits)
-        np.subtract(total[start:stop], block[: stop - start], out=block[: stop - start])
-        scaled = ring.centred(block[: stop - start])
-        # Adding half of Δ rounds to the nearest; the shift of a signed number rounds down.
-        np.right_shift(scaled + ((1 << scale_bits) >> 1), scale_bits, out=sums[start:stop])
+    def walk(first: int, last: int) -> None:
+        products = _PublicProducts(session, first, -key_sum, ring.bits, whole=False)
+        step = np.zeros(_STEP, np.uint32)
+        for begin in range(first, last, _STEP):
+            end = min(begin + _STEP, last)
+            step[: end - begin] = total[begin:end]
+            products.add(step[: -(-(end - begin) // N) * N])
+            scaled = ring.centred(step[: end - begin])
+            # Adding half of Δ rounds to the nearest; the shift of a signed number rounds down.
+            np.right_shift(scaled + ((1 << scale_bits) >> 1), scale_bits, out=sums[begin:end])
 
-    sweep(len(total), np.uint32, (), visit, piece=BLOCK, workers=workers)
+    spread(length, _STEP, walk, workers=workers)
     return sums
+
+
+class _PublicProducts:
+    """Products of the public polynomials with one factor, in order. Holds workspace: one for each thread.
+
+    Args:
+        session: the session id.
+        first: coordinate to begin at, that of a whole polynomial.
+        factor: int64, shape (N,), in paired order.
+        bits: b; a public coefficient is the high b bits of 32.
+        whole: multiply at once; else the two halves of each public polynomial.
+
+    Raises:
+        ValueError: the products could be rounded wrongly.
+    """
+
+    def __init__(self, session: bytes, first: int, factor: Integers, bits: int, *, whole: bool) -> None:
+        self._bits = bits
+        self._stream = Stream(_public_key(session), 4 * first)
+        self._products = Products(factor, largest=1 << (bits - 1 if whole else 15))
+        self._words = np.empty((BATCH, N), np.uint32)
+        self._halves = None if whole else np.empty((2, BATCH, N), np.int32)
+
+    def add(self, words: Words) -> None:
+        """Add the next products to whole polynomials, at most `BATCH`, modulo 2^32."""
+        rows = words.reshape(-1, N)
+        count = len(rows)
+        uniform = self._words[:count]
+        self._stream.fill(uniform)
+        polynomials = uniform.view(np.int32)
+        centred_high_bits(uniform, self._bits, polynomials)
+        if self._halves is None:
+            self._products.add(polynomials, rows)
+            return
+        low, high = self._halves[:, :count]
+        split(polynomials, low, high)
+        uniform[:] = 0
+        self._products.add(high, uniform)
+        np.left_shift(uniform, np.uint32(16), out=uniform)
+        np.add(rows, uniform, out=rows)
+        self._products.add(low, rows)
 
 
 def _public_key(session: bytes) -> Secret:
@@ -144,38 +192,3 @@ def _two_keys(entropy: Entropy) -> tuple[Secret, Secret]:
 
 def _gaussian(coarse: Secret, fine: Secret, largest_batch: int) -> Gaussian:
     return Gaussian(Stream(coarse), Stream(fine), largest_batch=largest_batch)
-
-
-def _add_errors(block: Words, source: Gaussian) -> None:
-    signed = block.view(np.int32)
-    for start in range(0, len(block), _NOISE_BATCH):
-        part = signed[start : start + _NOISE_BATCH]
-        np.add(part, source.draw(len(part)), out=part)
-
-
-def _add_products(block: Words, public: Stream, products: Products, bits: int) -> None:
-    table = block.reshape(-1, N)
-    words, polynomials = np.empty((BATCH, N), np.uint32), np.empty((BATCH, N), np.int32)
-    for start in range(0, len(table), BATCH):
-        rows = table[start : start + BATCH]
-        public.fill(words[: len(rows)])
-        centred_high_bits(words[: len(rows)], bits, polynomials[: len(rows)])
-        products.add(polynomials[: len(rows)], rows)
-
-
-def _add_products_of_halves(block: Words, public: Stream, products: Products, bits: int) -> None:
-    table = block.reshape(-1, N)
-    words, polynomials = np.empty((BATCH, N), np.uint32), np.empty((BATCH, N), np.int32)
-    low, high = np.empty((BATCH, N), np.int32), np.empty((BATCH, N), np.int32)
-    shifted = np.empty((BATCH, N), np.uint32)
-    for start in range(0, len(table), BATCH):
-        rows = table[start : start + BATCH]
-        count = len(rows)
-        public.fill(words[:count])
-        centred_high_bits(words[:count], bits, polynomials[:count])
-        split(polynomials[:count], low[:count], high[:count])
-        shifted[:count] = 0
-        products.add(high[:count], shifted[:count])
-        np.left_shift(shifted[:count], np.uint32(16), out=shifted[:count])
-        rows += shifted[:count]
-        products.add(low[:count], rows)

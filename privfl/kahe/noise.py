@@ -45,7 +45,7 @@ def thresholds() -> tuple[int, ...]:
 
 
 @cache
-def _tables() -> tuple[npt.NDArray[np.int8], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+def _tables() -> tuple[npt.NDArray[np.int8], npt.NDArray[np.uint32], npt.NDArray[np.uint64]]:
     """Return the table of intervals, and the thresholds' high 16 and low 64 bits."""
     steps = thresholds()
     table = np.empty(1 << _COARSE_BITS, np.int8)
@@ -59,8 +59,9 @@ def _tables() -> tuple[npt.NDArray[np.int8], npt.NDArray[np.uint64], npt.NDArray
         else:
             begin = max(begin, coarse)
     table.flags.writeable = False
-    high = np.array([step >> _FINE_BITS for step in steps[:-1]], np.uint64)
-    low = np.array([step & ((1 << _FINE_BITS) - 1) for step in steps[:-1]], np.uint64)
+    # The last step is at 2^16 in high bits, which no draw reaches: searches end there.
+    high = np.array([step >> _FINE_BITS for step in steps], np.uint32)
+    low = np.array([step & ((1 << _FINE_BITS) - 1) for step in steps], np.uint64)
     return table, high, low
 
 
@@ -99,6 +100,9 @@ class Gaussian:
 def bisect(coarse: npt.NDArray[np.uint16], fine: npt.NDArray[np.uint64]) -> npt.NDArray[np.int8]:
     """Find the values of 80-bit draws: how many thresholds are no greater, counted from −TAIL."""
     _, high, low = _tables()
-    passed = (high[:, None] < coarse) | ((high[:, None] == coarse) & (low[:, None] <= fine))
-    values: npt.NDArray[np.int8] = (np.count_nonzero(passed, axis=0) - TAIL).astype(np.int8)
-    return values
+    first, last = np.searchsorted(high, coarse), np.searchsorted(high, coarse, side="right")
+    # `first` counts the thresholds below the interval; those within it, nearly always one, are compared in full.
+    passed = first + ((first < last) & (low[first] <= fine))
+    for i in np.flatnonzero(last - first > 1):
+        passed[i] = first[i] + np.searchsorted(low[first[i] : last[i]], fine[i], side="right")
+    return (passed - TAIL).astype(np.int8)

@@ -26,7 +26,7 @@ import numpy.typing as npt
 N: Final = 2048
 HALF: Final = N // 2
 BATCH: Final = 16
-"""Polynomials that are transformed together: their 256 KiB of complex numbers stay in the L2 cache."""
+"""Polynomials that are worked on together: their 256 KiB of complex numbers stay in the L2 cache."""
 
 _LEVELS: Final = HALF.bit_length() - 1
 _EPSILON: Final = 2.0**-53
@@ -82,6 +82,7 @@ class Products:
         # 1/HALF, a power of two and therefore exact, makes up for the inverse transform without scaling.
         self._spectrum = np.fft.fft(spectrum) / HALF
         self._points = np.empty((BATCH, HALF), np.complex128)
+        self._rounded = np.empty((BATCH, N), np.uint32)
 
     def add(self, polynomials: Integers, out: Words) -> None:
         """Add products to an array, modulo 2^32.
@@ -99,7 +100,9 @@ class Products:
         np.fft.ifft(points, axis=-1, norm="forward", out=points)
         np.multiply(points, _UNTWIST, out=points)
         np.add(numbers, _ROUNDING, out=numbers)
-        np.add(out, numbers.view(np.uint32)[:, ::2], out=out)  # the low words, on a little-endian machine
+        # Casting to a shorter word keeps the low bits: reduction modulo 2^32.
+        np.copyto(self._rounded[: len(points)], numbers.view(np.uint64), casting="unsafe")
+        np.add(out, self._rounded[: len(points)], out=out)
 
 
 def centred_high_bits(words: Words, bits: int, out: npt.NDArray[np.int32]) -> None:

@@ -98,7 +98,7 @@ def sweep(
     if word not in _WORDS:
         raise ValueError("masks are words of uint32 or uint64")
     piece = piece or CHUNK_BYTES // word.itemsize
-    if piece * word.itemsize % CHUNK_BYTES:
+    if piece * word.itemsize % CHUNK_BYTES:  # so that workers begin at whole cipher blocks
         raise ValueError(f"a piece is made of whole chunks of {CHUNK_BYTES} bytes")
 
     def walk(first: int, last: int) -> None:
@@ -106,6 +106,18 @@ def sweep(
         for start in range(first, last, piece):
             visit(start, min(start + piece, last), expansion.add)
 
+    spread(length, piece, walk, workers=workers)
+
+
+def spread(length: int, piece: int, walk: Callable[[int, int], None], *, workers: int = 1) -> None:
+    """Share a vector out among threads: each walks over one range of whole pieces.
+
+    Args:
+        length: words of the vector.
+        piece: words of a piece; the vector's last may be shorter.
+        walk: called with first and last of a range, once in each thread; errors are raised again here.
+        workers: threads; 1 starts none.
+    """
     ranges = _ranges(length, piece, workers)
     if len(ranges) == 1:
         walk(*ranges[0])
@@ -180,7 +192,7 @@ def _stream(key: Secret, first_byte: int) -> CipherContext:
 
 
 def _ranges(length: int, piece: int, workers: int) -> list[tuple[int, int]]:
-    pieces = -(-length // piece)  # ranges begin at whole pieces, and so at whole cipher blocks
+    pieces = -(-length // piece)
     workers = max(1, min(workers, pieces))
     cuts = [min(length, pieces * i // workers * piece) for i in range(workers + 1)]
     return list(pairwise(cuts))
