@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-scale fuzz vectors clean
+.PHONY: help demo test lint format bench bench-scale fuzz soak vectors clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench-scale: $(VENV)/.demo ## a thousand clients of a million parameters, ten th
 fuzz: $(VENV)/.dev ## a million mutated messages, and long runs of the adversarial state machine
 	PRIVFL_FUZZ_MESSAGES=1000000 $(BIN)/python -m pytest tests/test_fuzz.py
 	PRIVFL_MACHINE_EXAMPLES=8000 HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest tests/test_state_machine.py
+
+soak: $(VENV)/.dev ## a hundred rounds of a thousand clients under kahe, with random drop-outs
+	PRIVFL_SOAK_ROUNDS=100 $(BIN)/python -m pytest tests/test_kahe_session.py -k thousand_clients
 
 vectors: $(VENV)/.dev ## write the known answers in tests/vectors anew
 	$(BIN)/python tests/known_answers

@@ -6,7 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -248,7 +248,7 @@ def aggregate(
     updates: Sequence[Update],
     *,
     clip: float,
-    suite: str = "masking",
+    suite: str = "kahe",
     weights: Sequence[float] | None = None,
     bits: int = 16,
     wire: WireForm = WireForm.WORDS,
@@ -311,5 +311,6 @@ def aggregate(
     if outcome.aggregate is None:
         raise RoundAborted(outcome.aborted or "the round aborted")
     summed = outcome.aggregate
-    mean = codec.decode(summed.vector, contributors=summed.contributors, error_std=summed.error_std).arrays
+    codec = replace(codec, error_std=summed.error_std)
+    mean = codec.decode(summed.vector, contributors=summed.contributors).arrays
     return mean if isinstance(updates[0], Mapping) else mean["update"]  # type: ignore[return-value]

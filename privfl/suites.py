@@ -74,6 +74,13 @@ class Suite:
         planned: MaskingSetting = import_module("privfl.masking.planner").plan(clients, threat)
         return replace(planned, wire=wire)
 
+    def error_std(self, setting: Setting, clients: int) -> float:
+        """Return the largest standard deviation of a coordinate's error in a sum of up to so many clients."""
+        if self.name != "kahe":
+            return 0.0
+        error: float = import_module("privfl.kahe.planner").error_std(setting, clients, clients)
+        return error
+
     def fewest_contributors(self, clients: int, threat: ThreatModel) -> int:
         """Return the smallest minimum that makes sense: two honest clients beside the corrupt ones."""
         if self.name == "plain":

@@ -453,6 +453,13 @@ MUTANTS = (
         ("test_kahe_session.py::test_keys_and_uploads_are_fresh_in_every_session",),
     ),
     Mutant(
+        "counts that the error of the sum drowns",
+        "encoding/counts.py",
+        "        return self.bound // (2 * self.error + 1) + 1",
+        "        return self.bound + 1",
+        ("test_kahe_session.py::test_counts_are_exact_and_means_right_where_sums_are_not",),
+    ),
+    Mutant(
         "masks left off the one-time key",
         "kahe/client.py",
         "            apply_masks(tail[:N], masks)\n",

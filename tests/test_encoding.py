@@ -221,18 +221,33 @@ def test_a_million_clients_at_the_maximum_are_counted_exactly(maximum, bound):
     assert code.decode(total) == maximum * 1_000_000
 
 
-@given(bound=st.integers(1, 10**6), maximum=st.integers(1, 10**9), noise=st.floats(-0.49, 0.49))
-def test_the_highest_digit_is_stretched_over_more_than_half_the_range_and_stands_noise_below_half_its_stretch(
-    bound, maximum, noise
-):
-    code = CountCode(maximum, bound)
-    digits = code.encode(maximum)
-    top = maximum // (bound + 1) ** (code.digits - 1)
-    stretch = int(digits[-1]) // top
-    assert int(digits[-1]) == top * stretch <= bound < top * (stretch + 1)
-    assert 2 * int(digits[-1]) > bound
-    noisy = [*digits[:-1].tolist(), int(digits[-1]) + math.trunc(noise * stretch)]
-    assert code.decode(noisy) == maximum
+@given(
+    bound=st.integers(1, 10**6),
+    maximum=st.integers(1, 10**9),
+    error=st.integers(0, 1000),
+    counts=st.lists(st.integers(0, 10**9), min_size=1, max_size=20),
+    draw=st.data(),
+)
+def test_counts_stay_exact_whatever_the_error_of_the_sum_that_is_allowed_for(bound, maximum, error, counts, draw):
+    bound = max(bound, 2 * error + 1)
+    code = CountCode(maximum, bound, error=error)
+    counts = [min(count, maximum) for count in counts]
+    digits = [code.encode(count) for count in counts]
+    assert all(0 <= digit <= bound for one in digits for digit in one.tolist())
+    errors = draw.draw(st.lists(st.integers(-error, error), min_size=code.digits, max_size=code.digits))
+    assert code.decode(np.sum(digits, axis=0, dtype=np.int64) + errors) == sum(counts)
+
+
+@given(bound=st.integers(1, 10**6), maximum=st.integers(1, 10**9))
+def test_the_highest_digit_is_stretched_over_more_than_half_the_range(bound, maximum):
+    highest = int(CountCode(maximum, bound).encode(maximum)[-1])
+    assert bound < 2 * highest <= 2 * bound
+
+
+def test_counts_that_drown_in_the_error_are_refused_with_what_works():
+    with pytest.raises(ConfigurationError, match=r"off by up to 64, in which 'examples' drowns: .* from 129 up works"):
+        CountCode(1000, 128, "examples", error=64)
+    assert CountCode(1000, 129, "examples", error=64).digits == 10
 
 
 @pytest.mark.parametrize("count", [-1, 1001, 10**9])

@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,11 @@ from privfl import (
     client,
     plan_session,
     simulate,
+    suite,
 )
+from privfl.encoding.fixed_point import FixedPoint
+from privfl.encoding.layout import Layout
+from privfl.encoding.update import UpdateCodec
 from privfl.kahe import cipher, planner
 from privfl.kahe.noise import STD, TAIL
 from privfl.kahe.ring import N
@@ -33,6 +38,7 @@ from privfl.simulate import draw_identities, roster_of
 from privfl.wire import HEADER_BYTES
 
 BOUND = 2**15 - 1
+ROUNDS = int(os.environ.get("PRIVFL_SOAK_ROUNDS", "3"))
 
 
 def plan(n, length, *, wire=WireForm.WORDS, server=HONEST, dropout=0.2, minimum=None, bound=BOUND):
@@ -101,17 +107,22 @@ def test_the_error_of_large_cohorts_has_the_promised_deviation():
     assert planner.error_std(params.setting, 120, fewest) / fewest <= planner.ERROR_OF_MEAN
 
 
-@pytest.mark.parametrize("round_number", range(3))
+@pytest.mark.parametrize("round_number", range(ROUNDS))
 def test_a_thousand_clients_with_random_dropouts_lose_no_sum(round_number):
-    params, _ = plan(1000, 300, dropout=0.1, wire=WireForm.PACKED)
+    """Up to a tenth of the clients drop out, each in a phase of its own; `make soak` plays a hundred rounds."""
+    params, _ = plan(1000, 10_000, dropout=0.1, wire=list(WireForm)[round_number % 2])
     chance = np.random.default_rng(round_number)
-    gone = chance.permutation(1000)[:90].tolist()
-    drops = {Phase.SHARE_KEYS: gone[:20], Phase.MASKED_INPUT: gone[20:80], Phase.UNMASK: gone[80:]}
+    gone = chance.permutation(1000)[: chance.integers(0, 101)]
+    phases = chance.choice([Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK], len(gone))
+    drops = {phase: {int(n) for n in gone[phases == phase]} for phase in set(phases)}
     vectors = make_vectors(params, seed=round_number)
     outcome = simulate(params, vectors, drops=drops)
     assert outcome.aborted is None
+    assert outcome.aggregate.contributors == 1000 - len(gone) + len(drops.get(Phase.UNMASK, ()))
     error = outcome.aggregate.vector - sum(vectors[n].astype(np.int64) for n in outcome.contributors)
-    assert np.abs(error).max() <= 9 * outcome.aggregate.error_std + 1
+    std = outcome.aggregate.error_std
+    assert std / outcome.aggregate.contributors <= planner.ERROR_OF_MEAN
+    assert np.abs(error).max() <= 9 * std + 1
 
 
 # Planner
@@ -151,11 +162,19 @@ def test_what_32_bits_cannot_hold_is_refused_and_says_what_to_lower():
     assert plan(10_000, 10, dropout=0.1, bound=2 ** (bits - 1) - 1)[0].setting.modulus_bits == 32
 
 
+def test_a_minimum_too_small_for_the_promised_error_is_refused_with_one_that_works():
+    threat = ThreatModel(corrupt=0.0, dropout=0.1)
+    needs = "need 33 bits, 1 more than it has: lower encoding.bits to 15, or raise cohort.minimum to 5, or take suite"
+    with pytest.raises(ConfigurationError, match=needs):
+        planner.plan(1000, threat, bound=BOUND, minimum=4, wire=WireForm.WORDS)
+    assert planner.plan(1000, threat, bound=BOUND, minimum=5, wire=WireForm.WORDS).modulus_bits == 32
+    with pytest.raises(ConfigurationError, match=r"^cohort.minimum is 0: 2 to 1000 works"):
+        planner.plan(1000, threat, bound=BOUND, minimum=0, wire=WireForm.WORDS)
+
+
 @pytest.mark.parametrize(("bits", "scale"), [(32, 20), (32, 1), (28, 5)])
 def test_settings_that_wrap_drown_or_do_not_fit_words_are_refused(bits, scale):
     params, _ = plan(10, 5)
-    from dataclasses import replace
-
     proposed = replace(params, setting=replace(params.setting, modulus_bits=bits, scale_bits=scale))
     with pytest.raises(ConfigurationError, match=r"kahe (scale|modulus)_bits"):
         Play(proposed)
@@ -293,6 +312,36 @@ def test_aggregate_averages_under_kahe():
     mean = aggregate(updates, clip=1.0, suite="kahe", weights=[1, 2, 3, 4, 5, 6, 7])
     expected = np.average(updates, axis=0, weights=[1, 2, 3, 4, 5, 6, 7])
     assert np.abs(mean - expected).max() < 2e-4
+
+
+def test_counts_are_exact_and_means_right_where_sums_are_not():
+    """120 clients, packed. Digits that were not spread would come back right by chance with a probability of 1 in 5."""
+    twelve = [f"count {i}" for i in range(12)]
+    threat = ThreatModel(dropout=0.1)
+    layout = Layout.of({"w": np.zeros(3, np.float32)})
+    codec = UpdateCodec(layout=layout, coding=FixedPoint(clip=1.0, bits=16), weight_max=7)
+    setting = suite("kahe").setting(120, threat, bound=codec.bound, wire=WireForm.PACKED)
+    error_std = suite("kahe").error_std(setting, 120)
+    codec = replace(codec, counts=dict.fromkeys(twelve, 2**24 - 1), means={"loss": 16.0}, error_std=error_std)
+    contributions = [
+        codec.encode(
+            {"w": np.full(3, n / 120)},
+            weight=1 + n % 7,
+            counts={name: 11_650 * i * n for i, name in enumerate(twelve)},
+            means={"loss": 2.5},
+        )
+        for n in range(120)
+    ]
+    params, _ = plan(120, codec.length, wire=WireForm.PACKED, dropout=0.1)
+    assert params.setting == setting
+    total = simulate(params, {n: one.vector for n, one in enumerate(contributions)}).aggregate
+    assert 0 < total.error_std <= error_std
+    mean = codec.decode(total.vector, contributors=120)
+    assert mean.counts == {name: 11_650 * i * sum(range(120)) for i, name in enumerate(twelve)}
+    assert mean.means["loss"] == pytest.approx(2.5, rel=1e-4)
+    weights = [1 + n % 7 for n in range(120)]
+    assert mean.weight == pytest.approx(sum(weights), rel=1e-4)
+    assert mean.arrays["w"] == pytest.approx(np.average(np.arange(120) / 120, weights=weights), abs=1e-4)
 
 
 @pytest.mark.parametrize("wire", list(WireForm))

@@ -30,7 +30,7 @@ class WeightedMean:
     Attributes:
         arrays: Σ wᵢxᵢ / Σ wᵢ by name, float32, in the agreed shapes.
         weight: Σ wᵢ, as the clients' weights were quantised.
-        counts: Σ of each count, exact where the suite is.
+        counts: Σ of each count, exact.
         means: weighted mean of each metric.
     """
 
@@ -66,6 +66,8 @@ class UpdateCodec:
         counts: name of each count to its largest value.
         means: name of each averaged metric to the largest value that is told apart; greater ones are cut there.
         saturation: name of the count that receives `EncodedUpdate.saturated`, or None.
+        error_std: largest standard deviation of a coordinate's error in the sum; 0.0 where the suite is exact. Counts
+            are exact in spite of it.
     """
 
     layout: Layout
@@ -74,12 +76,13 @@ class UpdateCodec:
     counts: Mapping[str, int] = field(default_factory=dict)
     means: Mapping[str, float] = field(default_factory=dict)
     saturation: str | None = None
+    error_std: float = 0.0
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.weight_max) and self.weight_max > 0):
             raise ConfigurationError(f"weight_max is {self.weight_max}: a positive number works, such as 1.0")
         for name, maximum in self.counts.items():
-            CountCode(maximum, self.bound, name)
+            CountCode(maximum, self.bound, name, self._slack)
         for name, most in self.means.items():
             if not (math.isfinite(most) and most > 0):
                 raise ConfigurationError(f"the maximum of metric {name!r} is {most}: a positive number works")
@@ -110,12 +113,13 @@ class UpdateCodec:
             return units * int(self.weight_max) / self._weight_units
         return units * self.weight_max / self._weight_units
 
-    def _check_sum(self, total: npt.NDArray[np.integer], units: int, contributors: int, slack: int) -> None:
-        """Raise unless honest contributions could give this sum, each coordinate off by up to `slack`.
+    def _check_sum(self, total: npt.NDArray[np.integer], units: int, contributors: int) -> None:
+        """Raise unless honest contributions could give this sum, each coordinate off by as much as is allowed for.
 
         Of a client with weight ŵ (of W units), a value is at most ŵ·bound/W + ½ in magnitude; a digit of a count and a
         metric lie in 0 … bound.
         """
+        slack = self._slack
         values, rest = total[: self.layout.length], total[self.layout.length + 1 :]
         reach = (units + slack) * self.bound / self._weight_units + contributors / 2 + slack
         fits = (
@@ -127,7 +131,11 @@ class UpdateCodec:
             raise RoundAborted("the sum is no sum of contributions as agreed: a client sent what no update encodes to")
 
     def _count_code(self, name: str) -> CountCode:
-        return CountCode(self.counts[name], self.bound, name)
+        return CountCode(self.counts[name], self.bound, name, self._slack)
+
+    @property
+    def _slack(self) -> int:
+        return math.ceil(_DEVIATIONS * self.error_std)
 
     def encode(
         self,
@@ -181,13 +189,12 @@ class UpdateCodec:
         vector[self.layout.length :] = np.concatenate(tail)
         return EncodedUpdate(vector=vector, saturated=saturated)
 
-    def decode(self, total: npt.NDArray[np.integer], *, contributors: int, error_std: float = 0.0) -> WeightedMean:
+    def decode(self, total: npt.NDArray[np.integer], *, contributors: int) -> WeightedMean:
         """Read the mean from the sum.
 
         Args:
             total: the sum of encoded vectors, integers, shape (length,).
             contributors: how many are in it.
-            error_std: standard deviation of the error of each coordinate of the sum, where the suite is not exact.
 
         Raises:
             ConfigurationError: wrong length.
@@ -198,7 +205,7 @@ class UpdateCodec:
             raise ConfigurationError(f"a sum of shape {total.shape} where {(self.length,)} is agreed")
         position = self.layout.length
         units = int(total[position])
-        self._check_sum(total, units, contributors, slack=math.ceil(_DEVIATIONS * error_std))
+        self._check_sum(total, units, contributors)
         position += 1
         counts = {}
         for name in self.counts:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import count
 from typing import Final
 
 from privfl.errors import ConfigurationError
@@ -44,16 +45,15 @@ def plan(clients: int, threat: ThreatModel, *, bound: int, minimum: int, wire: W
         ConfigurationError: 32 bits do not hold the error promised; says by how much, and what to lower.
     """
     inner = masking.plan(clients, threat)
+    if not 1 <= minimum <= clients:
+        raise ConfigurationError(
+            f"cohort.minimum is {minimum}: 2 to {clients} works, because the cohort has {clients} clients"
+        )
     exact = _scale_bits_of(DEVIATIONS * STD * math.sqrt(clients))
-    enough = _scale_bits_of(STD / (ERROR_OF_MEAN * math.sqrt(minimum)))
+    enough = _enough_scale_bits(minimum)
     most = _most_scale_bits(MOST_BITS, clients, bound)
     if most < enough:
-        fitting = _room(MOST_BITS, clients) // (clients << enough)
-        missing = f"{enough - most} more bits" if most >= 0 else f"more than {enough} more bits"
-        raise ConfigurationError(
-            f"sums of {clients} clients with vector.bound {bound} and the error promised need {missing} than the "
-            f"{MOST_BITS} there are: lower encoding.bits to {(fitting + 1).bit_length()}, or raise cohort.minimum"
-        )
+        raise ConfigurationError(_too_much(clients, bound, enough))
     if wire is WireForm.WORDS:
         bits, scale = MOST_BITS, most
     else:
@@ -70,7 +70,7 @@ def verify(setting: KaheSetting, clients: int, *, bound: int, minimum: int) -> N
         ConfigurationError: it does; names what is wrong and what works.
     """
     most = _most_scale_bits(setting.modulus_bits, clients, bound)
-    enough = _scale_bits_of(STD / (ERROR_OF_MEAN * math.sqrt(minimum)))
+    enough = _enough_scale_bits(minimum)
     if setting.masking.wire is WireForm.WORDS and setting.modulus_bits != MOST_BITS:
         raise ConfigurationError(f"kahe modulus_bits is {setting.modulus_bits}: words on the wire have {MOST_BITS}")
     if not enough <= setting.scale_bits <= most:
@@ -95,6 +95,25 @@ def error_std(setting: KaheSetting, clients: int, contributors: int) -> float:
     if scale >= DEVIATIONS * STD * math.sqrt(clients):
         return 0.0
     return STD * math.sqrt(contributors) / scale
+
+
+def _too_much(clients: int, bound: int, enough: int) -> str:
+    needed = next(bits for bits in count(MOST_BITS) if _most_scale_bits(bits, clients, bound) >= enough)
+    fitting = (_room(MOST_BITS, clients) // (clients << enough) + 1).bit_length()
+    helps = [f"lower encoding.bits to {fitting}"] if fitting > 1 else []
+    most = _most_scale_bits(MOST_BITS, clients, bound)
+    if _enough_scale_bits(clients) <= most:
+        helps.append(f"raise cohort.minimum to {math.ceil((STD / (ERROR_OF_MEAN * 2**most)) ** 2)}")
+    helps.append("take suite 'masking', which has 64")
+    return (
+        f"sums of {clients} clients with vector.bound {bound} and the error that kahe promises need {needed} bits, "
+        f"{needed - MOST_BITS} more than it has: {', or '.join(helps)}"
+    )
+
+
+def _enough_scale_bits(minimum: int) -> int:
+    """Smallest scale that holds the promised error of the mean."""
+    return _scale_bits_of(STD / (ERROR_OF_MEAN * math.sqrt(minimum)))
 
 
 def _scale_bits_of(smallest: float) -> int:

@@ -16,7 +16,7 @@ from privfl.encoding.fixed_point import FixedPoint
 from privfl.errors import ConfigurationError
 from privfl.learning.data import Partition
 from privfl.learning.trainer import LocalTraining
-from privfl.params import ThreatModel, WireForm
+from privfl.params import Setting, ThreatModel, WireForm
 from privfl.session import Phase
 from privfl.suites import suite
 
@@ -177,7 +177,7 @@ class Job:
         model: `mlp`, `cnn`, `logistic`, or `module:function`; what suits the data unless given.
     """
 
-    suite: str = "masking"
+    suite: str = "kahe"
     rounds: int = 10
     seed: int = 0
     model: str | None = None
@@ -202,9 +202,7 @@ class Job:
             raise ConfigurationError(
                 f"cohort.size is {size}: 1 to {self.data.clients} works, because data.clients is {self.data.clients}"
             )
-        chosen.setting(
-            size, self.threat, bound=FixedPoint(clip=1.0, bits=self.encoding.bits).bound, wire=self.encoding.wire
-        )
+        self.setting()
         fewest = 2 if chosen.protects else 1
         if self.cohort.minimum is not None and not fewest <= self.cohort.minimum <= size:
             raise ConfigurationError(
@@ -218,6 +216,20 @@ class Job:
                     f"failures.drop.clients names {strangers}: 0 to {self.data.clients - 1} works, because "
                     f"data.clients is {self.data.clients}"
                 )
+
+    def setting(self) -> Setting:
+        """Return the setting of its sessions.
+
+        Raises:
+            ConfigurationError: nothing withstands the threat model, or holds the sums.
+        """
+        return suite(self.suite).setting(
+            self.cohort_size,
+            self.threat,
+            bound=FixedPoint(clip=1.0, bits=self.encoding.bits).bound,
+            minimum=self.cohort.minimum,
+            wire=self.encoding.wire,
+        )
 
     @property
     def cohort_size(self) -> int:

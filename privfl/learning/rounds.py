@@ -37,7 +37,7 @@ from privfl.primitives.labels import Label
 from privfl.primitives.transcript import digest
 from privfl.session import Phase
 from privfl.simulate import Simulation, draw_identities, roster_of, simulate
-from privfl.suites import plan_session
+from privfl.suites import plan_session, suite
 
 LOSS_MAXIMUM: Final = 16.0
 """Local losses are averaged through the sum up to here: far above ln(classes), where training has failed anyway."""
@@ -304,7 +304,7 @@ class FederatedRun:
             return None
         try:
             summed = outcome.aggregate
-            return self.codec.decode(summed.vector, contributors=summed.contributors, error_std=summed.error_std)
+            return self.codec.decode(summed.vector, contributors=summed.contributors)
         except RoundAborted:
             return None
 
@@ -363,6 +363,7 @@ class FederatedRun:
             },
             means={"loss": LOSS_MAXIMUM},
             saturation="clipped",
+            error_std=suite(self.job.suite).error_std(self.job.setting(), self.job.cohort_size),
         )
 
     def _plan(self, number: int, cohort: tuple[int, ...], suite_name: str | None = None) -> SessionParams:
