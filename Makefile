@@ -30,7 +30,7 @@ $(VENV)/.bench: $(VENV)/.dev
 	$(PIP) --group bench
 	touch $@
 
-demo: $(VENV)/.demo ## train a model across ten simulated hospitals, summed under pairwise masks
+demo: $(VENV)/.demo ## train a model across ten simulated hospitals, whose updates nobody reads
 	rm -rf runs/demo
 	$(BIN)/privfl run examples/hospitals.toml --out runs/demo
 
