@@ -3,6 +3,7 @@
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from privfl.kahe.ring import BATCH
 from privfl.primitives.prg import CHUNK_BYTES
 
 KEY = bytes(range(16))
@@ -28,3 +29,11 @@ def bare_loop(words, scratch):
 def add_upload(total, upload):
     """One upload: a vector added."""
     np.add(total, upload, out=total)
+
+
+def transform_pairs(points):
+    """What an exact product takes for each polynomial: a transform there and one back; nothing else, batch by batch."""
+    for start in range(0, len(points), BATCH):
+        batch = points[start : start + BATCH]
+        np.fft.fft(batch, axis=-1, norm="ortho", out=batch)
+        np.fft.ifft(batch, axis=-1, norm="ortho", out=batch)

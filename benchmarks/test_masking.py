@@ -11,48 +11,13 @@ import time
 import numpy as np
 import pytest
 from limits import add_upload, bare_loop, make_scratch
+from sessions import PARAMETERS, Timed, before_upload, inputs, make, plan, seconds
 
-from privfl import Phase, ThreatModel, VectorSpec, WireForm, client, plan_session, suite
+from privfl import Phase, WireForm, client
 from privfl.primitives.shamir import MAX_HOLDERS
 
-PARAMETERS = 1_000_000
-BOUND = 2**15 - 1
 CLIENT_GOAL, SERVER_GOAL = 1.25, 1.5
 CLIENTS, DROPPED = 1000, 100
-
-
-def seconds(call, *arguments):
-    begun = time.process_time()
-    call(*arguments)
-    return time.process_time() - begun
-
-
-def plan(clients, wire):
-    return plan_session(
-        "masking",
-        cohort=tuple(range(clients)),
-        vector=VectorSpec(length=PARAMETERS, bound=BOUND),
-        threat=ThreatModel(corrupt=0.1, dropout=0.1),
-        wire=wire,
-        nonce=os.urandom(16),
-        context=bytes(32),
-    )
-
-
-def inputs():
-    """A vector of the shape of a quantised update; the same for all clients, so that the sum is known."""
-    return np.random.default_rng(0).integers(-BOUND, BOUND + 1, PARAMETERS, np.int32)
-
-
-def before_upload(params):
-    """Play a session up to MaskedInput."""
-    server = suite("masking").server(params)
-    clients = {number: suite("masking").client(params, number, remember_response=False) for number in params.cohort}
-    for _ in (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS):
-        for number, session in clients.items():
-            server.receive(client(number), session.respond(server.request_for(client(number))))
-        server.advance()
-    return server, clients
 
 
 @pytest.mark.parametrize("wire", list(WireForm))
@@ -60,7 +25,7 @@ def before_upload(params):
 @pytest.mark.benchmark(group="masking: a client's upload", timer=time.process_time)
 def test_client_upload(benchmark, neighbours, wire):
     assert neighbours < MAX_HOLDERS
-    params, vector = plan(neighbours + 1, wire), inputs()
+    params, vector = plan("masking", neighbours + 1, wire), inputs()
     server, clients = before_upload(params)
     requests = {number: server.request_for(client(number)) for number in clients}
     words, scratch, ratios, costs = np.zeros(PARAMETERS, np.uint32), make_scratch(), [], []
@@ -90,29 +55,21 @@ def test_server_session(benchmark, wire):
     Unavoidable: an addition for each upload; an expansion for each survivor's own mask and for each pair of a survivor
     and a dropped neighbour. They are done after each call, over an accumulator of their own.
     """
-    params, vector = plan(CLIENTS, wire), inputs()
+    params, vector = plan("masking", CLIENTS, wire), inputs()
     dropped = frozenset(range(0, CLIENTS, CLIENTS // DROPPED))
     limit_total, scratch = np.zeros(PARAMETERS, np.uint32), make_scratch()
-    spent, limit, passes = dict.fromkeys(Phase, 0.0), {"additions": 0.0, "expansions": 0.0}, 0
-    server = suite("masking").server(params)
-    clients = {number: suite("masking").client(params, number, remember_response=False) for number in params.cohort}
-
-    def timed(call, *arguments):
-        begun, phase = time.process_time(), server.phase
-        result = call(*arguments)
-        spent[phase] += time.process_time() - begun
-        return result
-
+    timed, limit, passes = Timed(), {"additions": 0.0, "expansions": 0.0}, 0
+    server, clients = make(params)
     while server.phase is not Phase.FINISHED:
         phase = server.phase
         for party in sorted(server.waiting):
             if phase is Phase.MASKED_INPUT and party.number in dropped:
                 continue
-            session, request = clients[party.number], timed(server.request_for, party)
+            session, request = clients[party.number], timed(phase, server.request_for, party)
             if phase is Phase.MASKED_INPUT:
                 session.submit(vector)
             response = session.respond(request)
-            timed(server.receive, party, response)
+            timed(phase, server.receive, party, response)
             if phase is Phase.MASKED_INPUT:
                 upload = np.frombuffer(os.urandom(16) * (PARAMETERS // 4), np.uint32)  # in memory, as one that came in
                 limit["additions"] += seconds(add_upload, limit_total, upload)
@@ -121,11 +78,11 @@ def test_server_session(benchmark, wire):
                 due = 1 + sum(peer in dropped for peer in graph.neighbours(party.number))
                 limit["expansions"] += sum(seconds(bare_loop, limit_total, scratch) for _ in range(due))
                 passes += due
-        timed(server.advance)
+        timed(phase, server.advance)
     assert np.array_equal(server.result.vector, vector.astype(np.int64) * (CLIENTS - DROPPED))
-    total, floor = sum(spent.values()), sum(limit.values())
+    total, floor = sum(timed.spent.values()), sum(limit.values())
     goal = f" (goal: at most {SERVER_GOAL})" if wire is WireForm.WORDS else ""
-    phases = ", ".join(f"{phase} {cost:.2f}" for phase, cost in spent.items() if cost)
+    phases = ", ".join(f"{phase} {cost:.2f}" for phase, cost in timed.spent.items() if cost)
     print(
         f"\nserver, {CLIENTS} clients, {DROPPED} dropped, {PARAMETERS:,} parameters, {wire}: {total:.2f} s ({phases}), "
         f"{total / floor:.3f} × {CLIENTS - DROPPED} additions and {passes} expansions{goal}"

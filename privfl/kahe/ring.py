@@ -25,8 +25,9 @@ import numpy.typing as npt
 
 N: Final = 2048
 HALF: Final = N // 2
-BATCH: Final = 16
-"""Polynomials that are worked on together: their 256 KiB of complex numbers stay in the L2 cache."""
+BATCH: Final = 32
+"""Polynomials that are worked on together: their 512 KiB of complex numbers stay in the L2 cache, and calls into numpy
+are long enough for threads to take turns at the interpreter."""
 
 _LEVELS: Final = HALF.bit_length() - 1
 _EPSILON: Final = 2.0**-53

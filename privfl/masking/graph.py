@@ -82,8 +82,18 @@ class Graph:
         seats[self._order] = np.arange(len(self.cohort))
         return seats
 
+    @cached_property
+    def _found(self) -> dict[int, tuple[int, ...]]:
+        return {}
+
     def neighbours(self, number: int) -> tuple[int, ...]:
-        """Return a client's neighbours, ascending."""
+        """Return a client's neighbours, ascending. They are looked for once."""
+        found = self._found.get(number)
+        if found is None:
+            found = self._found[number] = self._find(number)
+        return found
+
+    def _find(self, number: int) -> tuple[int, ...]:
         if self.complete:
             return tuple(other for other in self.cohort if other != number)
         half = self.degree // 2

@@ -14,7 +14,6 @@ from privfl.masking import agreement, recovery, secrets
 from privfl.masking.book import Ballot, SessionBook, confirmation_of, record
 from privfl.masking.messages import (
     SEALED_BYTES,
-    SECRET_BYTES,
     ConsistencyCheck,
     ConsistencyRequest,
     DroppedShare,
@@ -168,7 +167,7 @@ class UnmaskStep(ServerStep[Unmask]):
         self.session = book.session
         self.waiting = set(ballot.survivors)
         self.body_limit_bytes = book.answer_limit_bytes
-        self._shares = recovery.ShareTable()
+        self._shares = recovery.ShareTable(book.graph)
         self._mask_keys: dict[int, KeyPair | None] = {}  # rebuilt; None where the shares contradict the public key
 
     def _named(self, number: int, among: set[int]) -> tuple[int, ...]:
@@ -212,10 +211,7 @@ class UnmaskStep(ServerStep[Unmask]):
                 contested[number, entry.number] = mask
         self._take_away(masks)
         self._contested |= contested
-        for told_share in message.entries:
-            if len(told_share.share) == SECRET_BYTES:
-                point = book.graph.share_point(told_share.number, number)
-                self._shares.add(told_share.number, point, told_share.share)
+        self._shares.add(number, {entry.number: entry.share for entry in message.entries if entry.share})
         self._silent.discard(number)
 
     def _take_away(self, masks: list[Mask]) -> None:

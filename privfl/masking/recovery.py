@@ -8,7 +8,7 @@ other choices; with too many wrong ones the round ends, and no wrong sum can com
 from __future__ import annotations
 
 import secrets as system_secrets
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, NoReturn, TypeVar
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from privfl.errors import ReconstructionError
 from privfl.masking import secrets
+from privfl.masking.graph import Graph
 from privfl.primitives import shamir
 from privfl.primitives.keys import KeyPair
 from privfl.primitives.secret import Secret
@@ -27,24 +28,39 @@ T = TypeVar("T")
 
 
 class ShareTable:
-    """The shares that survivors told, by the client whose secret they are of."""
+    """The shares that survivors told. Few are ever needed: they are looked up when a secret has to be rebuilt.
 
-    def __init__(self) -> None:
-        self._shares: defaultdict[int, dict[int, bytes]] = defaultdict(dict)
+    Args:
+        graph: the session's graph, for the shares' points.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._told: dict[int, dict[int, bytes]] = {}
+        self._count: Counter[int] = Counter()
 
     def __reduce_ex__(self, _protocol: object) -> NoReturn:
         raise TypeError("shares are neither pickled nor copied")
 
     def __repr__(self) -> str:
-        return f"ShareTable(<shares of {len(self._shares)} clients>)"
+        return f"ShareTable(<shares that {len(self._told)} clients told>)"
 
-    def add(self, number: int, point: int, share: bytes) -> None:
-        """Note one share of a client's secret."""
-        self._shares[number][point] = share
+    def add(self, holder: int, shares: dict[int, bytes]) -> None:
+        """Note the shares that one survivor told, by the client whose secret they are of."""
+        self._told[holder] = shares
+        self._count.update(shares.keys())
 
     def count(self, number: int) -> int:
         """How many shares of a client's secret are at hand."""
-        return len(self._shares[number]) if number in self._shares else 0
+        return self._count[number]
+
+    def _points(self, number: int) -> dict[int, bytes]:
+        """The shares of a client's secret by their points."""
+        return {
+            self._graph.share_point(number, holder): self._told[holder][number]
+            for holder in self._graph.neighbours(number)
+            if number in self._told.get(holder, ())
+        }
 
     def rebuild_self_seed(self, number: int, *, threshold: int, session: bytes, commitment: bytes) -> Secret:
         """Rebuild the self-mask seed of a client that vanished after its upload.
@@ -72,7 +88,7 @@ class ShareTable:
         return self._rebuild(number, threshold, verified, "mask key")
 
     def _rebuild(self, number: int, threshold: int, verified: Callable[[Secret], T | None], what: str) -> T:
-        shares = self._shares[number]
+        shares = self._points(number)
         points = sorted(shares)
         if len(points) < threshold:
             raise ReconstructionError(
