@@ -82,7 +82,9 @@ class Roster:
         """
         try:
             table = json.loads(text, object_pairs_hook=_without_repeats)
-        except json.JSONDecodeError as error:
+        except ConfigurationError:
+            raise
+        except (ValueError, RecursionError) as error:
             raise ConfigurationError(f"the roster is not JSON: {error}") from None
         if not isinstance(table, dict) or table.get("format") != _FORMAT or not isinstance(table.get("clients"), dict):
             raise ConfigurationError(f"not a roster: an object with format {_FORMAT!r} and a table of clients works")
@@ -110,9 +112,12 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
+_MOST_DIGITS: Final = 10  # of a client's number, which has 32 bits
+
+
 def _number(name: str) -> int:
     # One spelling for each number: "07" and "7" would otherwise be the same client twice.
-    if not name.isascii() or not name.isdigit() or str(int(name)) != name:
+    if not name.isascii() or not name.isdigit() or len(name) > _MOST_DIGITS or str(int(name)) != name:
         raise ConfigurationError(f"the roster names client {name!r}: whole numbers work, such as 0")
     return int(name)
 

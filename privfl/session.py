@@ -17,9 +17,10 @@ answered destroys the client's secrets and ends its session. Sessions are not th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -27,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from privfl.errors import ConfigurationError
-from privfl.params import DEFAULT_STATISTICAL_BITS, ServerModel, SessionParams
+from privfl.params import DEFAULT_STATISTICAL_BITS, ServerModel, SessionParams, ThreatModel
 from privfl.wire import PartyId
 
 Vector = npt.NDArray[np.signedinteger[Any]]
@@ -65,19 +66,32 @@ class Aggregate:
 class ClientPolicy:
     """What a client insists on, whatever the server proposes.
 
+    A fraction of the cohort means little where the server picks the cohort: it could invite those that it controls. Who
+    fears that states `corrupt_clients`, a number that holds in every cohort.
+
     Attributes:
         minimum_contributors: fewest contributors that it hides among.
         suites: suites that it speaks; `plain`, which hides nothing, must be named to be allowed.
-        servers: models of the server that it accepts; leave only `ACTIVE` to refuse sessions without signatures.
-        corrupt: smallest fraction of corrupt clients that parameters must withstand.
+        servers: models of the server that it accepts. Unless said, only `ACTIVE` for a client with credentials: who has
+            an identity to sign with is not talked into a session without signatures; and any for others.
+        corrupt: smallest fraction of corrupt clients that parameters must withstand. Unless said, a tenth where the
+            server may lie: its word alone would not do.
+        corrupt_clients: smallest number of corrupt clients that they must withstand, wherever the server found them.
         statistical_bits: smallest σ.
     """
 
     minimum_contributors: int = 2
     suites: frozenset[str] = frozenset({"masking", "kahe"})
-    servers: frozenset[ServerModel] = frozenset(ServerModel)
-    corrupt: float = 0.0
+    servers: frozenset[ServerModel] | None = None
+    corrupt: float | None = None
+    corrupt_clients: int = 0
     statistical_bits: int = DEFAULT_STATISTICAL_BITS
+
+    def settled(self, *, signs: bool) -> ClientPolicy:
+        """Return the policy with `servers` filled in, for a client that has credentials or has none."""
+        if self.servers is not None:
+            return self
+        return replace(self, servers=frozenset({ServerModel.ACTIVE} if signs else ServerModel))
 
     def check(self, params: SessionParams) -> None:
         """Raise unless the parameters suit the policy.
@@ -87,19 +101,28 @@ class ClientPolicy:
         """
         if params.suite not in self.suites:
             raise ConfigurationError(f"suite {params.suite!r} is not allowed by this client: {sorted(self.suites)} are")
-        threat = params.threat
-        if threat.server not in self.servers:
+        threat, clients = params.threat, len(params.cohort)
+        if self.servers is not None and threat.server not in self.servers:
             raise ConfigurationError(f"threat.server {threat.server.value!r} is not allowed by this client")
-        if threat.corrupt < self.corrupt:
-            raise ConfigurationError(f"threat.corrupt is {threat.corrupt}: this client wants {self.corrupt} or more")
+        least = self.corrupt
+        if least is None:
+            least = ThreatModel().corrupt if threat.server is ServerModel.ACTIVE else 0.0
+        if threat.corrupt < least:
+            raise ConfigurationError(f"threat.corrupt is {threat.corrupt}: this client wants {least} or more")
+        # The decimal that was written counts, not what binary makes of it; a planner that rounds up is stricter.
+        if math.floor(threat.corrupt * clients + 1e-9) < self.corrupt_clients:
+            raise ConfigurationError(
+                f"threat.corrupt is {threat.corrupt} of {clients} clients: this client wants {self.corrupt_clients} "
+                f"corrupt ones withstood, {self.corrupt_clients / clients:.2g} or more"
+            )
         if threat.statistical_bits < self.statistical_bits:
             raise ConfigurationError(
                 f"threat.statistical_bits is {threat.statistical_bits}: this client wants "
                 f"{self.statistical_bits} or more"
             )
-        if len(params.cohort) < self.minimum_contributors:
+        if clients < self.minimum_contributors:
             raise ConfigurationError(
-                f"cohort.size is {len(params.cohort)}, under this client's minimum of {self.minimum_contributors}"
+                f"cohort.size is {clients}, under this client's minimum of {self.minimum_contributors}"
             )
 
 

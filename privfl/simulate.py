@@ -23,7 +23,7 @@ from privfl.primitives.labels import Label
 from privfl.primitives.signatures import Identity
 from privfl.primitives.transcript import digest
 from privfl.roster import Credentials, Roster
-from privfl.session import Aggregate, ClientSession, Phase, ServerSession, Vector
+from privfl.session import Aggregate, ClientPolicy, ClientSession, Phase, ServerSession, Vector
 from privfl.suites import plan_session, suite
 from privfl.wire import PartyId
 
@@ -122,8 +122,15 @@ class _Run:
     def client(self, number: int) -> ClientSession:
         if number not in self.clients:
             credentials = Credentials(self.identities[number], self.roster) if self.roster else None
-            self.clients[number] = suite(self.params.suite).client(
-                self.params, number, credentials=credentials, workers=self.workers, remember_response=False
+            chosen = suite(self.params.suite)
+            self.clients[number] = chosen.client(
+                self.params,
+                number,
+                # Whoever simulates speaks for the clients as well: they accept the threat model that it chose.
+                policy=ClientPolicy(corrupt=self.params.threat.corrupt) if chosen.protects else None,
+                credentials=credentials,
+                workers=self.workers,
+                remember_response=False,
             )
         return self.clients[number]
 

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import os
+import sys
 from dataclasses import replace
+from types import FunctionType, ModuleType
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from privfl import Phase, ServerModel, SessionParams, ThreatModel, VectorSpec, WireForm, client, plan_session, suite
+from privfl import (
+    ClientPolicy,
+    Phase,
+    ServerModel,
+    SessionParams,
+    ThreatModel,
+    VectorSpec,
+    WireForm,
+    client,
+    plan_session,
+    suite,
+)
+from privfl.params import KaheSetting
 from privfl.primitives.secret import Secret
 from privfl.primitives.signatures import Identity
 from privfl.roster import Credentials
 from privfl.simulate import roster_of
+from privfl.testing import UnsafeFixedEntropy
 from privfl.wire import SERVER, SuiteCode, decode_message, encode_message, message_type, open_envelope
 
 BOUND = 1000
@@ -54,7 +72,9 @@ def make_params(
         context=bytes(32),
     )
     if threshold is not None:
-        params = replace(params, setting=replace(params.setting, threshold=threshold))
+        inner = replace(params.masking, threshold=threshold)
+        kahe = isinstance(params.setting, KaheSetting)
+        params = replace(params, setting=replace(params.setting, masking=inner) if kahe else inner)
     return params
 
 
@@ -85,7 +105,10 @@ class Play:
     def fresh_client(self, number, **options):
         active = self.params.threat.server is ServerModel.ACTIVE
         credentials = Credentials(identity_of(number), self.roster) if active else None
-        return suite(self.params.suite).client(self.params, number, credentials=credentials, **options)
+        chosen = suite(self.params.suite)
+        if chosen.protects and "policy" not in options:
+            options["policy"] = ClientPolicy(corrupt=self.params.threat.corrupt)
+        return chosen.client(self.params, number, credentials=credentials, **options)
 
     def ask(self, number):
         """The server's request to a client, kept."""
@@ -144,6 +167,56 @@ class Play:
 
     def exact_sum(self, numbers):
         return sum(self.vectors[number].astype(np.int64) for number in numbers)
+
+
+class KeptEntropy:
+    """Entropy from a seed of 16 bytes that keeps what was drawn of it."""
+
+    def __init__(self, seed):
+        self._fixed = UnsafeFixedEntropy(seed)
+        self.drawn = []
+
+    def token_bytes(self, length):
+        self.drawn.append(self._fixed.token_bytes(length))
+        return self.drawn[-1]
+
+
+def reachable(*roots):
+    """All objects that hang on some, by whatever refers to them: slots, closures, caches, views, buffers, generators.
+
+    The library's classes and functions are walked into, its modules' names as `library()` gives them; modules, other
+    classes and entropy, whose bytes a test knows beforehand, are not.
+    """
+    seen, waiting = {}, list(roots)
+    while waiting:
+        item = waiting.pop()
+        if id(item) in seen or isinstance(item, ModuleType | KeptEntropy):
+            continue
+        seen[id(item)] = item  # and so kept: no other object gets its number
+        if isinstance(item, type):
+            waiting += vars(item).values() if item.__module__.startswith("privfl") else ()
+        elif isinstance(item, FunctionType):
+            waiting += [item.__closure__, item.__defaults__, item.__kwdefaults__, vars(item)]
+        elif isinstance(item, io.BytesIO):
+            waiting.append(item.getvalue())
+        elif isinstance(item, np.ndarray):
+            waiting.append(item.base)
+        elif isinstance(item, X25519PrivateKey):
+            waiting.append(item.private_bytes_raw())
+        elif not (isinstance(item, dict) and "__builtins__" in item):  # the globals of some module
+            waiting += gc.get_referents(item)
+    return list(seen.values())
+
+
+def library():
+    """Whatever the library's modules name: a cache of theirs is as good a hiding place as an attribute."""
+    modules = [module for name, module in sys.modules.items() if name.split(".")[0] == "privfl"]
+    return [value for module in modules for value in vars(module).values()]
+
+
+def contents(objects):
+    """The bytes of all buffers among objects."""
+    return {bytes(item) for item in objects if isinstance(item, bytes | bytearray | memoryview | np.ndarray)}
 
 
 def read(frame, kind, tail_bytes=0):

@@ -418,6 +418,27 @@ MUTANTS = (
         (f"{SLEEP}::test_every_sleep_is_sealed_under_a_key_of_its_own",),
     ),
     Mutant(
+        "a lying server chooses how many are corrupt",
+        "session.py",
+        "least = ThreatModel().corrupt if",
+        "least = 0.0 if",
+        ("test_masking_active.py::test_a_server_that_may_lie_does_not_choose_how_many_are_corrupt",),
+    ),
+    Mutant(
+        "any policy allows sessions without signatures",
+        "masking/client.py",
+        "settled(signs=credentials is not None)",
+        "settled(signs=credentials is not None and policy is None)",
+        ("test_masking_active.py::test_who_has_credentials_is_not_talked_into_a_session_without_signatures",),
+    ),
+    Mutant(
+        "number of corrupt clients not asked for",
+        "session.py",
+        "        if math.floor(threat.corrupt * clients + 1e-9) < self.corrupt_clients:",
+        "        if False:",
+        ("test_masking_active.py::test_a_client_can_insist_on_a_number_of_corrupt_clients_whatever_the_cohort",),
+    ),
+    Mutant(
         "counter of the cipher little-endian",
         "primitives/prg.py",
         '.to_bytes(_BLOCK_BYTES, "big")',

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from harness import ACTIVE, Play, identity_of, make_params, make_vectors, read
+from msgspec.structs import replace as change
 
 from privfl import (
     ClientPolicy,
@@ -14,11 +15,13 @@ from privfl import (
     Phase,
     RemoteProtocolError,
     RoundAborted,
+    ServerModel,
     ThreatModel,
     client,
     simulate,
 )
 from privfl.guard import FileGuard, MemoryGuard
+from privfl.kahe.client import KaheClient
 from privfl.lockstep.client import SessionOver
 from privfl.masking import agreement, planner, secrets
 from privfl.masking.client import MaskingClient
@@ -38,6 +41,7 @@ from privfl.primitives.secret import Secret
 from privfl.primitives.signatures import Identity
 from privfl.primitives.transcript import inclusion_proofs, merkle_root, session_id
 from privfl.roster import Credentials, Roster
+from privfl.simulate import roster_of
 
 
 def active(n=9, **options):
@@ -102,7 +106,7 @@ def test_too_few_signatures_abort_and_release_nothing():
 
 def test_a_ring_of_an_active_model_sums_exactly():
     from privfl import VectorSpec
-    from privfl.simulate import draw_identities, plan_session, roster_of
+    from privfl.simulate import draw_identities, plan_session
 
     identities = draw_identities(range(130))
     params = plan_session(
@@ -586,6 +590,29 @@ def test_sets_of_participants_have_no_place_where_nobody_signs():
     refuses(play, 10, play.forge_request(shown), "without signatures")
 
 
+@pytest.mark.parametrize("field", ["own_proof", "signature", "proof"])
+def test_proofs_of_keys_have_no_place_where_nobody_signs(field):
+    play = Play(make_params(n=5)).to(Phase.SHARE_KEYS)
+    honest = play.request(10)
+    first, *rest = honest.neighbours
+    if field == "own_proof":
+        shown = change(honest, own_proof=bytes(32))
+    elif field == "signature":
+        shown = change(honest, neighbours=(change(first, key_id=bytes(16), signature=bytes(64)), *rest))
+    else:
+        shown = change(honest, neighbours=(change(first, proof=bytes(32)), *rest))
+    refuses(play, 10, play.forge_request(shown), "without signatures")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"participant_bits": b"\x1f"}, {"survivor_bits": b"\x1f"}, {"signers": (11,), "signatures": bytes(64)}],
+)
+def test_signed_sets_have_no_place_where_nobody_signs(fields):
+    play = Play(make_params(n=5)).to(Phase.UNMASK)
+    refuses(play, 10, play.forge_request(change(play.request(10), **fields)), "without signatures")
+
+
 @pytest.mark.parametrize("bits", [b"", b"\xff", b"\xff\x03", b"\xff\x01\x00"])
 def test_sets_of_another_size_or_with_spare_bits_are_refused(uploaded, bits):
     true = agreement.to_bits(uploaded.params.cohort, uploaded.params.cohort)
@@ -802,7 +829,56 @@ def test_who_has_credentials_is_not_talked_into_a_session_without_signatures():
     credentials = Credentials(identity_of(10), play.roster)
     with pytest.raises(ConfigurationError, match=r"threat\.server 'honest-but-curious' is not allowed"):
         MaskingClient(play.params, 10, credentials=credentials)
-    assert MaskingClient(play.params, 10, credentials=credentials, policy=ClientPolicy())
+    with pytest.raises(ConfigurationError, match=r"threat\.server 'honest-but-curious' is not allowed"):
+        MaskingClient(play.params, 10, credentials=credentials, policy=ClientPolicy(minimum_contributors=3))
+    named = ClientPolicy(servers=frozenset({ServerModel.HONEST_BUT_CURIOUS}))
+    assert MaskingClient(play.params, 10, credentials=credentials, policy=named)
+
+
+@pytest.mark.parametrize("policy", [None, ClientPolicy(minimum_contributors=60)])
+@pytest.mark.parametrize("client_class", [MaskingClient, KaheClient])
+def test_a_server_that_may_lie_does_not_choose_how_many_are_corrupt(client_class, policy):
+    """With γ = 0 it gets a ring of a few neighbours, and a root under which they are all its own in under a second."""
+    name = client_class._suite.name.lower()
+    lax, usual = (
+        make_params(n=100, suite_name=name, threat=ThreatModel(corrupt=corrupt, dropout=0.0, server=ACTIVE))
+        for corrupt in (0.0, 0.1)
+    )
+    assert lax.masking.degree < 10
+    credentials = Credentials(identity_of(10), roster_of({n: identity_of(n) for n in lax.cohort}))
+    with pytest.raises(ConfigurationError, match=r"^threat.corrupt is 0.0: this client wants 0.1 or more"):
+        client_class(lax, 10, credentials=credentials, policy=policy)
+    assert client_class(usual, 10, credentials=credentials, policy=policy)
+    assert client_class(lax, 10, credentials=credentials, policy=ClientPolicy(corrupt=0.0))
+
+
+def test_a_client_can_insist_on_a_number_of_corrupt_clients_whatever_the_cohort():
+    """Ten on a roster of a hundred are a tenth of it, and all of a cohort that the server picked to be alone in."""
+    policy = ClientPolicy(corrupt_clients=10)
+    small, large = (make_params(n=n, threat=ThreatModel(corrupt=0.1, dropout=0.0, server=ACTIVE)) for n in (11, 100))
+    credentials = [
+        Credentials(identity_of(10), roster_of({n: identity_of(n) for n in params.cohort})) for params in (small, large)
+    ]
+    with pytest.raises(ConfigurationError, match=r"threat.corrupt is 0.1 of 11 clients: .* wants 10 .* 0.91 or more"):
+        MaskingClient(small, 10, credentials=credentials[0], policy=policy)
+    assert MaskingClient(large, 10, credentials=credentials[1], policy=policy)
+
+
+def test_the_policy_is_asked_before_any_work_that_parameters_ask_for(monkeypatch):
+    params = make_params(n=9, server=ACTIVE)
+    monkeypatch.setattr(planner, "quorum", lambda *_: pytest.fail("work was done"))
+    with pytest.raises(ConfigurationError, match="suite"):
+        MaskingClient(params, 10, policy=ClientPolicy(suites=frozenset()))
+
+
+@pytest.mark.parametrize("clients", [5000, 10**6])
+def test_the_search_for_witnesses_is_short_whatever_is_asked_for(clients):
+    tried = list(planner._numbers_of_witnesses(clients))
+    assert tried[:255] == list(range(2, 257))
+    assert len(tried) < 320
+    assert max(tried) <= planner.MOST_WITNESSES
+    hard = ThreatModel(corrupt=0.33, dropout=0.3, server=ACTIVE)
+    assert planner.quorum(clients, hard).witnesses == clients  # nothing less is found, and everybody will do
 
 
 def test_one_of_many_claimants_wins(tmp_path):
@@ -836,6 +912,8 @@ def test_a_roster_survives_being_written_out(tmp_path):
     [
         ("", "not JSON"),
         ("{}", "not a roster"),
+        ("[" * 100_000, "not JSON"),
+        ('{"format": "privfl-roster-1", "clients": {"' + "9" * 5000 + '": "AA"}}', "whole numbers work"),
         ('{"format": "privfl-roster-1", "clients": {}}', "names no client"),
         ('{"format": "privfl-roster-1", "clients": {"7": "AA"}}', "client 7 is malformed"),
         ('{"format": "privfl-roster-1", "clients": {"7": "xyz"}}', "client 7 is no hexadecimal"),

@@ -115,11 +115,12 @@ def test_a_repeated_request_finds_its_response_after_waking(server, phase):
 
 
 def test_the_policy_sleeps_with_the_session():
-    play = Sleepers(n=5)
-    policy = ClientPolicy(minimum_contributors=5, suites=frozenset({"masking", "plain"}), corrupt=0.1)
+    play = Sleepers(n=10)
+    allowed = frozenset({"masking", "plain"})
+    policy = ClientPolicy(minimum_contributors=5, suites=allowed, corrupt=0.1, corrupt_clients=1)
     play.clients[10] = play.fresh_client(10, policy=policy)
     session = play.wake(10, play.asleep(10))
-    assert session._policy == policy
+    assert session._policy == policy.settled(signs=False)
     assert session._limits.minimum == 5
 
 

@@ -56,8 +56,9 @@ class _Written(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     number: int
     minimum_contributors: int
     suites: tuple[str, ...]
-    servers: tuple[str, ...]
-    corrupt: float
+    servers: tuple[str, ...] | None
+    corrupt: float | None
+    corrupt_clients: int
     statistical_bits: int
     vector_taken: bool
     last: tuple[bytes, bytes | None] | None
@@ -77,8 +78,9 @@ def seal_slept(slept: Slept, key: bytes, *, suite: SuiteCode) -> bytes:
             number=slept.number,
             minimum_contributors=policy.minimum_contributors,
             suites=tuple(sorted(policy.suites)),
-            servers=tuple(sorted(policy.servers)),
+            servers=None if policy.servers is None else tuple(sorted(policy.servers)),
             corrupt=policy.corrupt,
+            corrupt_clients=policy.corrupt_clients,
             statistical_bits=policy.statistical_bits,
             vector_taken=slept.vector_taken,
             last=slept.last,
@@ -109,8 +111,9 @@ def open_slept(raw: bytes, key: bytes, *, suite: SuiteCode) -> Slept:
             policy=ClientPolicy(
                 minimum_contributors=written.minimum_contributors,
                 suites=frozenset(written.suites),
-                servers=frozenset(map(ServerModel, written.servers)),
+                servers=None if written.servers is None else frozenset(map(ServerModel, written.servers)),
                 corrupt=written.corrupt,
+                corrupt_clients=written.corrupt_clients,
                 statistical_bits=written.statistical_bits,
             ),
             vector_taken=written.vector_taken,

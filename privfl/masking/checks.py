@@ -104,6 +104,18 @@ def check_no_crowd(request: MaskedInputRequest) -> None:
     _refuse(bool(request.participant_bits), "a set of participants in a session without signatures")
 
 
+def check_no_proofs(request: ShareKeysRequest) -> None:
+    """Honest-but-curious model: keys are the server's word, and nothing is shown for them."""
+    shown = bool(request.own_proof) or any(peer.key_id or peer.signature or peer.proof for peer in request.neighbours)
+    _refuse(shown, "signatures or proofs of keys in a session without signatures")
+
+
+def check_no_signatures(request: UnmaskRequest) -> None:
+    """Honest-but-curious model: the survivors are the server's word, and nobody signs for them."""
+    shown = request.participant_bits or request.survivor_bits or request.signers or request.signatures
+    _refuse(bool(shown), "signed sets of clients in a session without signatures")
+
+
 def check_same_crowd(participants: bytes, crowd: bytes) -> None:
     """Active model: the participants are those that the client's masks were made for."""
     _refuse(participants != crowd, "the participants differ from those that this client's masks were made for")

@@ -118,9 +118,8 @@ class MaskingClient(LockstepClient):
             raise ConfigurationError(
                 f"parameters of suite {params.suite!r} where {self._suite.name.lower()!r} is needed"
             )
-        if policy is None:
-            # Who has an identity to sign with is not talked into a session without signatures.
-            policy = ClientPolicy(servers=frozenset({ServerModel.ACTIVE})) if credentials else ClientPolicy()
+        policy = (policy or ClientPolicy()).settled(signs=credentials is not None)
+        policy.check(params)  # before any work that the parameters ask for
         planner.verify(setting, len(params.cohort), params.threat)
         super().__init__(
             params,
@@ -160,7 +159,7 @@ class MaskingClient(LockstepClient):
                     (Agreed, UnmaskRequest): self._unmask_agreed,
                 }
                 if self._credentials
-                else {(Masked, UnmaskRequest): self._unmask}
+                else {(Masked, UnmaskRequest): self._unmask_unwitnessed}
             ),
         }
 
@@ -240,7 +239,10 @@ class MaskingClient(LockstepClient):
         graph = graph_for(self.params.cohort, self._setting.degree, request.root)
         around = frozenset(graph.neighbours(self._me))
         checks.check_neighbours(request, around, self._limits)
-        self._check_keys(state, request)
+        if self._credentials:
+            self._check_keys(self._credentials, state, request)
+        else:
+            checks.check_no_proofs(request)
 
         # All agreements come first: a neighbour's bad key is refused before there are shares for a traceback to hold.
         outgoing_keys, incoming_keys, pair_seeds, confirmations = {}, {}, {}, []
@@ -281,10 +283,8 @@ class MaskingClient(LockstepClient):
             for (number, key), share in zip(outgoing_keys.items(), shares, strict=True)
         )
 
-    def _check_keys(self, state: Advertised, request: ShareKeysRequest) -> None:
+    def _check_keys(self, credentials: Credentials, state: Advertised, request: ShareKeysRequest) -> None:
         """Active model: all keys stand under the root, the client's own among them, and each is signed by its owner."""
-        if not self._credentials:
-            return
         cohort = self.params.cohort
         leaves = len(cohort) + 1  # the server's own stands last
         own = secrets.key_leaf(self._me, state.channel.public, state.mask.public)
@@ -298,7 +298,7 @@ class MaskingClient(LockstepClient):
             index = bisect_left(cohort, number)
             check_inclusion(request.root, leaf, index=index, leaves=leaves, proof=proof)
         for peer in request.neighbours:
-            agreement.check_advertisement(self._credentials.roster, peer.number, peer, session=self.params.digest)
+            agreement.check_advertisement(credentials.roster, peer.number, peer, session=self.params.digest)
 
     def _channel(self, state: Advertised, neighbour: NeighbourKeys, session: bytes) -> tuple[Secret, Secret]:
         return secrets.channel_keys(
@@ -387,6 +387,12 @@ class MaskingClient(LockstepClient):
             self_seed=state.self_seed.reveal(), entries=tuple(sorted(entries, key=lambda entry: entry.number))
         )
         return SessionOver("the shares were told"), self._frame(answer, state.session).finish()
+
+    def _unmask_unwitnessed(self, state: Masked, incoming: Incoming) -> tuple[SessionOver, bytes]:
+        request = incoming.message
+        assert isinstance(request, UnmaskRequest)  # noqa: S101 - the table says so; for the type checker
+        checks.check_no_signatures(request)
+        return self._unmask(state, incoming)
 
     def _consistency_check(self, state: Masked, incoming: Incoming) -> tuple[Agreed, bytes]:
         request = incoming.message

@@ -41,6 +41,7 @@ client that vanishes after its upload.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -51,6 +52,8 @@ from privfl.primitives.shamir import MAX_HOLDERS
 
 COMPLETE_BELOW: Final = 100
 GRINDING_BITS: Final = 60
+MOST_WITNESSES: Final = 4096
+_EVERY_NUMBER_UP_TO: Final = 256
 """Work that an active server may spend on choosing a root that suits it, in bits."""
 
 
@@ -97,7 +100,7 @@ def plan(clients: int, threat: ThreatModel) -> MaskingSetting:
 
 @lru_cache(maxsize=64)
 def quorum(clients: int, threat: ThreatModel) -> Quorum:
-    """Choose the fewest witnesses, and the fewest signatures of theirs, that withstand the threat model.
+    """Choose few witnesses, and the fewest signatures of theirs, that withstand the threat model.
 
     Args:
         clients: n, size of the cohort.
@@ -107,7 +110,7 @@ def quorum(clients: int, threat: ThreatModel) -> Quorum:
         ConfigurationError: not even all clients together do; says which fraction to lower.
     """
     corrupt, alive = corrupt_clients(clients, threat), clients - _floor(threat.dropout, clients)
-    for witnesses in range(2, clients) if clients >= COMPLETE_BELOW else ():
+    for witnesses in _numbers_of_witnesses(clients):
         signatures = _fewest_signatures(clients, witnesses, corrupt, threat)
         too_few = _log_hypergeometric(clients, alive, witnesses, range(min(signatures, witnesses + 1)))
         if signatures <= witnesses and too_few < -threat.correctness_bits * math.log(2):
@@ -119,6 +122,17 @@ def quorum(clients: int, threat: ThreatModel) -> Quorum:
         f"{alive} of {clients} clients are left after threat.dropout {threat.dropout}, and {everybody} signatures are "
         f"needed with threat.corrupt {threat.corrupt}: lower one of them, 0.1 and 0.1 work"
     )
+
+
+def _numbers_of_witnesses(clients: int) -> Iterator[int]:
+    """Numbers to try: every one up to 256, then in steps of a sixteenth, and beyond 4,096 nothing short of everybody.
+
+    Whoever proposes parameters thereby asks a client for work: it stays below a second, whatever they are.
+    """
+    witnesses = 2
+    while witnesses < min(clients, MOST_WITNESSES + 1) and clients >= COMPLETE_BELOW:
+        yield witnesses
+        witnesses += 1 if witnesses < _EVERY_NUMBER_UP_TO else witnesses // 16
 
 
 def _fewest_signatures(clients: int, witnesses: int, corrupt: int, threat: ThreatModel) -> int:

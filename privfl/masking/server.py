@@ -42,7 +42,8 @@ class MaskingServer(LockstepServer):
 
     Guarantees:
         1. The sum is over exactly the clients whose MaskedInput arrived, or the round aborts.
-        2. A malformed response costs its sender its place and nobody else anything.
+        2. A malformed response costs its sender its place and nobody else anything. (A well-formed lie may abort the
+           round: `SECURITY.md` says which.)
         3. Memory does not grow with the number of uploads.
 
     References:
