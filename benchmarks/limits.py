@@ -3,7 +3,6 @@
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from privfl.kahe.ring import BATCH
 from privfl.primitives.prg import CHUNK_BYTES
 
 KEY = bytes(range(16))
@@ -31,9 +30,13 @@ def add_upload(total, upload):
     np.add(total, upload, out=total)
 
 
-def transform_pairs(points):
-    """What an exact product takes for each polynomial: a transform there and one back; nothing else, batch by batch."""
-    for start in range(0, len(points), BATCH):
-        batch = points[start : start + BATCH]
-        np.fft.fft(batch, axis=-1, norm="ortho", out=batch)
-        np.fft.ifft(batch, axis=-1, norm="ortho", out=batch)
+def transform_pairs(points, polynomials):
+    """What exact products take: for each polynomial a transform there and one back, in one batch that stays in cache.
+
+    Args:
+        points: complex128, shape (polynomials of a batch, N/2), changed in place.
+        polynomials: how many to transform.
+    """
+    for _ in range(0, polynomials, len(points)):
+        np.fft.fft(points, axis=-1, norm="ortho", out=points)
+        np.fft.ifft(points, axis=-1, norm="ortho", out=points)

@@ -168,7 +168,8 @@ class _PublicProducts:
         uniform = self._words[:count]
         self._stream.fill(uniform)
         polynomials = uniform.view(np.int32)
-        centred_high_bits(uniform, self._bits, polynomials)
+        if self._bits < 32:  # all 32 are a residue as they are
+            centred_high_bits(uniform, self._bits, polynomials)
         if self._halves is None:
             self._products.add(polynomials, rows)
             return

@@ -36,7 +36,7 @@ class KaheClient(MaskingClient):
 
     Assumes:
         As `MaskingClient`, and the hardness of RLWE with N = 2,048, q ≤ 2^32 and Gaussian keys and errors of standard
-        deviation 3.2 = σ/2 (`docs/kahe.md`), with at least two honest contributors.
+        deviation 3.25 = σ/2 (`docs/kahe.md`), with at least two honest contributors.
     """
 
     _suite = SuiteCode.KAHE
