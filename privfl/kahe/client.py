@@ -6,17 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from privfl.errors import ConfigurationError
-from privfl.guard import StateGuard
 from privfl.kahe import cipher, planner
 from privfl.kahe.ring import N
 from privfl.masking.client import MaskingClient
 from privfl.masking.messages import MaskedInput
-from privfl.params import KaheSetting, SessionParams
-from privfl.primitives.entropy import Entropy
+from privfl.params import KaheSetting, MaskingSetting, SessionParams
 from privfl.primitives.prg import Mask, Words, apply_masks
-from privfl.roster import Credentials
-from privfl.session import ClientPolicy
 from privfl.wire import SuiteCode
 
 KEY_BYTES = 4 * N
@@ -41,36 +36,12 @@ class KaheClient(MaskingClient):
 
     _suite = SuiteCode.KAHE
 
-    def __init__(
-        self,
-        params: SessionParams,
-        number: int,
-        *,
-        policy: ClientPolicy | None = None,
-        credentials: Credentials | None = None,
-        guard: StateGuard | None = None,
-        entropy: Entropy | None = None,
-        workers: int = 1,
-        remember_response: bool = True,
-    ) -> None:
-        setting = params.setting
-        if not isinstance(setting, KaheSetting):
-            raise ConfigurationError(f"parameters of suite {params.suite!r} where 'kahe' is needed")
-        planner.verify(setting, len(params.cohort), bound=params.vector.bound, minimum=params.minimum_contributors)
-        super().__init__(
-            params,
-            number,
-            policy=policy,
-            credentials=credentials,
-            guard=guard,
-            entropy=entropy,
-            workers=workers,
-            remember_response=remember_response,
-        )
-        self._scale_bits = setting.scale_bits
+    def _verified(self, params: SessionParams) -> MaskingSetting:
+        return planner.verified(params).masking
 
     def _upload(self, session: bytes, masks: Sequence[Mask]) -> bytes:
-        ring, length = self.params.ring, self.params.vector.length
+        ring, length, setting = self.params.ring, self.params.vector.length, self.params.setting
+        assert isinstance(setting, KaheSetting)  # noqa: S101 - `_verified` saw to it; for the type checker
         source, workers = self._take_vector()
         frame = self._frame(MaskedInput(), session, tail_bytes=KEY_BYTES + ring.vector_bytes(length))
 
@@ -84,7 +55,7 @@ class KaheClient(MaskingClient):
                 tail[N:],
                 length=length,
                 ring=ring,
-                scale_bits=self._scale_bits,
+                scale_bits=setting.scale_bits,
                 session=session,
                 entropy=self._entropy,
                 workers=min(workers, self._workers),

@@ -21,7 +21,7 @@ from typing import Final
 from privfl.errors import ConfigurationError
 from privfl.kahe.noise import STD
 from privfl.masking import planner as masking
-from privfl.params import KaheSetting, ThreatModel, WireForm
+from privfl.params import KaheSetting, SessionParams, ThreatModel, WireForm
 
 MOST_BITS: Final = 32
 FEWEST_BITS: Final = 20
@@ -61,6 +61,19 @@ def plan(clients: int, threat: ThreatModel, *, bound: int, minimum: int, wire: W
         bits = next(b for b in range(FEWEST_BITS, MOST_BITS + 1) if _most_scale_bits(b, clients, bound) >= scale)
         scale = _most_scale_bits(bits, clients, bound)
     return KaheSetting(masking=replace(inner, wire=wire), modulus_bits=bits, scale_bits=scale)
+
+
+def verified(params: SessionParams) -> KaheSetting:
+    """Return a session's setting, once it and that of the inner session are checked.
+
+    Raises:
+        ConfigurationError: another suite's, or as for `verify` here and in `privfl.masking.planner`.
+    """
+    masking.verified(params, "kahe")
+    setting = params.setting
+    assert isinstance(setting, KaheSetting)  # noqa: S101 - the suite's name follows from it; for the type checker
+    verify(setting, len(params.cohort), bound=params.vector.bound, minimum=params.minimum_contributors)
+    return setting
 
 
 def verify(setting: KaheSetting, clients: int, *, bound: int, minimum: int) -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from privfl.errors import ConfigurationError, RoundAborted
+from privfl.errors import RoundAborted
 from privfl.kahe import cipher, planner
 from privfl.kahe.client import KEY_BYTES
 from privfl.kahe.noise import TAIL
 from privfl.kahe.ring import N
 from privfl.masking.payload import Payload
 from privfl.masking.server import MaskingServer
-from privfl.params import KaheSetting, SessionParams
-from privfl.primitives.entropy import Entropy
+from privfl.params import KaheSetting, MaskingSetting, SessionParams
 from privfl.primitives.prg import Words
-from privfl.roster import Roster
 from privfl.session import Aggregate
 from privfl.wire import SuiteCode
 
@@ -76,17 +74,9 @@ class KaheServer(MaskingServer):
 
     _suite = SuiteCode.KAHE
 
-    def __init__(
-        self, params: SessionParams, *, roster: Roster | None = None, entropy: Entropy | None = None, workers: int = 1
-    ) -> None:
-        if not isinstance(params.setting, KaheSetting):
-            raise ConfigurationError(f"parameters of suite {params.suite!r} where 'kahe' is needed")
-        planner.verify(
-            params.setting, len(params.cohort), bound=params.vector.bound, minimum=params.minimum_contributors
-        )
-        self._setting = params.setting
-        self._workers = workers
-        super().__init__(params, roster=roster, entropy=entropy, workers=workers)
+    def _verified(self, params: SessionParams) -> MaskingSetting:
+        return planner.verified(params).masking
 
-    def _payload(self, params: SessionParams) -> Payload:
-        return EncryptedVectors(params, self._setting, self._workers)
+    def _payload(self, params: SessionParams, workers: int) -> Payload:
+        assert isinstance(params.setting, KaheSetting)  # noqa: S101 - `_verified` saw to it; for the type checker
+        return EncryptedVectors(params, params.setting, workers)

@@ -113,14 +113,9 @@ class MaskingClient(LockstepClient):
         workers: int = 1,
         remember_response: bool = True,
     ) -> None:
-        setting = params.masking
-        if setting is None or params.suite != self._suite.name.lower():
-            raise ConfigurationError(
-                f"parameters of suite {params.suite!r} where {self._suite.name.lower()!r} is needed"
-            )
         policy = (policy or ClientPolicy()).settled(signs=credentials is not None)
         policy.check(params)  # before any work that the parameters ask for
-        planner.verify(setting, len(params.cohort), params.threat)
+        setting = self._verified(params)
         super().__init__(
             params,
             number,
@@ -146,6 +141,9 @@ class MaskingClient(LockstepClient):
             complete=setting.degree == len(params.cohort) - 1,
             signatures=quorum.signatures if quorum else 0,
         )
+
+    def _verified(self, params: SessionParams) -> MaskingSetting:
+        return planner.verified(params, "masking")
 
     def _handlers(self) -> Mapping[tuple[type, type[Message]], Handler]:
         return {

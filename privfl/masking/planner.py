@@ -47,7 +47,7 @@ from functools import lru_cache
 from typing import Final
 
 from privfl.errors import ConfigurationError
-from privfl.params import MaskingSetting, ServerModel, ThreatModel
+from privfl.params import MaskingSetting, ServerModel, SessionParams, ThreatModel
 from privfl.primitives.shamir import MAX_HOLDERS
 
 COMPLETE_BELOW: Final = 100
@@ -146,6 +146,23 @@ def _fewest_signatures(clients: int, witnesses: int, corrupt: int, threat: Threa
         else:
             low = middle + 1
     return low
+
+
+def verified(params: SessionParams, suite: str) -> MaskingSetting:
+    """Return the setting of a session's masks, once it is checked.
+
+    Args:
+        params: what is proposed.
+        suite: the suite that they must be for.
+
+    Raises:
+        ConfigurationError: another suite's, or as for `verify`.
+    """
+    setting = params.masking
+    if setting is None or params.suite != suite:
+        raise ConfigurationError(f"parameters of suite {params.suite!r} where {suite!r} is needed")
+    verify(setting, len(params.cohort), params.threat)
+    return setting
 
 
 def verify(setting: MaskingSetting, clients: int, threat: ThreatModel) -> None:

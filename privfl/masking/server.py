@@ -22,7 +22,7 @@ from privfl.masking.messages import (
 )
 from privfl.masking.opening import MaskedInputStep
 from privfl.masking.payload import MaskedVectors, Payload
-from privfl.params import ServerModel, SessionParams
+from privfl.params import MaskingSetting, ServerModel, SessionParams
 from privfl.primitives.entropy import Entropy, OsEntropy
 from privfl.primitives.keys import check_public_key
 from privfl.primitives.transcript import inclusion_proofs, merkle_root, session_id
@@ -55,12 +55,7 @@ class MaskingServer(LockstepServer):
     def __init__(
         self, params: SessionParams, *, roster: Roster | None = None, entropy: Entropy | None = None, workers: int = 1
     ) -> None:
-        setting = params.masking
-        if setting is None or params.suite != self._suite.name.lower():
-            raise ConfigurationError(
-                f"parameters of suite {params.suite!r} where {self._suite.name.lower()!r} is needed"
-            )
-        planner.verify(setting, len(params.cohort), params.threat)
+        setting = self._verified(params)
         active = params.threat.server is ServerModel.ACTIVE
         if active and (roster is None or roster.digest != params.roster_digest):
             raise ConfigurationError("threat.server 'active' needs the roster that roster_digest names")
@@ -70,12 +65,15 @@ class MaskingServer(LockstepServer):
             entropy=entropy or OsEntropy(),
             params=params,
             setting=setting,
-            payload=self._payload(params),
+            payload=self._payload(params, workers),
             workers=workers,
         )
         super().__init__(params, AdvertiseKeysStep(book))
 
-    def _payload(self, params: SessionParams) -> Payload:
+    def _verified(self, params: SessionParams) -> MaskingSetting:
+        return planner.verified(params, "masking")
+
+    def _payload(self, params: SessionParams, workers: int) -> Payload:  # noqa: ARG002 - for suites that use threads
         return MaskedVectors(params)
 
 
