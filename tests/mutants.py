@@ -467,6 +467,13 @@ MUTANTS = (
         ("test_kahe_session.py::test_ciphertexts_carry_errors",),
     ),
     Mutant(
+        "draws that straddle a step settled without their bits",
+        "kahe/noise.py",
+        "((first < last) & reached)",
+        "(first < last)",
+        ("test_kahe_noise.py::test_bisection_finds_the_value_on_either_side_of_every_threshold",),
+    ),
+    Mutant(
         "public polynomials of one seed for all sessions",
         "kahe/cipher.py",
         "    return Secret(digest(Label.KAHE_PUBLIC, session)[:PRG_KEY_BYTES])",
