@@ -9,10 +9,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from known_answers import files, recomputed, reference, values
+from known_answers import files, recomputed, reference, reference_kahe, values
 from known_answers.published import ed25519_lines, records, wycheproof
 from known_answers.recomputed import ELSEWHERE, recompute
-from known_answers.script import Cast, outputs
+from known_answers.recording import framed
+from known_answers.script import Cast, abridged, abridged_bytes, outputs
 
 from privfl import ConfigurationError, DecodeError, DisclosureRefused, LocalProtocolError, Phase, RemoteProtocolError
 from privfl import client as party
@@ -31,6 +32,7 @@ from privfl.primitives.labels import Label
 from privfl.primitives.prg import CHUNK_BYTES, Mask, apply_masks
 from privfl.primitives.secret import Secret
 from privfl.primitives.signatures import Identity, check_identity, verify
+from privfl.wire import SuiteCode
 
 PUBLISHED = files.read_file(files.PUBLISHED)
 unhex = bytes.fromhex
@@ -351,23 +353,34 @@ def test_after_a_failure_comes_what_the_file_says(name):
         assert cast.server.phase is Phase.FINISHED
 
 
-@pytest.mark.parametrize("name", [name for name in SESSIONS if CONTENTS[name].get("then", "sum") == "sum"])
+def taken_uploads(script):
+    """Whose upload the server took."""
+    upload = "MaskedInput" if "entropy" in script else "Upload"
+    phase, taken = "AdvertiseKeys" if "entropy" in script else upload, set()
+    for operation in script["operations"]:
+        if operation["do"] == "advance":
+            phase = operation.get("phase")
+        elif operation["do"] == "receive" and phase == upload and "fails" not in operation:
+            taken.add(operation["client"])
+    return taken
+
+
+RESULTS = {name: CONTENTS[name]["operations"][-1] for name in SESSIONS if CONTENTS[name].get("then", "sum") == "sum"}
+
+
+@pytest.mark.parametrize("name", [name for name, result in RESULTS.items() if "error_std" not in result])
 def test_the_sum_is_that_of_exactly_the_uploads_that_were_taken(name):
     script = CONTENTS[name]
-    operations, upload = script["operations"], {"MaskedInput"} if "entropy" in script else {"Upload"}
-    phase, taken = next(iter({"AdvertiseKeys"} if "entropy" in script else upload)), set()
-    for operation in operations:
-        if operation["do"] == "advance":
-            phase = operation["phase"]
-        elif operation["do"] == "receive" and phase in upload and "fails" not in operation:
-            taken.add(str(operation["client"]))
-    total = np.sum([script["vectors"][number] for number in taken], axis=0)
-    assert operations[-1] == {"do": "result", "vector": total.tolist(), "contributors": len(taken)}
+    taken = taken_uploads(script)
+    total = np.sum([recomputed.submitted(script, number) for number in taken], axis=0)
+    assert RESULTS[name] == {"do": "result", "vector": abridged(total.tolist()), "contributors": len(taken)}
 
 
 # -- the same once more, by the reference -----------------------------------------------------------------------------
 
-HONEST_MASKING = [name for name in SESSIONS if "entropy" in CONTENTS[name] and "_bad_" not in name]
+HONEST = [name for name in SESSIONS if "entropy" in CONTENTS[name] and "_bad_" not in name]
+HONEST_KAHE = [name for name in HONEST if name.startswith("kahe")]
+HONEST_MASKING = [name for name in HONEST if name not in HONEST_KAHE]
 
 
 @pytest.mark.parametrize("name", [name for name in TABLES if "_bad_" not in name])
@@ -377,7 +390,7 @@ def test_a_table_equals_the_reference(name):
             assert values.to_json(recompute(case)) == case["gives"], case
 
 
-@pytest.mark.parametrize("name", HONEST_MASKING)
+@pytest.mark.parametrize("name", HONEST)
 def test_advertised_keys_and_dealt_shares_follow_from_the_entropy_alone(name):
     script = CONTENTS[name]
     params, clients = Cast(script).params, recomputed.clients(script)
@@ -391,7 +404,7 @@ def test_advertised_keys_and_dealt_shares_follow_from_the_entropy_alone(name):
     for me, response in shared.items():
         peers = {number: clients[number] for number in advertised if number != me}
         commitment, sealed, confirmations = clients[me].share_keys(
-            response.session, params.setting.threshold, peers, points
+            response.session, params.masking.threshold, peers, points
         )
         assert response.message == ShareKeys(
             commitment=commitment, peers=tuple(peers), sealed=sealed, confirmations=confirmations
@@ -414,7 +427,51 @@ def test_masked_inputs_follow_the_formula_of_the_papers(name):
         assert sent == [value % 2**params.ring.bits for value in masked]
 
 
-HONEST_ACTIVE = [name for name in HONEST_MASKING if "identities" in CONTENTS[name]]
+@pytest.mark.parametrize("name", HONEST_KAHE)
+def test_uploads_of_kahe_are_masked_keys_and_ciphertexts_under_them(name):
+    """Made again from each client's entropy: own draws, own public polynomials, products of whole numbers."""
+    script = CONTENTS[name]
+    params, clients = Cast(script).params, recomputed.clients(script)
+    sharing = recomputed.responses(script, "ShareKeys", ShareKeys)
+    uploads = recomputed.written(script, "respond", "MaskedInput")
+    assert len(uploads) >= 3
+    crowd = reference.set_bits(params.cohort, sharing) if "identities" in script else b""
+    for me, upload in uploads.items():
+        session, peers = sharing[me].session, {number: clients[number] for number in sharing if number != me}
+        key, ciphertext = recomputed.encrypted(script, me, session)
+        masked = [word % 2**32 for word in clients[me].masked_input(session, key, 32, peers, crowd)]
+        tail = reference_kahe.pack(masked, 32) + reference_kahe.pack(ciphertext, params.setting.modulus_bits)
+        frame = framed(MaskedInput(), session=session, sender=party(me), tail=tail, suite=SuiteCode.KAHE)
+        assert upload == abridged_bytes(frame)
+
+
+@pytest.mark.parametrize("name", HONEST_KAHE)
+def test_the_sum_of_ciphertexts_opens_with_the_sum_of_keys_by_whole_numbers(name):
+    """To what the script says: the sum of the vectors, off by one in places where Δ has no room for the errors."""
+    script = CONTENTS[name]
+    setting, taken = Cast(script).params.setting, taken_uploads(script)
+    session = next(iter(recomputed.responses(script, "ShareKeys", ShareKeys).values())).session
+    keys, ciphertexts = zip(*(recomputed.encrypted(script, number, session) for number in taken), strict=True)
+    total, key_sum = (np.sum(parts, axis=0).tolist() for parts in (ciphertexts, keys))
+    opened = reference_kahe.decrypt(total, key_sum, session, setting.modulus_bits, setting.scale_bits)
+    assert RESULTS[name]["vector"] == abridged(opened)
+    error = np.array(opened) - np.sum([recomputed.submitted(script, number) for number in taken], axis=0)
+    assert set(error.tolist()) == ({-1, 0, 1} if "error_std" in RESULTS[name] else {0})
+
+
+def test_draws_of_the_table_are_settled_by_further_bits_to_either_side_and_far_out():
+    cases = [case for case in CONTENTS["kahe_draws.json"]["cases"] if case["function"] == "gaussian"]
+    found = [
+        draw
+        for case in cases
+        for draw in reference_kahe.unsettled(unhex(case["coarse"]), unhex(case["fine"]), case["count"])
+    ]
+    assert any(value == low for low, value, _ in found)
+    assert any(value == high for _, value, high in found)
+    assert any(high > low + 1 for low, _, high in found)
+
+
+HONEST_ACTIVE = [name for name in HONEST if "identities" in CONTENTS[name]]
 
 
 @pytest.mark.parametrize("name", HONEST_ACTIVE)
@@ -423,7 +480,7 @@ def test_witnesses_sign_who_shared_keys_and_who_uploaded_and_all_unmask_on_a_quo
     script = CONTENTS[name]
     cohort = Cast(script).params.cohort
     sharing = recomputed.responses(script, "ShareKeys", ShareKeys)
-    uploads = recomputed.responses(script, "MaskedInput", MaskedInput)
+    uploads = recomputed.written(script, "respond", "MaskedInput")
     sets = reference.set_bits(cohort, sharing), reference.set_bits(cohort, uploads)
     asked = recomputed.requests(script, "ConsistencyCheck", ConsistencyRequest)
     answers = recomputed.responses(script, "ConsistencyCheck", ConsistencyCheck)
@@ -450,7 +507,7 @@ def test_witnesses_sign_who_shared_keys_and_who_uploaded_and_all_unmask_on_a_quo
         )
 
 
-@pytest.mark.parametrize("name", [name for name in HONEST_MASKING if name not in HONEST_ACTIVE])
+@pytest.mark.parametrize("name", [name for name in HONEST if name not in HONEST_ACTIVE])
 def test_no_sets_and_no_signatures_travel_where_the_server_is_honest_but_curious(name):
     assert not recomputed.requests(CONTENTS[name], "ConsistencyCheck", ConsistencyRequest)
     for request in recomputed.requests(CONTENTS[name], "Unmask", UnmaskRequest).values():

@@ -21,8 +21,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from privfl import DecodeError, Phase, PrivflError, RemoteProtocolError, RoundAborted, ServerModel, WireForm, client
 from privfl.masking import agreement
-from privfl.masking.messages import ConsistencyRequest, DroppedShare, SurvivorShare, Unmask, UnmaskRequest
-from privfl.wire import HEADER_BYTES
+from privfl.masking.messages import (
+    ConsistencyCheck,
+    ConsistencyRequest,
+    DroppedShare,
+    SurvivorShare,
+    Unmask,
+    UnmaskRequest,
+)
+from privfl.wire import HEADER_BYTES, message_type
 
 EXAMPLES = int(os.environ.get("PRIVFL_MACHINE_EXAMPLES", "500"))
 UPLOADS = (Phase.MASKED_INPUT, Phase.UPLOAD)
@@ -30,6 +37,9 @@ NUMBERS = st.sampled_from((10, 11, 12, 13, 14))
 
 LIES_ABOUT_ONE = st.tuples(NUMBERS, NUMBERS, st.booleans(), st.booleans(), st.booleans(), st.booleans())
 """Told to whom, about whom, among the survivors, among the dropped, with the true count, after the true request."""
+
+CHANGED_BYTES = st.tuples(NUMBERS, st.integers(0, 2**16), st.integers(1, 255))
+"""In whose upload, how far from its end, which bits."""
 
 
 class Adversary(RuleBasedStateMachine):
@@ -39,6 +49,7 @@ class Adversary(RuleBasedStateMachine):
     model = ServerModel.HONEST_BUT_CURIOUS
     wire = WireForm.WORDS
     length = 6
+    most_honest_phases = 3
 
     def make_params(self, **options):
         return make_params(
@@ -47,11 +58,12 @@ class Adversary(RuleBasedStateMachine):
 
     @initialize(
         minimum=st.integers(2, 4),
-        honest_phases=st.integers(0, 3),
+        honest_phases=st.integers(0, 4),
         absent=st.sets(NUMBERS, max_size=1),
         last_lies=st.lists(LIES_ABOUT_ONE, max_size=2),
+        last_changes=st.lists(CHANGED_BYTES, max_size=1),
     )
-    def begin(self, minimum, honest_phases, absent, last_lies):
+    def begin(self, minimum, honest_phases, absent, last_lies, last_changes):
         """The attack begins after some phases that went well: otherwise few examples would come that far."""
         self.params = self.make_params(minimum=minimum)
         self.play = Play(self.params)
@@ -62,24 +74,30 @@ class Adversary(RuleBasedStateMachine):
         self.delivered = []
         self.accepted = {}  # client: what the network added to its upload, modulo the word
         self.told = {}  # client: set of Unmask responses
+        self.signed = {}  # client: set of ConsistencyCheck responses
         self.refused = set()
-        self.last_lies = last_lies  # told in Unmask, if the session comes that far
+        self.last_lies = last_lies  # told of the survivors, if the session comes that far
+        self.last_changes = last_changes  # made in uploads, likewise
         self.absent = absent  # never answers of its own accord
         self.tampered = False  # whether anybody acted on altered or forged bytes
-        for _ in range(honest_phases):
+        for _ in range(min(honest_phases, self.most_honest_phases)):
             self.go_on()
 
     def teardown(self):
         """Whatever happened, those who are left try to finish."""
         if hasattr(self, "play"):
             while self.going:
-                if self.play.server.phase is Phase.UNMASK:
-                    for lie in self.last_lies:
-                        self.lie_about_one(*lie)
+                self.attack_once_more()
                 self.go_on()
-                self.nobody_tells_twice()
-                self.nobody_tells_both_kinds_about_one_peer()
-                self.the_result_is_the_sum_over_the_uploads_or_there_is_none()
+                self.everything_holds()
+
+    def attack_once_more(self):
+        if self.play.server.phase in UPLOADS:
+            for change in self.last_changes:
+                self.corrupt_upload(change)
+        elif self.play.server.phase is Phase.UNMASK:
+            for lie in self.last_lies:
+                self.lie_about_one(*lie)
 
     # -- what may happen ----------------------------------------------------------------------------------------------
 
@@ -209,6 +227,13 @@ class Adversary(RuleBasedStateMachine):
         self.receive(number, frame, change)
         self.tampered |= len(self.play.server.waiting) < waiting
 
+    @precondition(lambda self: self.play.server.phase in UPLOADS)
+    @rule(change=CHANGED_BYTES)
+    def corrupt_upload(self, change):
+        """Within the vector, of whatever suite."""
+        number, position, mask = change
+        self.corrupt_response(number, -1 - position % self.params.ring.vector_bytes(self.length), mask, cut=False)
+
     def difference(self, response, frame):
         """What a changed upload adds to the sum; 0 for one that no server takes."""
         ring, length = self.params.ring, self.params.vector.length
@@ -228,10 +253,14 @@ class Adversary(RuleBasedStateMachine):
 
     def lie(self, number, *, contributors, survivors, dropped, truth=None):
         """A forged UnmaskRequest, under the true one's signatures; an answer to it goes to the server."""
+        participants = truth.participant_bits if truth else b""
+        survived = agreement.to_bits(self.params.cohort, {*survivors, number}) if participants else b""
         forged = UnmaskRequest(
             contributors=contributors,
             survivors=tuple(sorted(survivors)),
             dropped=tuple(sorted(dropped)),
+            participant_bits=participants,
+            survivor_bits=survived,
             signers=truth.signers if truth else (),
             signatures=truth.signatures if truth else b"",
         )
@@ -295,10 +324,14 @@ class Adversary(RuleBasedStateMachine):
     # -- what must hold -----------------------------------------------------------------------------------------------
 
     @invariant()
+    def everything_holds(self):
+        self.nobody_tells_twice()
+        self.nobody_tells_both_kinds_about_one_peer()
+        self.the_result_is_the_sum_over_the_uploads_or_there_is_none()
+
     def nobody_tells_twice(self):
         assert all(len(answers) == 1 for answers in self.told.values())
 
-    @invariant()
     def nobody_tells_both_kinds_about_one_peer(self):
         for answers in self.told.values():
             kinds = {}
@@ -307,7 +340,6 @@ class Adversary(RuleBasedStateMachine):
                     kinds.setdefault(entry.number, set()).add(isinstance(entry, DroppedShare))
             assert all(len(kind) == 1 for kind in kinds.values())
 
-    @invariant()
     def the_result_is_the_sum_over_the_uploads_or_there_is_none(self):
         server = self.play.server
         if server.phase is Phase.FINISHED:
@@ -340,14 +372,28 @@ class MaskingAdversary(Adversary):
 class ActiveAdversary(Adversary):
     suite_name = "masking"
     model = ServerModel.ACTIVE
+    most_honest_phases = 4
+
+    def note_told(self, number, response):
+        super().note_told(number, response)
+        if response[6] == message_type(ConsistencyCheck):
+            self.signed.setdefault(number, set()).add(response)
+
+    def attack_once_more(self):
+        super().attack_once_more()
+        if self.play.server.phase is Phase.CONSISTENCY_CHECK:
+            for number, victim, survived, *_, after_the_truth in self.last_lies[1:]:
+                if after_the_truth:
+                    self.exchange(number)
+                self.show_another_set(number, set(self.accepted) - {victim} | ({victim} if survived else set()), None)
 
     @precondition(lambda self: self.play.server.phase is Phase.CONSISTENCY_CHECK)
-    @rule(number=NUMBERS, members=st.sets(NUMBERS), participants=st.sets(NUMBERS))
+    @rule(number=NUMBERS, members=st.sets(NUMBERS), participants=st.none() | st.sets(NUMBERS))
     def show_another_set(self, number, members, participants):
         """A second set of survivors, plausible or not; a signature of it goes to the server, who must not take it."""
-        cohort = self.params.cohort
+        cohort, truth = self.params.cohort, self.play.request(min(self.play.server._taking_part)).participants
         request = ConsistencyRequest(
-            participants=agreement.to_bits(cohort, participants | members),
+            participants=truth if participants is None else agreement.to_bits(cohort, participants | members),
             survivors=agreement.to_bits(cohort, members),
         )
         response = self.respond(number, self.play.forge_request(request))
@@ -356,6 +402,14 @@ class ActiveAdversary(Adversary):
             self.receive(number, response)
 
     @invariant()
+    def everything_holds(self):
+        super().everything_holds()
+        self.nobody_signs_two_sets()
+        self.all_who_tell_tell_of_the_same_survivors()
+
+    def nobody_signs_two_sets(self):
+        assert all(len(signatures) == 1 for signatures in self.signed.values())
+
     def all_who_tell_tell_of_the_same_survivors(self):
         told = set()
         for number, answers in self.told.items():
@@ -373,21 +427,34 @@ class PackedAdversary(Adversary):
 
 
 class KaheAdversary(Adversary):
-    """A changed ciphertext shifts the sum; a changed key makes it noise: whatever is released lies in range."""
+    """A changed ciphertext shifts the sum by as much, to within rounding; a changed key makes it noise within range."""
 
     suite_name = "kahe"
 
-    @invariant()
-    def the_result_is_the_sum_over_the_uploads_or_there_is_none(self):
-        server = self.play.server
-        if server.phase is not Phase.FINISHED or any(np.any(change) for change in self.accepted.values()):
-            return
-        assert (server.result.vector == self.play.exact_sum(self.accepted)).all()
-        assert server.result.contributors == len(self.accepted)
-        assert len(self.accepted) >= self.params.minimum_contributors
-
     def difference(self, response, frame):
-        return int(response != frame)
+        """None where more than the ciphertext was changed."""
+        hidden = self.params.ring.vector_bytes(self.length)
+        return super().difference(response, frame) if response[:-hidden] == frame[:-hidden] else None
+
+    def the_result_is_the_sum_over_the_uploads_or_there_is_none(self):
+        server, ring, changes = self.play.server, self.params.ring, list(self.accepted.values())
+        if server.phase is not Phase.FINISHED:
+            super().the_result_is_the_sum_over_the_uploads_or_there_is_none()
+            return
+        vector, scale = server.result.vector, 1 << self.params.setting.scale_bits
+        assert server.result.contributors == len(self.accepted) >= self.params.minimum_contributors
+        assert np.abs(vector).max() <= len(self.accepted) * self.params.vector.bound
+        if any(change is None for change in changes):
+            return
+        excess = (vector - self.play.exact_sum(self.accepted)) * scale
+        for change in changes:
+            excess = ring.centred(excess.astype(ring.dtype) - np.asarray(change).astype(ring.dtype))
+        assert np.abs(excess).max() < (scale if any(map(np.any, changes)) else 1)
+
+
+class ActiveKaheAdversary(KaheAdversary, ActiveAdversary):
+    wire = WireForm.PACKED
+    length = 70
 
 
 class PlainAdversary(Adversary):
@@ -401,6 +468,8 @@ TestActiveMaskingUnderAttack.settings = settings(max_examples=EXAMPLES // 2, sta
 TestPackedMaskingUnderAttack = PackedAdversary.TestCase
 TestPackedMaskingUnderAttack.settings = settings(max_examples=EXAMPLES // 4, stateful_step_count=30)
 TestKaheUnderAttack = KaheAdversary.TestCase
-TestKaheUnderAttack.settings = settings(max_examples=EXAMPLES // 4, stateful_step_count=30)
+TestKaheUnderAttack.settings = settings(max_examples=EXAMPLES, stateful_step_count=30)
+TestActiveKaheUnderAttack = ActiveKaheAdversary.TestCase
+TestActiveKaheUnderAttack.settings = settings(max_examples=EXAMPLES, stateful_step_count=30)
 TestPlainUnderAttack = PlainAdversary.TestCase
 TestPlainUnderAttack.settings = settings(max_examples=EXAMPLES // 8, stateful_step_count=20)

@@ -8,8 +8,8 @@
 | `recording` | how a script is written by playing it; how messages are forged |
 | `honest` | sessions in which everybody keeps to the protocol, whoever drops |
 | `lying_server`, `lying_clients` | sessions in which one message is forged and must fail |
-| `values` | single values: derivations, shares, proofs, graph, planner |
+| `values`, `values_kahe` | single values: derivations, shares, proofs, graph, planner; draws, products, ciphertexts |
 | `files` | all of them as files |
-| `reference`, `recomputed` | the same formulas again, without privfl |
+| `reference`, `reference_kahe`, `recomputed` | the same formulas again, without privfl |
 | `published` | vectors that others published |
 """

@@ -26,6 +26,7 @@ def drops(
 
 
 ACTIVE = ServerModel.ACTIVE
+KAHE: dict[str, Any] = {"suite_name": "kahe", "length": 3}
 
 SCENARIOS: dict[str, Callable[[str], dict[str, Any]]] = {
     "plain": drops(
@@ -116,6 +117,35 @@ SCENARIOS: dict[str, Callable[[str], dict[str, Any]]] = {
         return_after=True,
         n=5,
         server=ACTIVE,
+    ),
+    "kahe": drops({}, "kahe, honest-but-curious server: four clients of three coordinates each", **KAHE),
+    "kahe_two_polynomials": drops(
+        {Phase.MASKED_INPUT: {12}},
+        "kahe: vectors that end within the second polynomial; one client drops before MaskedInput",
+        **KAHE | {"length": 2500},
+    ),
+    "kahe_packed_dropped_in_every_phase": drops(
+        {Phase.ADVERTISE_KEYS: {10}, Phase.SHARE_KEYS: {11}, Phase.MASKED_INPUT: {12}, Phase.UNMASK: {13}},
+        "kahe: 2,500 coordinates packed into 23 bits each; one of seven clients drops in each phase",
+        n=7,
+        wire=WireForm.PACKED,
+        **KAHE | {"length": 2500},
+    ),
+    "kahe_rounded": drops(
+        {},
+        "kahe: a bound that leaves room for Δ = 2^6 only: some coordinates of the sum are off by one",
+        n=5,
+        minimum=5,
+        **KAHE | {"length": 300, "bound": 6_000_000},
+    ),
+    "kahe_active": drops({}, "kahe, active server: four clients of three coordinates each", server=ACTIVE, **KAHE),
+    "kahe_active_packed_dropped_masked_input": drops(
+        {Phase.MASKED_INPUT: {12}},
+        "kahe, active server: 2,500 coordinates, packed; one witness of five drops after ShareKeys",
+        n=5,
+        server=ACTIVE,
+        wire=WireForm.PACKED,
+        **KAHE | {"length": 2500},
     ),
 }
 

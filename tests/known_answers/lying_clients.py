@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from known_answers import recomputed, reference_kahe
 from known_answers.lying_server import (
     ACCOMPLICE,
     ACTIVE,
@@ -23,8 +24,9 @@ from known_answers.lying_server import (
     key_fields,
     server_keys,
 )
-from known_answers.recording import Recording, altered, flipped, identity_of, long_form, opened
+from known_answers.recording import Recording, altered, flipped, identity_of, long_form, of_suite, opened
 from privfl import Phase
+from privfl.kahe.client import KEY_BYTES
 from privfl.masking import agreement
 from privfl.masking.messages import (
     CONFIRMATION_BYTES,
@@ -39,7 +41,7 @@ from privfl.masking.messages import (
 )
 from privfl.params import WireForm
 from privfl.plain.messages import Upload
-from privfl.wire import Message
+from privfl.wire import Message, SuiteCode
 
 LIAR = 11
 
@@ -220,9 +222,48 @@ def other_survivors(recording: Recording) -> bytes:
     return says(signature=signature)(recording)
 
 
+# -- forgeries of kahe ------------------------------------------------------------------------------------------------
+
+
+def tail_of(change: Callable[[bytes, bytes], bytes]) -> Forgery:
+    """An upload made anew from masked key and ciphertext."""
+
+    def forge(recording: Recording) -> bytes:
+        tail = told(recording).tail
+        return says(tail=change(tail[:KEY_BYTES], tail[KEY_BYTES:]))(recording)
+
+    return forge
+
+
+def added(place: int, number: int) -> Callable[[bytes], bytes]:
+    """Words with a number added to one of them."""
+
+    def change(tail: bytes) -> bytes:
+        words = np.frombuffer(tail, "<u4")
+        difference = np.zeros_like(words)
+        difference[place] = number
+        return (words + difference).tobytes()
+
+    return change
+
+
+def of_another_suite(recording: Recording) -> bytes:
+    """The liar's response under the number of masking."""
+    return of_suite(recording.cast.responses[LIAR], SuiteCode.MASKING)
+
+
+def encrypted_elsewhere(recording: Recording) -> bytes:
+    """The liar's vector under its true key, and under another session's public polynomials."""
+    elsewhere = recomputed.encrypted(recording.script(), LIAR, flipped(told(recording).session)).ciphertext
+    return tail_of(lambda key, _: key + reference_kahe.pack(elsewhere, 32))(recording)
+
+
 # -- all of them ------------------------------------------------------------------------------------------------------
 
 DROPPED = {Phase.MASKED_INPUT: {12}}
+HALF_THE_ROOM = 1100
+"""A bound under which the sums of four clients take half of what 32 bits hold: the other half shows that they are none.
+"""
 
 SCENARIOS: dict[str, Scenario] = {
     "plain_bad_bound": left_out(
@@ -292,6 +333,50 @@ SCENARIOS: dict[str, Scenario] = {
     "masking_bad_out_of_range": aborted(
         "masking: a vector far out of its bound, unseen under its masks: the opened sum cannot be one",
         "out of range", at=Phase.UNMASK, silent={}, lies={Phase.MASKED_INPUT: far_out_of_range},
+    ),
+    "kahe_bad_response_suite": sent_again(
+        "kahe: an upload that calls itself one of masking",
+        Phase.MASKED_INPUT, of_another_suite, "delivered a MASKING message", suite_name="kahe",
+    ),
+    "kahe_bad_response_session": left_out(
+        "kahe: an upload to another session",
+        Phase.MASKED_INPUT, of_another_session, "another session", fails="DecodeError", suite_name="kahe",
+    ),
+    "kahe_bad_ciphertext_too_short": left_out(
+        "kahe: a ciphertext of seven coordinates where eight are agreed",
+        Phase.MASKED_INPUT, tail_of(lambda key, words: key + words[:-4]), "bytes where",
+        fails="DecodeError", suite_name="kahe",
+    ),
+    "kahe_bad_ciphertext_too_long": left_out(
+        "kahe: a ciphertext of nine coordinates where eight are agreed",
+        Phase.MASKED_INPUT, tail_of(lambda key, words: key + words + bytes(4)), "bytes where",
+        fails="DecodeError", suite_name="kahe",
+    ),
+    "kahe_bad_padding": left_out(
+        "kahe: a packed ciphertext with a bit set behind its last coordinate",
+        Phase.MASKED_INPUT, padding, "padding", fails="DecodeError", suite_name="kahe", wire=WireForm.PACKED,
+    ),
+    "kahe_bad_key_out_of_range": aborted(
+        "kahe: a masked key with 2^30 added to its first coordinate: the opened sum of keys cannot be one",
+        "sum of keys is out of range", at=Phase.UNMASK, silent={},
+        lies={Phase.MASKED_INPUT: tail_of(lambda key, words: added(0, 2**30)(key) + words)}, suite_name="kahe",
+    ),
+    "kahe_bad_key": aborted(
+        "kahe: a masked key with one added to a coordinate, within range, but not the key that was encrypted under",
+        "sent another's key", at=Phase.UNMASK, silent={},
+        lies={Phase.MASKED_INPUT: tail_of(lambda key, words: added(5, 1)(key) + words)},
+        suite_name="kahe", bound=HALF_THE_ROOM,
+    ),
+    "kahe_bad_ciphertext_of_another_session": aborted(
+        "kahe: a ciphertext under the public polynomials of another session, unseen until the sum is opened",
+        "opened sum is out of range", at=Phase.UNMASK, silent={}, lies={Phase.MASKED_INPUT: encrypted_elsewhere},
+        suite_name="kahe", bound=HALF_THE_ROOM,
+    ),
+    "kahe_bad_out_of_range": aborted(
+        "kahe: a ciphertext of a vector far out of its bound, unseen until the sum is opened",
+        "opened sum is out of range", at=Phase.UNMASK, silent={},
+        lies={Phase.MASKED_INPUT: tail_of(lambda key, words: key + added(-1, 2**31)(words))},
+        suite_name="kahe", bound=HALF_THE_ROOM,
     ),
     "active_bad_unsigned_keys": left_out(
         "active: keys are advertised without a signature",

@@ -11,7 +11,18 @@ from typing import Any
 
 import msgspec
 
-from known_answers.recording import Recording, altered, flipped, framed, identity_of, long_form, opened, recoded, seeded
+from known_answers.recording import (
+    Recording,
+    altered,
+    flipped,
+    framed,
+    identity_of,
+    long_form,
+    of_suite,
+    opened,
+    recoded,
+    seeded,
+)
 from privfl import Phase, ServerModel
 from privfl import client as party
 from privfl.masking import agreement, secrets
@@ -28,7 +39,7 @@ from privfl.primitives.keys import KeyPair
 from privfl.primitives.secret import Secret
 from privfl.primitives.signatures import SIGNATURE_BYTES
 from privfl.primitives.transcript import inclusion_proofs, merkle_root, session_id
-from privfl.wire import Message
+from privfl.wire import Message, SuiteCode
 
 Scenario = Callable[[str], dict[str, Any]]
 Forgery = Callable[[Recording], bytes]
@@ -140,6 +151,11 @@ def encoded_longer(recording: Recording) -> bytes:
     return long_form(request(recording), REQUESTS[recording.cast.server.phase])
 
 
+def of_another_suite(recording: Recording) -> bytes:
+    """The honest request under the number of masking."""
+    return of_suite(request(recording), SuiteCode.MASKING)
+
+
 # -- masking ----------------------------------------------------------------------------------------------------------
 
 
@@ -181,13 +197,18 @@ def named_twice(recording: Recording) -> bytes:
     return recoded(request(recording), UnmaskRequest, lambda body: body.replace(names, twice))
 
 
-def second_unmask(name: str) -> dict[str, Any]:
-    recording = Recording(name, "masking: a second UnmaskRequest, another one, when the first was answered", n=5)
-    recording.to(Phase.UNMASK)
-    recording.answer(LIED_TO)
-    other = asks(contributors=4, survivors=(11, 12, 13), dropped=(14,))(recording)
-    recording.do("respond", LIED_TO, other, fails="DisclosureRefused", match="the session is over")
-    return recording.script()
+def second_unmask(text: str, **agreed: Any) -> Scenario:
+    """A second UnmaskRequest, another one, when the first was answered."""
+
+    def play(name: str) -> dict[str, Any]:
+        recording = Recording(name, text, n=5, **agreed)
+        recording.to(Phase.UNMASK)
+        recording.answer(LIED_TO)
+        other = asks(contributors=4, survivors=(11, 12, 13), dropped=(14,))(recording)
+        recording.do("respond", LIED_TO, other, fails="DisclosureRefused", match="the session is over")
+        return recording.script()
+
+    return play
 
 
 def earlier_request(name: str) -> dict[str, Any]:
@@ -477,7 +498,21 @@ SCENARIOS: dict[str, Scenario] = {
     "masking_bad_contributors": refused(
         "masking: more contributors than the cohort has clients", UNMASK, asks(contributors=5), "in a cohort of 4"
     ),
-    "masking_bad_second_unmask": second_unmask,
+    "masking_bad_second_unmask": second_unmask(
+        "masking: a second UnmaskRequest, another one, when the first was answered"
+    ),
+    "kahe_bad_request_suite": unread(
+        "kahe: a request that calls itself one of masking",
+        Phase.MASKED_INPUT, of_another_suite, "a request of MASKING", suite_name="kahe",
+    ),
+    "kahe_bad_second_unmask": second_unmask(
+        "kahe: a second UnmaskRequest, about another set: the difference of two sums of keys would be one client's",
+        suite_name="kahe",
+    ),
+    "kahe_active_bad_unsigned": refused(
+        "kahe, active: UnmaskRequest without anybody's signature of the sets",
+        UNMASK, unsigned, "0 of the witnesses signed", server=ACTIVE, suite_name="kahe",
+    ),
     "active_bad_key_beside_the_root": refused(
         "active: other keys for client 11, which its own identity signed, under the same root",
         Phase.SHARE_KEYS, beside_the_root, "not included under the root", fails="RemoteProtocolError", server=ACTIVE,

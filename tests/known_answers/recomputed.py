@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
-from known_answers import reference
+from known_answers import reference, reference_kahe
 from known_answers.recording import Opened, opened
+from known_answers.script import abridged
 from known_answers.values import from_json
+from privfl import SessionParams
+from privfl.params import KaheSetting
 from privfl.primitives.labels import Label
 from privfl.wire import Message
 
@@ -38,13 +41,18 @@ def requests(script: dict[str, Any], phase: str, kind: type[Message]) -> dict[in
     return _told(script, "request", phase, kind)
 
 
-def _told(script: dict[str, Any], do: str, phase: str, kind: type[Message]) -> dict[int, Opened]:
+def written(script: dict[str, Any], do: str, phase: str) -> dict[int, Any]:
+    """The same as they are written, by client: as hex, or abridged."""
     now, found = "AdvertiseKeys", {}
     for operation in script["operations"]:
         now = operation["phase"] if operation["do"] == "advance" else now
         if operation["do"] == do and now == phase:
-            found[operation["client"]] = opened(bytes.fromhex(operation["bytes"]), kind)
+            found[operation["client"]] = operation["bytes"]
     return found
+
+
+def _told(script: dict[str, Any], do: str, phase: str, kind: type[Message]) -> dict[int, Opened]:
+    return {number: opened(bytes.fromhex(raw), kind) for number, raw in written(script, do, phase).items()}
 
 
 def clients(script: dict[str, Any]) -> dict[int, reference.Client]:
@@ -57,6 +65,30 @@ def clients(script: dict[str, Any]) -> dict[int, reference.Client]:
     }
 
 
+def submitted(script: dict[str, Any], number: int) -> list[int]:
+    """The vector of a client, repeated up to the length that is agreed."""
+    return _repeated(script["vectors"][str(number)], _params(script).vector.length)
+
+
+class Encrypted(NamedTuple):
+    """What a client of kahe uploads, before its key is masked."""
+
+    key: list[int]
+    ciphertext: list[int]
+
+
+def encrypted(script: dict[str, Any], number: int, session: bytes) -> Encrypted:
+    """One-time key and ciphertext of a client, by the reference, from its entropy."""
+    setting = _params(script).setting
+    assert isinstance(setting, KaheSetting)
+    keys = clients(script)[number].stream_keys(setting.masking.threshold, 4)
+    vector = submitted(script, number)
+    return Encrypted(
+        reference_kahe.gaussian(keys[0], keys[1], reference_kahe.N),
+        reference_kahe.encrypt(vector, keys, session, setting.modulus_bits, setting.scale_bits),
+    )
+
+
 def unpacked(tail: bytes, bits: int, count: int) -> list[int]:
     """The residues of a short vector as it travelled.
 
@@ -65,6 +97,10 @@ def unpacked(tail: bytes, bits: int, count: int) -> list[int]:
     """
     together = int.from_bytes(tail, "little")
     return [together >> (j * bits) & (2**bits - 1) for j in range(count)]
+
+
+def _params(script: dict[str, Any]) -> SessionParams:
+    return SessionParams.from_bytes(bytes.fromhex(script["params"]))
 
 
 def _fixed_entropy(seed: bytes, lengths: list[int]) -> list[bytes]:
@@ -121,6 +157,40 @@ def _derive(secret: bytes, salt: bytes, label: Label, ends: list[int], length: i
     return reference.derive(secret, salt, label.value, ends, length)
 
 
+def _repeated(vector: list[int], length: int) -> list[int]:
+    return (vector * -(-length // len(vector)))[:length]
+
+
+def _ciphertext(
+    *, entropy: bytes, session: bytes, vector: list[int], length: int, bits: int, scale_bits: int, workers: int
+) -> Any:
+    del workers
+    drawn = reference.aes_ctr(entropy, 0, 16 * 6)
+    keys = [drawn[i : i + 16] for i in range(0, len(drawn), 16)]
+    words = reference_kahe.encrypt(_repeated(vector, length), keys, session, bits, scale_bits)
+    packed = reference_kahe.pack(words, bits)
+    return abridged([int.from_bytes(packed[i : i + 4], "little") for i in range(0, len(packed), 4)])
+
+
+def _products(session: bytes, bits: int, count: int, factor: list[int]) -> Any:
+    """Centred, one polynomial behind the other."""
+    half, found = 2 ** (bits - 1), list[int]()
+    for i in range(count):
+        product = reference_kahe.product(reference_kahe.public_polynomial(session, i, bits), factor)
+        found += [(number + half) % (2 * half) - half for number in reference_kahe.paired(product)]
+    return abridged(found)
+
+
+def _public_products(*, session: bytes, bits: int, count: int, coarse: bytes, fine: bytes) -> Any:
+    factor = reference_kahe.natural(reference_kahe.gaussian(coarse, fine, reference_kahe.N))
+    return _products(session, bits, count, factor)
+
+
+def _opened_total(*, session: bytes, total: list[int], key_sum: list[int], bits: int, scale_bits: int) -> list[int]:
+    keys = key_sum + [0] * (reference_kahe.N - len(key_sum))
+    return reference_kahe.decrypt(total, keys, session, bits, scale_bits)
+
+
 _FORMULAS: Mapping[str, Callable[..., Any]] = {
     "fixed_entropy": _fixed_entropy,
     "digest": _digest,
@@ -147,4 +217,12 @@ _FORMULAS: Mapping[str, Callable[..., Any]] = {
     "neighbours": _neighbours,
     "witnesses": _witnesses,
     "quorum": _quorum,
+    "gaussian_thresholds": lambda: [step.to_bytes(19, "big") for step in reference_kahe.thresholds()],
+    "gaussian": lambda *, coarse, fine, count: reference_kahe.gaussian(coarse, fine, count),
+    "public_polynomials": lambda *, session, bits, count: _products(
+        session, bits, count, [1] + [0] * (reference_kahe.N - 1)
+    ),
+    "public_products": _public_products,
+    "encrypt": _ciphertext,
+    "decrypt": _opened_total,
 }

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from known_answers.script import Cast
+from known_answers.script import Cast, spliced
 from privfl import (
     SERVER,
     Identity,
@@ -24,7 +24,7 @@ from privfl import (
     VectorSpec,
     plan_session,
 )
-from privfl.params import MaskingSetting, WireForm
+from privfl.params import KaheSetting, WireForm
 from privfl.primitives.secret import Secret
 from privfl.wire import (
     HEADER_BYTES,
@@ -40,6 +40,8 @@ from privfl.wire import (
 
 LENGTH = 8
 BOUND = 1000
+PATTERN = 61
+"""Coordinates after which a submitted vector repeats itself."""
 
 
 def seeded(*words: object, length: int = 32) -> bytes:
@@ -68,7 +70,7 @@ class Recording:
         self._head: dict[str, Any] = {"params": params.to_bytes().hex(), "params_digest": params.digest.hex()}
         if params.roster_digest:
             self._head["identities"] = {str(number): seeded("identity", number).hex() for number in params.cohort}
-        if params.suite == "masking":
+        if params.suite != "plain":
             everybody = ["server", *map(str, params.cohort)]
             self._head["entropy"] = {who: seeded(name, "entropy", who, length=16).hex() for who in everybody}
         self._head["vectors"] = {str(number): _vector(name, number, params.vector) for number in params.cohort}
@@ -91,7 +93,7 @@ class Recording:
         if number is not None:
             operation["client"] = number
         if given is not None:
-            operation["given"] = given.hex()
+            operation["given"] = spliced(given, self.cast.responses.get(number or 0, b""))
         came_out = self.cast.perform(operation)
         if came_out.get("fails", "") != fails or (fails and not re.search(match, str(self.cast.error))):
             raise AssertionError(
@@ -154,6 +156,7 @@ def agree(
     dropout: float = 0.0,
     threshold: int | None = None,
     minimum: int | None = None,
+    length: int = LENGTH,
     bound: int = BOUND,
     wire: WireForm = WireForm.WORDS,
 ) -> SessionParams:
@@ -162,19 +165,19 @@ def agree(
     params = plan_session(
         suite_name,
         cohort=cohort,
-        vector=VectorSpec(length=LENGTH, bound=bound),
+        vector=VectorSpec(length=length, bound=bound),
         threat=ThreatModel(corrupt=1 / n, dropout=dropout, server=server),
+        wire=wire,
         minimum_contributors=minimum,
         nonce=seeded(name, "nonce", length=16),
         context=seeded(name, "context"),
         roster=Roster({number: identity_of(number).public for number in cohort}),
     )
     planned = params.setting
-    if not isinstance(planned, MaskingSetting):
+    if threshold is None or params.masking is None:
         return params
-    return replace(
-        params, setting=MaskingSetting(degree=planned.degree, threshold=threshold or planned.threshold, wire=wire)
-    )
+    inner = replace(params.masking, threshold=threshold)
+    return replace(params, setting=replace(planned, masking=inner) if isinstance(planned, KaheSetting) else inner)
 
 
 class Opened(NamedTuple):
@@ -245,12 +248,16 @@ def long_form(frame: bytes, kind: type[Message]) -> bytes:
     return recoded(frame, kind, lambda body: b"\xdc\x00" + bytes([body[0] & 0x0F]) + body[1:])
 
 
+def of_suite(frame: bytes, suite: SuiteCode) -> bytes:
+    """The same message under another suite's number."""
+    return frame[:5] + bytes([suite]) + frame[6:]
+
+
 def flipped(raw: bytes, position: int = 0) -> bytes:
     """The same bytes but for one bit."""
     return raw[:position] + bytes([raw[position] ^ 1]) + raw[position + 1 :]
 
 
 def _vector(name: str, number: int, spec: VectorSpec) -> list[int]:
-    stream = b"".join(seeded(name, "vector", number, i) for i in range(spec.length))
-    values = [int.from_bytes(stream[32 * i : 32 * i + 16], "big") for i in range(spec.length)]
-    return [value % (2 * spec.bound + 1) - spec.bound for value in values]
+    drawn = [seeded(name, "vector", number, i)[:16] for i in range(min(spec.length, PATTERN))]
+    return [int.from_bytes(value, "big") % (2 * spec.bound + 1) - spec.bound for value in drawn]

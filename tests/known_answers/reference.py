@@ -266,5 +266,10 @@ class Client:
         streams = [[sign * word for word in words(key, word_bits, len(vector))] for sign, key in masks]
         return [sum(column) for column in zip(vector, *streams, strict=True)]
 
+    def stream_keys(self, threshold: int, count: int) -> list[bytes]:
+        """The keys of streams that it draws after its shares' coefficients: 16 bytes each."""
+        later = self._stream[64 * (threshold - 1) :]
+        return [later[16 * i : 16 * (i + 1)] for i in range(count)]
+
     def _pair_seed(self, session: bytes, peer: int, keys: Client) -> bytes:
         return pair_seed(agree(self._mask, keys.mask_key), session, self._me, peer)

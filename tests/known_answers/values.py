@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from known_answers import values_kahe
 from known_answers.recording import agree, flipped, identity_of, seeded
 from privfl import Identity, PrivflError, Roster, ServerModel, SessionParams, ThreatModel
 from privfl.masking import agreement, planner, secrets
 from privfl.masking.graph import Graph, draw_witnesses
+from privfl.params import WireForm
 from privfl.primitives import aead, shamir
 from privfl.primitives.keys import KeyPair, derive
 from privfl.primitives.labels import Label
@@ -121,6 +123,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "witnesses": witnesses,
     "plan": plan,
     "quorum": quorum,
+    **values_kahe.FUNCTIONS,
 }
 
 
@@ -308,6 +311,7 @@ def parameters() -> list[Case]:
         agree("values", suite_name="plain"),
         agree("values"),
         agree("values", n=7, server=ServerModel.ACTIVE, bound=2**31 - 1),
+        agree("values", suite_name="kahe", wire=WireForm.PACKED),
     ]
     return [("params_digest", {"params": params.to_bytes()}) for params in agreed]
 
@@ -376,6 +380,7 @@ TABLES: dict[str, tuple[str, Callable[[], list[Case]]]] = {
     "params": ("session parameters and their digests", parameters),
     "graph": ("neighbours and the points of their shares, for a few clients, and the witnesses", graphs),
     "planner": ("degree, threshold and quorum for numbers of clients and threat models", plans),
+    **values_kahe.TABLES,
 }
 
 
