@@ -474,6 +474,43 @@ MUTANTS = (
         ("test_kahe_noise.py::test_bisection_finds_the_value_on_either_side_of_every_threshold",),
     ),
     Mutant(
+        "errors of the first block used again",
+        "kahe/cipher.py",
+        "_gaussian(*seeds[start // BLOCK], _STEP)",
+        "_gaussian(*seeds[0], _STEP)",
+        ("test_known_answers.py::test_a_table_is_evaluated_byte_for_byte",),
+    ),
+    Mutant(
+        "one-time key kept",
+        "kahe/client.py",
+        "            key = cipher.draw_key(self._entropy)\n",
+        "            key = self._key = cipher.draw_key(self._entropy)\n",
+        (f"{VIEW}::test_a_client_of_kahe_holds_its_one_time_key_nowhere_once_it_has_answered",),
+    ),
+    Mutant(
+        "pairwise masks left off the one-time key",
+        "kahe/client.py",
+        "            apply_masks(tail[:N], masks)\n",
+        "            apply_masks(tail[:N], masks[:1])\n",
+        (f"{VIEW}::test_the_server_and_fewer_than_t_neighbours_learn_neither_key_nor_vector_of_a_client_of_kahe",),
+    ),
+    Mutant(
+        "masked key added before its ciphertext is refused",
+        "kahe/server.py",
+        "        self._ring.add(tail[KEY_BYTES:], self._total)  # refuses first, if at all\n"
+        "        self.masked += np.frombuffer(tail[:KEY_BYTES], np.uint32)\n",
+        "        self.masked += np.frombuffer(tail[:KEY_BYTES], np.uint32)\n"
+        "        self._ring.add(tail[KEY_BYTES:], self._total)\n",
+        ("test_known_answers.py::test_a_session_is_replayed_byte_for_byte",),
+    ),
+    Mutant(
+        "no room left in the ring for noise to be seen",
+        "kahe/planner.py",
+        "    if _crowded(bits, scale, clients, bound):",
+        "    if False:",
+        ("test_kahe_session.py::test_noise_is_not_released_as_a_sum",),
+    ),
+    Mutant(
         "public polynomials of one seed for all sessions",
         "kahe/cipher.py",
         "    return Secret(digest(Label.KAHE_PUBLIC, session)[:PRG_KEY_BYTES])",

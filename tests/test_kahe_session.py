@@ -135,6 +135,7 @@ def test_figures_of_the_planner():
     assert planner.error_std(ten, 10, 10) == 0
     assert plan(1000, 10, dropout=0.1)[0].setting.modulus_bits == 32
     assert plan(64, 10, dropout=0.1)[0].setting.scale_bits == 10
+    assert [plan(n, 10)[0].setting.scale_bits for n in (4, 8, 10)] == [13, 12, 12]  # 2^−n of the ring: half is left
     assert planner.error_std(plan(64, 10, dropout=0.1)[0].setting, 64, 64) == 0
 
 
@@ -170,6 +171,24 @@ def test_a_minimum_too_small_for_the_promised_error_is_refused_with_one_that_wor
     assert planner.plan(1000, threat, bound=BOUND, minimum=5, wire=WireForm.WORDS).modulus_bits == 32
     with pytest.raises(ConfigurationError, match=r"^cohort.minimum is 0: 2 to 1000 works"):
         planner.plan(1000, threat, bound=BOUND, minimum=0, wire=WireForm.WORDS)
+
+
+@pytest.mark.parametrize("wire", list(WireForm))
+@pytest.mark.parametrize("n", [4, 8])
+def test_noise_is_not_released_as_a_sum(n, wire):
+    """A ciphertext of another key opens to noise; where it would fit the range by chance, Δ leaves room in the ring.
+
+    With half the ring free, a false alarm in 2^100 runs: each of 100 coordinates is in range with a chance of a half.
+    """
+    params, _ = plan(n, 100, wire=wire)
+    play = Play(params, make_vectors(params)).to(Phase.MASKED_INPUT)
+    good = play.answer(0)
+    cut = len(good) - params.ring.vector_bytes(100)
+    play.server.receive(client(0), good[:cut] + play.answer(1)[cut:])
+    play.step()
+    play.to(Phase.UNMASK)
+    with pytest.raises(RoundAborted, match="out of range"):
+        play.step()
 
 
 @pytest.mark.parametrize(("bits", "scale"), [(32, 20), (32, 1), (28, 5)])

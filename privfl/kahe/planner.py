@@ -8,7 +8,9 @@ The errors of n contributors add up to a standard deviation of 6.5·√n, in uni
   6.5 / (Δ·√n_min) ≤ 0.05.
 
 Nothing wraps: n_max · bound · Δ plus 18 deviations of the errors stay below 2^(b−1). Words on the wire have 32 bits
-anyhow, and Δ takes all the room that they leave; packed, b is as small as exactness, or else the error, allows.
+anyhow, and Δ takes all the room that they leave; packed, b is as small as exactness, or else the error, allows. Where
+sums would fill all but a hundredth of the ring, Δ takes a bit less, or b one more, if there is one to spare: the check
+of the opened sum's range would say nothing in a full ring.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ MOST_BITS: Final = 32
 FEWEST_BITS: Final = 20
 DEVIATIONS: Final = 18
 """Deviations of a sum of errors that Δ covers, nine to either side."""
+_CROWDED: Final = 0.99
 ERROR_OF_MEAN: Final = 0.05
 """Standard deviation of the mean's error where sums are not exact, in quantisation steps."""
 
@@ -54,12 +57,17 @@ def plan(clients: int, threat: ThreatModel, *, bound: int, minimum: int, wire: W
     most = _most_scale_bits(MOST_BITS, clients, bound)
     if most < enough:
         raise ConfigurationError(_too_much(clients, bound, enough))
+    wanted = exact if most >= exact else enough
     if wire is WireForm.WORDS:
         bits, scale = MOST_BITS, most
     else:
-        scale = exact if most >= exact else enough
-        bits = next(b for b in range(FEWEST_BITS, MOST_BITS + 1) if _most_scale_bits(b, clients, bound) >= scale)
+        bits = next(b for b in range(FEWEST_BITS, MOST_BITS + 1) if _most_scale_bits(b, clients, bound) >= wanted)
         scale = _most_scale_bits(bits, clients, bound)
+    if _crowded(bits, scale, clients, bound):
+        if scale > wanted:
+            scale -= 1
+        elif bits < MOST_BITS:
+            bits += 1
     return KaheSetting(masking=replace(inner, wire=wire), modulus_bits=bits, scale_bits=scale)
 
 
@@ -108,6 +116,11 @@ def error_std(setting: KaheSetting, clients: int, contributors: int) -> float:
     if scale >= DEVIATIONS * STD * math.sqrt(clients):
         return 0.0
     return STD * math.sqrt(contributors) / scale
+
+
+def _crowded(bits: int, scale_bits: int, clients: int, bound: int) -> bool:
+    """Whether sums may fill all but a hundredth of the ring, in which noise would then look like one of them."""
+    return (clients * bound << scale_bits + 1) > _CROWDED * (1 << bits)
 
 
 def _too_much(clients: int, bound: int, enough: int) -> str:
