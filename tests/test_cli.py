@@ -266,9 +266,10 @@ def test_plan_says_in_words_what_is_tolerated(capsys, clients, words):
 
 
 def test_plan_of_kahe_tells_bits_degree_and_error(capsys):
-    arguments = ["plan", "--suite", "kahe", "--clients", "1000", "--wire", "packed", "--json"]
+    arguments = ["plan", "--clients", "1000", "--wire", "packed", "--json"]  # kahe is what is planned unless said
     assert main(arguments) == 0
     answer = json.loads(said(capsys)[0])
+    assert (answer["suite"], answer["key_bytes"]) == ("kahe", 8192)
     assert (answer["upload_bits_per_parameter"], answer["degree"], answer["threshold"]) == (29, 52, 28)
     assert 0 < answer["error_std_of_mean"] < 0.05 / 32_767
     assert main(["plan", "--suite", "kahe", "--clients", "10", "--json"]) == 0

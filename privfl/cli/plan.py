@@ -14,6 +14,7 @@ from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError
 from privfl.kahe import planner as kahe
+from privfl.kahe.client import KEY_BYTES
 from privfl.masking import planner
 from privfl.params import (
     MAX_COHORT,
@@ -34,9 +35,9 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
         "plan",
         help="choose parameters for a cohort and a threat model",
         description="Derive degree, threshold, ring and bytes from a threat model, before anything runs.",
-        epilog="example: privfl plan --suite masking --clients 1000 --corrupt 0.1 --dropout 0.1 --parameters 1e6",
+        epilog="example: privfl plan --suite kahe --clients 1000 --corrupt 0.1 --dropout 0.1 --parameters 1e6",
     )
-    parser.add_argument("--suite", required=True, choices=SUITE_NAMES)
+    parser.add_argument("--suite", default="kahe", choices=SUITE_NAMES, help="how vectors are summed (kahe)")
     parser.add_argument("--clients", required=True, type=int, metavar="N", help="size of the cohort")
     parser.add_argument("--corrupt", type=float, default=0.1, metavar="F", help="fraction that colludes (0.1)")
     parser.add_argument("--dropout", type=float, default=0.1, metavar="F", help="fraction that may vanish (0.1)")
@@ -84,6 +85,7 @@ def call(options: argparse.Namespace) -> int:
         "upload_bits_per_parameter": ring.bits,
         "wire": (wire if chosen.protects else WireForm.WORDS).value,
         "vector_bytes": ring.vector_bytes(parameters),
+        "key_bytes": KEY_BYTES if isinstance(setting, KaheSetting) else None,
         "max_abs_error_of_mean": 0.5 / bound,
         "error_std_of_mean": error,
         "statistical_bits": threat.statistical_bits,
