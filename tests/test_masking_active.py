@@ -390,7 +390,7 @@ def test_only_witnesses_are_asked_to_sign_and_only_they_do(ring):
     quorum = planner.quorum(130, ring.params.threat)
     witnesses, cohort = witnesses_of(ring), set(ring.params.cohort)
     assert len(witnesses) == quorum.witnesses
-    assert all(session._witnesses == witnesses for session in ring.clients.values())
+    assert all(session._witness.numbers == witnesses for session in ring.clients.values())
     other = min(cohort - witnesses)
     with pytest.raises(DisclosureRefused, match="no witness"):
         show(ring, other, cohort)
@@ -407,7 +407,7 @@ def test_two_roots_of_the_same_keys_share_their_witnesses():
     threat = ThreatModel(corrupt=0.02, dropout=0.05, server=ACTIVE)
     play = Play(make_params(n=130, length=3, threat=threat))
     other = MaskingServer(play.params, roster=play.roster)
-    known = {number: session._witnesses for number, session in play.clients.items()}  # before any root is shown
+    known = {number: session._witness.numbers for number, session in play.clients.items()}  # before any root is shown
     for number in play.params.cohort:
         response = play.answer(number)
         play.server.receive(client(number), response)

@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 import pytest
-from harness import ACTIVE, HONEST, KeptEntropy, Play, contents, library, make_params, reachable, read
+from harness import ACTIVE, HONEST, KeptEntropy, Play, contents, identity_of, library, make_params, reachable, read
 from known_answers import reference_kahe
 from scipy import stats
 
@@ -26,6 +26,7 @@ from privfl.masking.recovery import ShareTable
 from privfl.primitives import shamir
 from privfl.primitives.prg import Stream, apply_masks
 from privfl.primitives.secret import Secret
+from privfl.roster import Credentials
 from privfl.wire import SuiteCode
 
 WORDS = 4096
@@ -228,7 +229,7 @@ def test_a_client_of_kahe_holds_its_one_time_key_nowhere_once_it_has_answered(se
     slept = open_slept(asleep, SLEEP_KEY, suite=SuiteCode.KAHE)
     assert slept.last[1] == play.responses[Phase.MASKED_INPUT, 10]
     assert_nowhere(play, 10, reachable(slept, session, *library()))
-    credentials = session._credentials
+    credentials = Credentials(identity_of(10), play.roster) if session._witness else None
     play.clients[10] = wake(asleep, key=SLEEP_KEY, guard=MemoryGuard(), credentials=credentials)
     assert_nowhere(play, 10, reachable(play.clients[10]))
     play.to(Phase.FINISHED)

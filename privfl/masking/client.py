@@ -19,15 +19,14 @@ Every other pair of state and request destroys the secrets.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused
 from privfl.guard import StateGuard
 from privfl.lockstep.client import Handler, Incoming, LockstepClient, SessionOver
 from privfl.lockstep.sleep import open_slept
-from privfl.masking import agreement, checks, planner, secrets, states
-from privfl.masking.graph import Graph, draw_witnesses, graph_for
+from privfl.masking import checks, planner, secrets, states
+from privfl.masking.graph import Graph, graph_for
 from privfl.masking.messages import (
     KEY_ID_BYTES,
     SEALED_BYTES,
@@ -47,13 +46,14 @@ from privfl.masking.messages import (
     UnmaskRequest,
 )
 from privfl.masking.states import Advertised, Agreed, Invited, Masked, PeerShares, Shared, State
+from privfl.masking.witness import Witness
 from privfl.params import MaskingSetting, ServerModel, SessionParams
 from privfl.primitives import aead, shamir
 from privfl.primitives.entropy import Entropy, OsEntropy
 from privfl.primitives.keys import KeyPair
 from privfl.primitives.prg import Mask
 from privfl.primitives.secret import Secret
-from privfl.primitives.transcript import DIGEST_BYTES, check_inclusion, session_id
+from privfl.primitives.transcript import DIGEST_BYTES, session_id
 from privfl.roster import Credentials
 from privfl.session import ClientPolicy
 from privfl.wire import CONTROL_BODY_LIMIT_BYTES, SERVER, Message, SuiteCode
@@ -125,14 +125,13 @@ class MaskingClient(LockstepClient):
             state=Invited(),
             body_limit_bytes=_request_limit_bytes(params, setting),
         )
-        self._credentials = _required_credentials(params, number, credentials)
+        credentials = _required_credentials(params, number, credentials)
         self._me = number
         self._setting = setting
         self._entropy = entropy or OsEntropy()
         self._workers = workers
         active = params.threat.server is ServerModel.ACTIVE
         quorum = planner.quorum(len(params.cohort), params.threat) if active else None
-        self._witnesses = draw_witnesses(params.cohort, quorum.witnesses, params.digest) if quorum else frozenset()
         self._limits = checks.Limits(
             me=number,
             threshold=setting.threshold,
@@ -141,6 +140,7 @@ class MaskingClient(LockstepClient):
             complete=setting.degree == len(params.cohort) - 1,
             signatures=quorum.signatures if quorum else 0,
         )
+        self._witness = Witness(params, credentials, quorum, self._limits) if credentials and quorum else None
 
     def _verified(self, params: SessionParams) -> MaskingSetting:
         return planner.verified(params, "masking")
@@ -156,7 +156,7 @@ class MaskingClient(LockstepClient):
                     (Masked, UnmaskRequest): self._unmask_witnessed,
                     (Agreed, UnmaskRequest): self._unmask_agreed,
                 }
-                if self._credentials
+                if self._witness
                 else {(Masked, UnmaskRequest): self._unmask_unwitnessed}
             ),
         }
@@ -214,16 +214,9 @@ class MaskingClient(LockstepClient):
         self._guard.claim("nonce", self.params.nonce)
         state = Advertised(channel=KeyPair.generate(self._entropy), mask=KeyPair.generate(self._entropy))
         key_id = signature = b""
-        if self._credentials:
+        if self._witness:
             key_id = self._entropy.token_bytes(KEY_ID_BYTES)
-            signature = agreement.sign_advertisement(
-                self._credentials.identity,
-                session=incoming.session,
-                number=self._me,
-                key_id=key_id,
-                channel_key=state.channel.public,
-                mask_key=state.mask.public,
-            )
+            signature = self._witness.sign_keys(state, key_id, session=incoming.session)
         answer = AdvertiseKeys(
             channel_key=state.channel.public, mask_key=state.mask.public, key_id=key_id, signature=signature
         )
@@ -237,8 +230,8 @@ class MaskingClient(LockstepClient):
         graph = graph_for(self.params.cohort, self._setting.degree, request.root)
         around = frozenset(graph.neighbours(self._me))
         checks.check_neighbours(request, around, self._limits)
-        if self._credentials:
-            self._check_keys(self._credentials, state, request)
+        if self._witness:
+            self._witness.check_keys(state, request)
         else:
             checks.check_no_proofs(request)
 
@@ -281,23 +274,6 @@ class MaskingClient(LockstepClient):
             for (number, key), share in zip(outgoing_keys.items(), shares, strict=True)
         )
 
-    def _check_keys(self, credentials: Credentials, state: Advertised, request: ShareKeysRequest) -> None:
-        """Active model: all keys stand under the root, the client's own among them, and each is signed by its owner."""
-        cohort = self.params.cohort
-        leaves = len(cohort) + 1  # the server's own stands last
-        own = secrets.key_leaf(self._me, state.channel.public, state.mask.public)
-        for number, leaf, proof in [
-            (self._me, own, request.own_proof),
-            *(
-                (peer.number, secrets.key_leaf(peer.number, peer.channel_key, peer.mask_key), peer.proof)
-                for peer in request.neighbours
-            ),
-        ]:
-            index = bisect_left(cohort, number)
-            check_inclusion(request.root, leaf, index=index, leaves=leaves, proof=proof)
-        for peer in request.neighbours:
-            agreement.check_advertisement(credentials.roster, peer.number, peer, session=self.params.digest)
-
     def _channel(self, state: Advertised, neighbour: NeighbourKeys, session: bytes) -> tuple[Secret, Secret]:
         return secrets.channel_keys(
             state.channel, neighbour.channel_key, session=session, me=self._me, peer=neighbour.number
@@ -308,7 +284,10 @@ class MaskingClient(LockstepClient):
         assert isinstance(request, MaskedInputRequest)  # noqa: S101 - as above
         _require_session(incoming, state.session)
         checks.check_participants(request, state.pair_seeds.keys(), self._limits)
-        self._check_crowd(state, request)
+        if self._witness:
+            self._witness.check_crowd(state, request)
+        else:
+            checks.check_no_crowd(request)
         if self._guard.claimed(CONTEXT, self.params.context):
             raise DisclosureRefused("an update to this context was sent before: it is never sent again", peer=SERVER)
         held = self._open_shares(state, request)
@@ -323,7 +302,7 @@ class MaskingClient(LockstepClient):
             for peer, seed in pair_seeds.items()
         ]
         upload = self._upload(state.session, masks)
-        if self._credentials is not None:
+        if self._witness:
             # A server that lies could have one half of the clients unmask this session, the other half another of the
             # same context, open each with shares for the rest, and take the difference of both sums. Claimed when the
             # upload is made and before it leaves: a vector that does not fit spends nothing.
@@ -338,14 +317,6 @@ class MaskingClient(LockstepClient):
             held=held,
         )
         return masked, upload
-
-    def _check_crowd(self, state: Shared, request: MaskedInputRequest) -> None:
-        """Active model: the peers to mask with are exactly the neighbours among the participants shown."""
-        if self._credentials is None:
-            checks.check_no_crowd(request)
-            return
-        participants = agreement.from_bits(self.params.cohort, request.participant_bits)
-        checks.check_crowd(participants, request, state.neighbours, self._limits)
 
     def _upload(self, session: bytes, masks: Sequence[Mask]) -> bytes:
         return self._vector_frame(MaskedInput(), session, masks=masks, workers=self._workers)
@@ -367,7 +338,7 @@ class MaskingClient(LockstepClient):
         assert isinstance(request, UnmaskRequest)  # noqa: S101 - as above
         _require_session(incoming, state.session)
         checks.check_unmask(request, state.pair_seeds.keys(), state.participants, self._limits)
-        if self._credentials is None:
+        if self._witness is None:
             self._guard.claim(CONTEXT, self.params.context)
         nothing = PeerShares(self_seed=b"", mask_key=b"")
         entries: list[SurvivorShare | DroppedShare] = [
@@ -395,27 +366,11 @@ class MaskingClient(LockstepClient):
     def _consistency_check(self, state: Masked, incoming: Incoming) -> tuple[Agreed, bytes]:
         request = incoming.message
         assert isinstance(request, ConsistencyRequest)  # noqa: S101 - the table says so; for the type checker
-        assert self._credentials is not None  # noqa: S101 - the table says so
+        assert self._witness is not None  # noqa: S101 - the table says so
         _require_session(incoming, state.session)
-        checks.check_witness(self._witnesses, self._limits)
-        self._check_sets(state, request.participants, request.survivors)
-        signature = agreement.sign_sets(
-            self._credentials.identity,
-            session=state.session,
-            number=self._me,
-            participants=request.participants,
-            survivors=request.survivors,
-        )
-        answer = self._frame(ConsistencyCheck(signature=signature), state.session).finish()
-        return Agreed(masked=state, participants=request.participants, survivors=request.survivors), answer
-
-    def _check_sets(self, state: Masked, participants: bytes, survivors: bytes) -> frozenset[int]:
-        """Compare both sets with what this client knows; return the survivors."""
-        checks.check_same_crowd(participants, state.crowd)
-        took_part = agreement.from_bits(self.params.cohort, participants)
-        survived = agreement.from_bits(self.params.cohort, survivors)
-        checks.check_survivor_set(survived, took_part, state.neighbours, self._limits)
-        return survived
+        answer = ConsistencyCheck(signature=self._witness.sign_sets(state, request))
+        agreed = Agreed(masked=state, participants=request.participants, survivors=request.survivors)
+        return agreed, self._frame(answer, state.session).finish()
 
     def _unmask_agreed(self, state: Agreed, incoming: Incoming) -> tuple[SessionOver, bytes]:
         request = incoming.message
@@ -426,20 +381,9 @@ class MaskingClient(LockstepClient):
     def _unmask_witnessed(self, state: Masked, incoming: Incoming) -> tuple[SessionOver, bytes]:
         request = incoming.message
         assert isinstance(request, UnmaskRequest)  # noqa: S101 - as above
-        assert self._credentials is not None  # noqa: S101 - the table says so
+        assert self._witness is not None  # noqa: S101 - the table says so
         _require_session(incoming, state.session)
-        survivors = self._check_sets(state, request.participant_bits, request.survivor_bits)
-        checks.check_told_of(request, survivors, state.pair_seeds.keys())
-        checks.check_signers(request, self._witnesses)
-        held = agreement.count_signatures(
-            self._credentials.roster,
-            request.signers,
-            request.signatures,
-            session=state.session,
-            participants=request.participant_bits,
-            survivors=request.survivor_bits,
-        )
-        checks.check_quorum(held, self._limits)
+        self._witness.check_unmask(state, request)
         return self._unmask(state, incoming)
 
 
