@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -87,6 +87,16 @@ class ClientPolicy:
     corrupt_clients: int = 0
     statistical_bits: int = DEFAULT_STATISTICAL_BITS
 
+    def __post_init__(self) -> None:
+        for key, least in (("minimum_contributors", 1), ("corrupt_clients", 0), ("statistical_bits", 1)):
+            value = getattr(self, key)
+            if type(value) is not int or value < least:
+                raise ConfigurationError(
+                    f"{key} of a client's policy is {value!r}: a whole number from {least} up works"
+                )
+        if self.corrupt is not None and not 0 <= self.corrupt < 1:
+            raise ConfigurationError(f"corrupt of a client's policy is {self.corrupt!r}: a fraction such as 0.1 works")
+
     def settled(self, *, signs: bool) -> ClientPolicy:
         """Return the policy with `servers` filled in, for a client that has credentials or has none."""
         if self.servers is not None:
@@ -124,6 +134,10 @@ class ClientPolicy:
             raise ConfigurationError(
                 f"cohort.size is {clients}, under this client's minimum of {self.minimum_contributors}"
             )
+
+
+PLAIN_ALLOWED: Final = ClientPolicy(minimum_contributors=1, suites=frozenset({"plain"}))
+"""The policy of a client that lets its vector be read."""
 
 
 class ClientSession(Protocol):

@@ -23,7 +23,7 @@ from privfl.primitives.labels import Label
 from privfl.primitives.signatures import Identity
 from privfl.primitives.transcript import digest
 from privfl.roster import Credentials, Roster
-from privfl.session import Aggregate, ClientPolicy, ClientSession, Phase, ServerSession, Vector
+from privfl.session import PLAIN_ALLOWED, Aggregate, ClientPolicy, ClientSession, Phase, ServerSession, Vector
 from privfl.suites import plan_session, suite
 from privfl.wire import PartyId
 
@@ -126,8 +126,8 @@ class _Run:
             self.clients[number] = chosen.client(
                 self.params,
                 number,
-                # Whoever simulates speaks for the clients as well: they accept the threat model that it chose.
-                policy=ClientPolicy(corrupt=self.params.threat.corrupt) if chosen.protects else None,
+                # Whoever simulates speaks for the clients as well: they accept its suite and threat model.
+                policy=ClientPolicy(corrupt=self.params.threat.corrupt) if chosen.protects else PLAIN_ALLOWED,
                 credentials=credentials,
                 workers=self.workers,
                 remember_response=False,

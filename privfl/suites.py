@@ -104,7 +104,8 @@ class Suite:
         if self.name == "plain":
             from privfl.plain.client import PlainClient  # noqa: PLC0415 - suites load when used
 
-            policy = policy or ClientPolicy(minimum_contributors=1, suites=frozenset({"plain"}))
+            # A suite's name may have come from the server: only a policy that names `plain` lets a vector be read.
+            policy = (policy or ClientPolicy()).settled(signs=credentials is not None)
             return PlainClient(params, number, policy=policy, guard=guard, remember_response=remember_response)
         return _masking_client(self.name)(
             params,

@@ -28,6 +28,7 @@ from privfl.params import KaheSetting
 from privfl.primitives.secret import Secret
 from privfl.primitives.signatures import Identity
 from privfl.roster import Credentials
+from privfl.session import PLAIN_ALLOWED
 from privfl.simulate import roster_of
 from privfl.testing import UnsafeFixedEntropy
 from privfl.wire import SERVER, SuiteCode, decode_message, encode_message, message_type, open_envelope
@@ -106,8 +107,8 @@ class Play:
         active = self.params.threat.server is ServerModel.ACTIVE
         credentials = Credentials(identity_of(number), self.roster) if active else None
         chosen = suite(self.params.suite)
-        if chosen.protects and "policy" not in options:
-            options["policy"] = ClientPolicy(corrupt=self.params.threat.corrupt)
+        usual = ClientPolicy(corrupt=self.params.threat.corrupt) if chosen.protects else PLAIN_ALLOWED
+        options = {"policy": usual} | options
         return chosen.client(self.params, number, credentials=credentials, **options)
 
     def ask(self, number):

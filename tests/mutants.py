@@ -432,6 +432,13 @@ MUTANTS = (
         ("test_masking_active.py::test_who_has_credentials_is_not_talked_into_a_session_without_signatures",),
     ),
     Mutant(
+        "plain spoken to whoever proposes it",
+        "suites.py",
+        "policy = (policy or ClientPolicy()).settled(signs=credentials is not None)",
+        "policy = policy or ClientPolicy(minimum_contributors=1, suites=frozenset({'plain'}))",
+        ("test_masking_session.py::test_plain_must_be_allowed_by_name",),
+    ),
+    Mutant(
         "number of corrupt clients not asked for",
         "session.py",
         "        if math.floor(threat.corrupt * clients + 1e-9) < self.corrupt_clients:",

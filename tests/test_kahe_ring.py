@@ -123,6 +123,23 @@ def test_one_key_of_the_distribution_never_is():
         Products(key(6.5), largest=2**31)
 
 
+def test_twists_are_the_nearest_doubles():
+    """Against the series of sine and cosine, to 60 digits."""
+    from decimal import Decimal, localcontext
+
+    with localcontext() as context:
+        context.prec = 60
+        pi = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899")
+        for j in (0, 1, 2, 511, 512, 513, 700, 1022, 1023):
+            x = pi * j / N
+            terms = [Decimal(1)]
+            for i in range(1, 60):
+                terms.append(terms[-1] * x / i)
+            cosine, sine = (sum((-1) ** (i // 2) * term for i, term in enumerate(terms) if i % 2 == k) for k in (0, 1))
+            assert ring._TWIST[j] == complex(float(cosine), float(sine))
+    assert np.abs(ring._TWIST - np.exp(1j * np.pi * np.arange(HALF) / N)).max() < 4 * 2.0**-53
+
+
 def test_any_number_of_polynomials_up_to_a_batch():
     secret = key(6.5)
     polynomials = uniform(BATCH, 29)

@@ -871,7 +871,7 @@ def test_the_policy_is_asked_before_any_work_that_parameters_ask_for(monkeypatch
         MaskingClient(params, 10, policy=ClientPolicy(suites=frozenset()))
 
 
-@pytest.mark.parametrize("clients", [5000, 10**6])
+@pytest.mark.parametrize("clients", [50_000, 10**6])
 def test_the_search_for_witnesses_is_short_whatever_is_asked_for(clients):
     tried = list(planner._numbers_of_witnesses(clients))
     assert tried[:255] == list(range(2, 257))

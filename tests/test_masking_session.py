@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from harness import BOUND, Play, make_params, make_vectors
+from harness import BOUND, Play, identity_of, make_params, make_vectors
 
 from privfl import (
     ConfigurationError,
@@ -22,7 +22,9 @@ from privfl import (
 )
 from privfl.lockstep.client import SessionOver
 from privfl.masking.client import MaskingClient
+from privfl.roster import Credentials
 from privfl.session import ClientPolicy
+from privfl.simulate import roster_of
 from privfl.testing import UnsafeFixedEntropy
 
 PHASES = (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK)
@@ -449,6 +451,28 @@ def test_plain_must_be_allowed_by_name():
     params = make_params(suite_name="plain")
     with pytest.raises(ConfigurationError, match="plain"):
         suite("plain").client(params, 10, policy=ClientPolicy())
+    with pytest.raises(ConfigurationError, match="suite 'plain' is not allowed"):
+        suite(params.suite).client(params, 10)  # the suite's name is the server's word
+    named = ClientPolicy(suites=frozenset({"plain"}))
+    credentials = Credentials(identity_of(10), roster_of({10: identity_of(10)}))
+    with pytest.raises(ConfigurationError, match=r"threat\.server 'honest-but-curious' is not allowed"):
+        suite("plain").client(params, 10, policy=named, credentials=credentials)
+    assert suite("plain").client(params, 10, policy=named)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"corrupt": float("nan")}, "corrupt of a client's policy is nan"),
+        ({"corrupt": 1.0}, "corrupt of a client's policy is 1.0"),
+        ({"corrupt_clients": -1}, "corrupt_clients of a client's policy is -1"),
+        ({"minimum_contributors": 0}, "minimum_contributors of a client's policy is 0"),
+        ({"statistical_bits": 40.5}, "statistical_bits of a client's policy is 40.5"),
+    ],
+)
+def test_a_policy_that_could_not_be_meant_is_refused(fields, named):
+    with pytest.raises(ConfigurationError, match=f"^{named}: a .* works"):
+        ClientPolicy(**fields)
 
 
 def test_a_client_refuses_parameters_weaker_than_their_threat_model():

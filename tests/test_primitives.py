@@ -5,6 +5,7 @@ import copy
 import hashlib
 import hmac
 import itertools
+import os
 import pickle
 import re
 from pathlib import Path
@@ -1164,3 +1165,25 @@ def test_identities_of_wrong_length_are_refused(length):
     with pytest.raises(ConfigurationError, match=f"^an identity of {length} bytes where 32 are due$"):
         check_identity(bytes(length))
     check_identity(IDENTITY.public)
+
+
+def test_a_processor_that_is_not_to_be_had_costs_nothing(monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse, raising=False)
+    words, expected = (np.zeros(3 * CHUNK_WORDS, np.uint32) for _ in range(2))
+    apply_masks(expected, SOME_MASKS)
+    apply_masks(words, SOME_MASKS, workers=3)
+    assert np.array_equal(words, expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux alone lets threads choose processors")
+def test_threads_keep_apart_and_the_callers_stays_where_it_may_be():
+    before = os.sched_getaffinity(0)
+    apply_masks(np.zeros(8 * CHUNK_WORDS, np.uint32), SOME_MASKS, workers=2)
+    assert os.sched_getaffinity(0) == before
+    shares = prg._processors(2)
+    assert shares[0] | shares[1] == before
+    assert not shares[0] & shares[1]
+    assert [len(share) for share in prg._processors(len(before) + 1)].count(0) == 1

@@ -50,9 +50,9 @@ class CountCode:
             raise ConfigurationError(f"the bound of a coordinate is {self.bound}: 1 or more works")
         if self.bound <= 2 * self.error:
             raise ConfigurationError(
-                f"sums are off by up to {self.error}, in which {self.name!r} drowns: a bound of a coordinate from "
-                f"{2 * self.error + 1} up works (encoding.bits from {(2 * self.error + 1).bit_length() + 1} up), or a "
-                f"smaller cohort"
+                f"sums are off by up to {self.error}, in which {self.name!r} drowns with coordinates up to "
+                f"{self.bound}: take suite 'masking', whose sums are exact, wire 'words', a larger cohort.minimum, or "
+                f"a smaller cohort"
             )
 
     @property

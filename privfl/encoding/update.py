@@ -23,6 +23,11 @@ _DEVIATIONS: Final = 9
 """Deviations of a coordinate's error that are allowed for: exceeded in fewer than 2^−61 of them."""
 
 
+def largest_error(error_std: float) -> int:
+    """Return the error of a sum's coordinate that is allowed for, given its standard deviation."""
+    return math.ceil(_DEVIATIONS * error_std)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightedMean:
     """What the sum of encoded updates says.
@@ -62,7 +67,8 @@ class UpdateCodec:
     Attributes:
         layout: names and shapes of the update.
         coding: clip and bits.
-        weight_max: largest weight of a client; public and fixed. Whole weights are exact while weight_max ≤ bound.
+        weight_max: largest weight of a client; public and fixed. Whole weights are exact while weight_max ≤ bound
+            and the suite is.
         counts: name of each count to its largest value.
         means: name of each averaged metric to the largest value that is told apart; greater ones are cut there.
         saturation: name of the count that receives `EncodedUpdate.saturated`, or None.
@@ -135,7 +141,7 @@ class UpdateCodec:
 
     @property
     def _slack(self) -> int:
-        return math.ceil(_DEVIATIONS * self.error_std)
+        return largest_error(self.error_std)
 
     def encode(
         self,

@@ -72,7 +72,7 @@ def encrypt(
         workers: threads; 1 starts none.
     """
     factor = key.astype(np.int64)
-    # At 32 bits one key in 2^56 is too long for whole products: it is used like any other, in two halves.
+    # At 32 bits one key in 2^54 is too long for whole products: it is used like any other, in two halves.
     whole = exact(1 << (ring.bits - 1), float(np.linalg.norm(factor)))
     # Keys of the errors' streams: two for each block, drawn in order and used there only.
     seeds = [_two_keys(entropy) for _ in range(0, length, BLOCK)]

@@ -12,7 +12,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from privfl.encoding.counts import CountCode
 from privfl.encoding.fixed_point import FixedPoint
+from privfl.encoding.update import largest_error
 from privfl.errors import ConfigurationError
 from privfl.learning.data import Partition
 from privfl.learning.trainer import LocalTraining
@@ -202,7 +204,8 @@ class Job:
             raise ConfigurationError(
                 f"cohort.size is {size}: 1 to {self.data.clients} works, because data.clients is {self.data.clients}"
             )
-        self.setting()
+        error_std = chosen.error_std(self.setting(), size)
+        CountCode(1, FixedPoint(clip=1.0, bits=self.encoding.bits).bound, "examples", largest_error(error_std))
         fewest = 2 if chosen.protects else 1
         if self.cohort.minimum is not None and not fewest <= self.cohort.minimum <= size:
             raise ConfigurationError(

@@ -82,18 +82,8 @@ class Graph:
         seats[self._order] = np.arange(len(self.cohort))
         return seats
 
-    @cached_property
-    def _found(self) -> dict[int, tuple[int, ...]]:
-        return {}
-
     def neighbours(self, number: int) -> tuple[int, ...]:
-        """Return a client's neighbours, ascending. They are looked for once."""
-        found = self._found.get(number)
-        if found is None:
-            found = self._found[number] = self._find(number)
-        return found
-
-    def _find(self, number: int) -> tuple[int, ...]:
+        """Return a client's neighbours, ascending."""
         if self.complete:
             return tuple(other for other in self.cohort if other != number)
         half = self.degree // 2
@@ -112,3 +102,19 @@ class Graph:
         half, n = self.degree // 2, len(self.cohort)
         distance = int(self._seat[self._index[holder]] - self._seat[self._index[dealer]]) % n
         return distance if distance <= half else distance - n + self.degree + 1
+
+
+@dataclass(frozen=True)
+class RememberedGraph(Graph):
+    """A graph that looks for each client's neighbours once: the server's, who asks for everybody's in every phase."""
+
+    @cached_property
+    def _found(self) -> dict[int, tuple[int, ...]]:
+        return {}
+
+    def neighbours(self, number: int) -> tuple[int, ...]:
+        """See `Graph.neighbours`."""
+        found = self._found.get(number)
+        if found is None:
+            found = self._found[number] = super().neighbours(number)
+        return found

@@ -52,9 +52,9 @@ from privfl.primitives.shamir import MAX_HOLDERS
 
 COMPLETE_BELOW: Final = 100
 GRINDING_BITS: Final = 60
-MOST_WITNESSES: Final = 4096
-_EVERY_NUMBER_UP_TO: Final = 256
 """Work that an active server may spend on choosing a root that suits it, in bits."""
+MOST_WITNESSES: Final = 16_384
+_EVERY_NUMBER_UP_TO: Final = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Quorum:
     """Who must have signed what is unmasked, in the active model.
 
     Attributes:
-        witnesses: w: the clients on the first w seats may sign.
+        witnesses: w: as many, whom the params digest draws, may sign.
         signatures: q: as many must have.
     """
 
@@ -125,14 +125,14 @@ def quorum(clients: int, threat: ThreatModel) -> Quorum:
 
 
 def _numbers_of_witnesses(clients: int) -> Iterator[int]:
-    """Numbers to try: every one up to 256, then in steps of a sixteenth, and beyond 4,096 nothing short of everybody.
+    """Numbers to try: every one up to 256, then in steps of an eighth, and beyond 16,384 nothing short of everybody.
 
-    Whoever proposes parameters thereby asks a client for work: it stays below a second, whatever they are.
+    Whoever proposes parameters thereby asks a client for work: it takes a second or so, whatever they are.
     """
     witnesses = 2
     while witnesses < min(clients, MOST_WITNESSES + 1) and clients >= COMPLETE_BELOW:
         yield witnesses
-        witnesses += 1 if witnesses < _EVERY_NUMBER_UP_TO else witnesses // 16
+        witnesses += 1 if witnesses < _EVERY_NUMBER_UP_TO else witnesses // 8
 
 
 def _fewest_signatures(clients: int, witnesses: int, corrupt: int, threat: ThreatModel) -> int:

@@ -10,7 +10,7 @@ from privfl.errors import ConfigurationError, RemoteProtocolError
 from privfl.lockstep.server import LockstepServer, ServerStep
 from privfl.masking import agreement, planner, secrets
 from privfl.masking.book import SessionBook, confirmation_of, record
-from privfl.masking.graph import graph_for
+from privfl.masking.graph import RememberedGraph
 from privfl.masking.messages import (
     CONFIRMATION_BYTES,
     SECRET_BYTES,
@@ -123,7 +123,7 @@ class AdvertiseKeysStep(ServerStep[AdvertiseKeys]):
         if book.roster is not None:
             book.proofs = dict(zip(book.params.cohort, inclusion_proofs(leaves), strict=False))
         book.session = session_id(book.params.digest, root)
-        book.graph = graph_for(book.params.cohort, book.setting.degree, root)
+        book.graph = RememberedGraph(book.params.cohort, book.setting.degree, root)
         keyed = book.able(set(book.keys))
         book.require_enough(keyed, self.phase)
         return ShareKeysStep(book, root, keyed)

@@ -11,10 +11,8 @@ from privfl.lockstep.client import Handler, Incoming, LockstepClient, SessionOve
 from privfl.lockstep.sleep import open_slept
 from privfl.params import PlainSetting, SessionParams
 from privfl.plain.messages import Upload, UploadRequest
-from privfl.session import ClientPolicy
+from privfl.session import PLAIN_ALLOWED, ClientPolicy
 from privfl.wire import CONTROL_BODY_LIMIT_BYTES, SERVER, Message, SuiteCode
-
-_PLAIN_ALLOWED = ClientPolicy(minimum_contributors=1, suites=frozenset({"plain"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class PlainClient(LockstepClient):
         params: SessionParams,
         number: int,
         *,
-        policy: ClientPolicy = _PLAIN_ALLOWED,
+        policy: ClientPolicy = PLAIN_ALLOWED,
         guard: StateGuard | None = None,
         remember_response: bool = True,
     ) -> None:

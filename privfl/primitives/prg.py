@@ -8,6 +8,7 @@ run side by side on disjoint ranges.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -124,8 +125,10 @@ def spread(length: int, piece: int, walk: Callable[[int, int], None], *, workers
         walk(*ranges[0])
         return
 
+    shares = _processors(len(ranges))
+
     def walk_apart(thread: int, first: int, last: int) -> None:
-        _keep_to_every(len(ranges), thread)
+        _keep_to(shares[thread])
         walk(first, last)
 
     with ThreadPoolExecutor(len(ranges)) as pool:
@@ -197,16 +200,21 @@ def _stream(key: Secret, first_byte: int) -> CipherContext:
     return Cipher(algorithms.AES(key.reveal()), modes.CTR(counter)).encryptor()
 
 
-def _keep_to_every(count: int, index: int) -> None:
-    """Keep this thread to every count-th processor: no two of `count` threads then share one.
+def _processors(count: int) -> list[set[int]]:
+    """Share this thread's processors out among `count` threads."""
+    ours = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return [set(ours[i::count]) for i in range(count)]
+
+
+def _keep_to(processors: set[int]) -> None:
+    """Keep this thread to some processors; a hint, that may be refused.
 
     Threads that wait for the interpreter lock again and again, for microseconds, are woken where the lock was let go:
     left to itself, Linux gathers them on one processor.
     """
-    if hasattr(os, "sched_setaffinity"):
-        ours = sorted(os.sched_getaffinity(0))[index::count]
-        if ours:
-            os.sched_setaffinity(0, ours)
+    if processors:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, processors)
 
 
 def _ranges(length: int, piece: int, workers: int) -> list[tuple[int, int]]:

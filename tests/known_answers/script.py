@@ -40,6 +40,7 @@ from privfl import (
 )
 from privfl import client as party
 from privfl.primitives.secret import Secret
+from privfl.session import PLAIN_ALLOWED
 from privfl.testing import UnsafeFixedEntropy
 
 INPUTS = ("client", "given")
@@ -70,7 +71,7 @@ class Cast:
             self.clients[number] = suite(self.params.suite).client(
                 self.params,
                 number,
-                policy=ClientPolicy(corrupt=self.params.threat.corrupt) if self.params.masking else None,
+                policy=ClientPolicy(corrupt=self.params.threat.corrupt) if self.params.masking else PLAIN_ALLOWED,
                 credentials=Credentials(identities[number], roster) if roster else None,
                 entropy=entropy.get(str(number)),
             )
