@@ -282,6 +282,9 @@ def test_a_job_under_kahe_trains_the_same_model_as_under_masking(job, capsys):
     for name in ("kahe", "masking"):
         assert main(["run", str(job), "--set", f"suite={name}", "--out", name, "--json"]) == 0
     kahe, masking = (load_model(Path(name) / "model.npz") for name in ("kahe", "masking"))
+    reports = [(Path(name) / "report.html").read_text(encoding="utf-8") for name in ("kahe", "masking")]
+    for text in ("hardness of ring learning with errors", "ciphertexts modulo 2^32", "none: exact"):
+        assert [text in report for report in reports] == [True, False]
     assert all((kahe[key] == masking[key]).all() for key in masking)
     said(capsys)
 

@@ -21,12 +21,13 @@ from privfl import __version__
 from privfl.cli.exits import Exit
 from privfl.cli.tables import show
 from privfl.errors import ConfigurationError
+from privfl.kahe.ring import N
 from privfl.learning.checkpoint import write_whole
 from privfl.learning.job import job_to_toml, load_job
 from privfl.learning.rounds import SATURATION_WARNING, FederatedRun, RoundMetrics
 from privfl.learning.rounds import Progress as RoundProgress
 from privfl.masking import planner
-from privfl.params import ServerModel
+from privfl.params import KaheSetting, ServerModel
 from privfl.report.run_report import RunReport, render_run_report
 from privfl.report.run_rounds import RoundRow
 from privfl.report.server_view import ServerView
@@ -275,16 +276,17 @@ def _promise(run: FederatedRun) -> str:
     if setting is None:
         return suite(run.job.suite).security_note
     degree, threshold = setting.degree, setting.threshold
+    lattice = " This rests on the hardness of ring learning with errors as well." if run.job.suite == "kahe" else ""
     if run.params.threat.server is ServerModel.ACTIVE:
         quorum = planner.quorum(len(run.params.cohort), run.params.threat)
         return (
             f"Even a server that lies learns the sum of the updates and nothing else. To open one client's update it "
             f"would need the help of {threshold} of that client's {degree} neighbours, or of "
-            f"{2 * quorum.signatures - quorum.witnesses} of the {quorum.witnesses} witnesses."
+            f"{2 * quorum.signatures - quorum.witnesses} of the {quorum.witnesses} witnesses.{lattice}"
         )
     return (
         f"A server that follows the protocol learns the sum of the updates and nothing else. To open one client's "
-        f"update it would need the help of {threshold} of that client's {degree} neighbours."
+        f"update it would need the help of {threshold} of that client's {degree} neighbours.{lattice}"
     )
 
 
@@ -303,6 +305,13 @@ def _facts(run: FederatedRun) -> tuple[tuple[str, str], ...]:
         facts += [
             ("neighbours of a client", str(params.masking.degree)),
             ("threshold", str(params.masking.threshold)),
+        ]
+    if isinstance(params.setting, KaheSetting):
+        clients = len(params.cohort)
+        std = suite(run.job.suite).error_std(params.setting, clients)
+        facts += [
+            ("one-time keys", f"{N:,} coefficients, ciphertexts modulo 2^{params.setting.modulus_bits}"),
+            ("error of a sum", f"{std:.3g} quantisation steps (standard deviation)" if std else "none: exact"),
         ]
     facts += [("privfl", __version__), ("Python", platform.python_version())]
     for package in ("numpy", "cryptography", "torch"):
