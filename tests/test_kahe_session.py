@@ -313,7 +313,7 @@ def test_keys_of_any_length_encrypt_exactly(longest):
 
 
 def test_the_sum_of_keys_is_told_for_one_set_only():
-    """Two sets of survivors would give the difference of their sums, and with it one client's key."""
+    """Guarantee 2: two sets of survivors would give the difference of their sums, and with it one client's key."""
     params, _ = plan(6, 50)
     play = Play(params, make_vectors(params)).to(Phase.UNMASK)
     play.answer(0)

@@ -76,8 +76,9 @@ def test_a_hundred_clients_train_under_kahe_where_sums_are_not_exact():
     kahe, plain = (finished(FederatedRun(job_from_table(table | {"suite": name}))) for name in ("kahe", "plain"))
     assert kahe.codec.error_std > 0
     assert not same(kahe.weights, plain.weights)
-    step = kahe.codec.coding.step * kahe.codec.weight_max  # a client's mean weight is at least one example
-    assert all(np.abs(kahe.weights[name] - plain.weights[name]).max() < step for name in plain.weights)
+    # Weights are half of the greatest on average: 50 of it in all. Seven deviations in 1,554 coordinates.
+    most = 7 * kahe.codec.error_std / 50 * kahe.codec.coding.step
+    assert all(np.abs(kahe.weights[name] - plain.weights[name]).max() < most for name in plain.weights)
     assert kahe.metrics[0].local_accuracy == plain.metrics[0].local_accuracy
     assert kahe.metrics[0].saturated_fraction == plain.metrics[0].saturated_fraction
     assert kahe.metrics[0].local_loss == pytest.approx(plain.metrics[0].local_loss, rel=1e-3)

@@ -129,15 +129,23 @@ def spoil_table(play, dealer):
             shares[dealer] = bytes(32)
 
 
+def everybody_answers(play):
+    for party in sorted(play.server.waiting):
+        play.deliver(party.number)
+
+
+def the_liar_drops_and_its_shares_are_rubbish(play):
+    """From ShareKeys to where the server would rebuild the liar's key."""
+    everybody_answers(play)
+    play.server.advance()
+    play.step(silent={LIAR})
+    everybody_answers(play)
+    spoil_table(play, LIAR)
+
+
 def test_a_contested_pair_is_settled_by_the_survivors_word_if_the_dropped_liar_dealt_rubbish(sharing):
     contested(sharing)
-    for party in sorted(sharing.server.waiting):
-        sharing.deliver(party.number)
-    sharing.server.advance()
-    sharing.step(silent={LIAR})
-    for party in sorted(sharing.server.waiting):
-        sharing.deliver(party.number)
-    spoil_table(sharing, LIAR)
+    the_liar_drops_and_its_shares_are_rubbish(sharing)
     sharing.server.advance()
     contributors = set(sharing.params.cohort) - {LIAR}
     assert (sharing.server.result.vector == sharing.exact_sum(contributors)).all()
@@ -149,13 +157,7 @@ def test_a_key_that_is_lost_is_searched_for_once_however_many_pairs_contest_it(m
     peers = [number for number in play.params.cohort if number != LIAR][: play.params.setting.threshold - 1]
     assert len(peers) > 2
     contested(play, peers=peers)
-    for party in sorted(play.server.waiting):
-        play.deliver(party.number)
-    play.server.advance()
-    play.step(silent={LIAR})
-    for party in sorted(play.server.waiting):
-        play.deliver(party.number)
-    spoil_table(play, LIAR)
+    the_liar_drops_and_its_shares_are_rubbish(play)
     searches = []
     original = ShareTable.rebuild_mask_key
 

@@ -218,7 +218,7 @@ def assert_nowhere(play, number, objects):
 @pytest.mark.parametrize("server", [HONEST, ACTIVE])
 @WIRES
 def test_a_client_of_kahe_holds_its_one_time_key_nowhere_once_it_has_answered(server, wire):
-    """Not in its session, not in any cache of the library, not in its state at rest, and not when it is woken."""
+    """Guarantee 1: not in its session, in no cache of the library, not in its state at rest, and not when woken."""
     play = Watched(make_params(n=6, length=WORDS, suite_name="kahe", server=server, wire=wire)).to(Phase.MASKED_INPUT)
     play.deliver(10)
     session = play.clients[10]

@@ -122,8 +122,7 @@ def decrypt(
     Raises:
         ValueError: the sum of keys is too large for exact products.
     """
-    length, sums = len(total), np.empty(len(total), np.int64)
-    _PublicProducts(session, 0, key_sum, ring.bits, whole=False)  # refused here rather than in a thread
+    sums = np.empty(len(total), np.int64)
 
     def walk(first: int, last: int) -> None:
         products = _PublicProducts(session, first, -key_sum, ring.bits, whole=False)
@@ -136,7 +135,7 @@ def decrypt(
             # Adding half of Δ rounds to the nearest; the shift of a signed number rounds down.
             np.right_shift(scaled + ((1 << scale_bits) >> 1), scale_bits, out=sums[begin:end])
 
-    spread(length, _STEP, walk, workers=workers)
+    spread(len(total), _STEP, walk, workers=workers)
     return sums
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from privfl.params import KaheSetting, MaskingSetting, SessionParams
 from privfl.primitives.prg import Mask, Words, apply_masks
 from privfl.wire import SuiteCode
 
-KEY_BYTES = 4 * N
+KEY_BYTES: Final = 4 * N
 
 
 class KaheClient(MaskingClient):

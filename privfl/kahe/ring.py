@@ -47,7 +47,7 @@ def _twist() -> npt.NDArray[np.complex128]:
     """
     one, angle = 1 << 160, (_PI_188 >> 28) // N
     power, root = one, [0, 0]
-    for i in range(12):  # the series of e^(ix); the next term is below 2^−160
+    for i in range(14):  # the series of e^(ix); the next term is below 2^−160
         root[i % 2] += -power if i % 4 > 1 else power
         power = power * angle // (i + 1) >> 160
     cosine, sine, powers = one, 0, []

@@ -57,11 +57,13 @@ class EncryptedVectors:
         error_std = planner.error_std(setting, clients, contributors)
         limit = contributors * self._params.vector.bound
         slack = int(planner.DEVIATIONS * error_std)
-        if int(total.max()) > limit + slack or int(total.min()) < -limit - slack:
+        reach = max(int(total.max()), -int(total.min()))
+        if reach > limit + slack:
             raise RoundAborted(
                 "the opened sum is out of range: a client left its bound, or sent another's key; nothing is released"
             )
-        np.clip(total, -limit, limit, out=total)  # what errors pushed over the edge
+        if reach > limit:
+            np.clip(total, -limit, limit, out=total)  # what errors pushed over the edge
         return Aggregate(vector=total, contributors=contributors, error_std=error_std)
 
 

@@ -205,6 +205,7 @@ class Job:
                 f"cohort.size is {size}: 1 to {self.data.clients} works, because data.clients is {self.data.clients}"
             )
         error_std = chosen.error_std(self.setting(), size)
+        # A run counts examples: refused before anything is loaded, if the error of a sum drowns every count.
         CountCode(1, FixedPoint(clip=1.0, bits=self.encoding.bits).bound, "examples", largest_error(error_std))
         fewest = 2 if chosen.protects else 1
         if self.cohort.minimum is not None and not fewest <= self.cohort.minimum <= size:
