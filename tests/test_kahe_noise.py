@@ -1,20 +1,14 @@
-"""The sampler against the exact distribution, the straddling intervals included.
-
-Probabilities are compared as fractions, without statistics, wherever the sampler can be enumerated; statistical tests
-run over fixed streams and state the rate of false alarms that they would have over fresh ones.
-"""
+"""The distribution of keys and errors against the exact one; the sampler itself is tested in `test_lattice.py`."""
 
 import itertools
-import math
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from scipy import stats
 
-from privfl.kahe import noise
-from privfl.kahe.noise import STD, TAIL, Gaussian, bisect, thresholds
-from privfl.primitives.prg import Mask, Stream, apply_masks
+from privfl.kahe.noise import TAIL, Gaussian, distribution, thresholds
+from privfl.lattice.sampling import Sampler, gaussian
+from privfl.primitives.prg import Stream
 from privfl.primitives.secret import Secret
 
 VALUES = range(-TAIL, TAIL + 1)
@@ -32,11 +26,6 @@ def pmf(k, reach=400):
         return Fraction((-Decimal(k * k) / variance).exp() / total)
 
 
-def sampler(batch=1 << 17):
-    coarse, fine = (Stream(key) for key in KEYS)
-    return Gaussian(coarse, fine, largest_batch=batch)
-
-
 def test_every_draw_is_within_2_to_the_minus_135_of_the_exact_distribution():
     """Statistical distance, from the thresholds themselves and from the mass beyond the tail."""
     steps = (0, *thresholds())
@@ -48,58 +37,24 @@ def test_every_draw_is_within_2_to_the_minus_135_of_the_exact_distribution():
     assert distance > 0
 
 
-def test_table_and_bisection_agree_on_every_interval():
-    """All 2^16 intervals, at their first and their last point; where the table decides, both points agree with it."""
-    table = noise._tables()[0]
-    coarse = np.arange(1 << 16).astype(np.uint16)
-    first = bisect(coarse, np.zeros((len(coarse), 2), np.uint64))
-    last = bisect(coarse, np.full((len(coarse), 2), 2**64 - 1, np.uint64))
-    decided = table != noise._STRADDLES
-    assert (first[decided] == table[decided]).all()
-    assert (last[decided] == table[decided]).all()
-    assert (first[~decided] < last[~decided]).all()
-    assert 40 < np.count_nonzero(~decided) < 2 * TAIL + 1
+def test_one_draw_in_a_thousand_takes_further_bits():
+    straddled = {step >> 128 for step in thresholds() if step % 2**128}
+    assert 40 < len(straddled) < 2**16 / 500
 
 
-def test_bisection_finds_the_value_on_either_side_of_every_threshold():
-    steps = thresholds()
-    for value, step in zip(VALUES, steps[:-1], strict=False):
-        for draw, expected in ((step, value + 1), (step - 1, value)):
-            found = bisect(np.array([draw >> 128], np.uint16), np.array([divmod(draw % 2**128, 2**64)], np.uint64))
-            assert found == expected or steps[value + TAIL] == steps[expected + TAIL - 1]
-
-
-def test_draws_are_what_the_streams_say():
-    """Coarse and fine words are taken in order from their own streams."""
-    count = 200_000
-    coarse, fine = np.zeros(count // 2, np.uint32), np.zeros(4 * count, np.uint32)
-    apply_masks(coarse, [Mask(KEYS[0])])
-    apply_masks(fine, [Mask(KEYS[1])])
-    words, wide = coarse.view(np.uint16), fine.view(np.uint64).reshape(-1, 2)
-    table = noise._tables()[0]
-    expected = table[words].copy()
-    undecided = np.flatnonzero(expected == noise._STRADDLES)
-    expected[undecided] = bisect(words[undecided], wide[: len(undecided)])
-    source = sampler(1 << 15)
-    drawn = np.concatenate([source.draw(n).copy() for n in (1 << 15, 1 << 14, 16, 8)])
-    assert len(undecided) > 50
-    assert np.array_equal(drawn, expected[: len(drawn)])
-    assert noise._STRADDLES not in drawn
-
-
-def test_a_million_draws_fit_the_distribution():
-    """Chi-square over values of expected count ≥ 20: a false alarm in 10^6 streams; this one is fixed."""
-    drawn = sampler().draw(1 << 17).copy()
-    source = sampler()
-    drawn = np.concatenate([source.draw(1 << 17).copy() for _ in range(8)])
-    counts = np.bincount(drawn.astype(np.int64) + TAIL, minlength=2 * TAIL + 1)
-    expected = np.array([float(pmf(k)) for k in VALUES]) * len(drawn)
-    kept = expected >= 20
-    observed = np.append(counts[kept], counts[~kept].sum())
-    model = np.append(expected[kept], expected[~kept].sum())
-    assert stats.chisquare(observed, model * observed.sum() / model.sum()).pvalue > 1e-6
-    assert abs(drawn.mean()) < 5 * STD / math.sqrt(len(drawn))
-    assert drawn.std() == pytest.approx(STD, rel=5 / math.sqrt(2 * len(drawn)))
+def test_draws_are_those_of_a_sampler_of_this_distribution():
+    """One byte each; `test_lattice.py` has the laws that all samplers obey, this distribution's among them."""
+    coarse, fine = (Stream(key) for key in KEYS)
+    general = Sampler(gaussian("6.5", 88), coarse, fine, largest_batch=1000)
+    coarse, fine = (Stream(key) for key in KEYS)
+    source = Gaussian(coarse, fine, largest_batch=1000)
+    for count in (1000, 24, 1000):
+        drawn = source.draw(count)
+        assert drawn.dtype == np.int8
+        assert np.array_equal(drawn, general.draw(count))
+    assert distribution() is gaussian("6.5", 88)
+    assert (distribution().lowest, distribution().highest) == (-TAIL, TAIL)
+    assert distribution().thresholds == thresholds()
 
 
 def test_a_stream_continues_inside_and_begins_at_whole_blocks_only():

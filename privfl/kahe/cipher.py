@@ -23,8 +23,10 @@ import numpy.typing as npt
 
 from privfl.encoding import bitpack
 from privfl.encoding.residues import Ring
-from privfl.kahe.noise import Gaussian
-from privfl.kahe.ring import BATCH, Integers, N, Products, centred_high_bits, exact, split
+from privfl.kahe.noise import Gaussian, distribution
+from privfl.kahe.ring import BATCH, N, Products, centred_high_bits, exact, split
+from privfl.lattice.fourier import Integers
+from privfl.lattice.sampling import Draws, sampler, stream_keys
 from privfl.primitives.entropy import Entropy
 from privfl.primitives.labels import Label
 from privfl.primitives.prg import PRG_KEY_BYTES, Stream, spread
@@ -41,13 +43,13 @@ Store = Callable[[int, Words], None]
 """Writes the vector's residues from a coordinate on into an array."""
 
 
-def draw_key(entropy: Entropy) -> npt.NDArray[np.int8]:
+def draw_key(entropy: Entropy) -> Draws:
     """Draw a one-time key: int8, shape (N,), in paired order."""
-    return _gaussian(*_two_keys(entropy), N).draw(N)
+    return sampler(distribution(), entropy, N).draw(N)
 
 
 def encrypt(
-    key: npt.NDArray[np.int8],
+    key: Draws,
     store: Store,
     out: npt.NDArray[Any],
     *,
@@ -75,7 +77,7 @@ def encrypt(
     # At 32 bits one key in 2^54 is too long for whole products: it is used like any other, in two halves.
     whole = exact(1 << (ring.bits - 1), float(np.linalg.norm(factor)))
     # Keys of the errors' streams: two for each block, drawn in order and used there only.
-    seeds = [_two_keys(entropy) for _ in range(0, length, BLOCK)]
+    seeds = [stream_keys(entropy) for _ in range(0, length, BLOCK)]
 
     def walk(first: int, last: int) -> None:
         products = _PublicProducts(session, first, factor, ring.bits, whole=whole)
@@ -83,7 +85,7 @@ def encrypt(
         for start in range(first, last, BLOCK):
             stop = min(start + BLOCK, last)
             block = room[: -(-(stop - start) // 32) * 32] if ring.packed else out[start:stop]
-            errors = _gaussian(*seeds[start // BLOCK], _STEP)
+            errors = Gaussian(*(Stream(seed) for seed in seeds[start // BLOCK]), largest_batch=_STEP)
             for begin in range(start, stop, _STEP):
                 end = min(begin + _STEP, stop)
                 part = step[: -(-(end - begin) // N) * N]
@@ -184,11 +186,3 @@ class _PublicProducts:
 def _public_key(session: bytes) -> Secret:
     # Public, like everything that follows from the session id; the type is that of all stream keys.
     return Secret(digest(Label.KAHE_PUBLIC, session)[:PRG_KEY_BYTES])
-
-
-def _two_keys(entropy: Entropy) -> tuple[Secret, Secret]:
-    return Secret(entropy.token_bytes(PRG_KEY_BYTES)), Secret(entropy.token_bytes(PRG_KEY_BYTES))
-
-
-def _gaussian(coarse: Secret, fine: Secret, largest_batch: int) -> Gaussian:
-    return Gaussian(Stream(coarse), Stream(fine), largest_batch=largest_batch)
