@@ -1,4 +1,4 @@
-"""What left each client, as digests, sizes and phases: written while a job runs, read by an audit.
+"""What left each client and each member of a committee, as digests, sizes and phases; an audit reads it.
 
 One JSON object a line. It tells that an upload of such a size left in such a phase, never what was in it; the digest
 lets whoever kept the upload show that it is the one.
@@ -13,13 +13,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from privfl.wire import PartyId
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRecord:
-    """One message that left a client.
+    """One message that left a client, or a member of a committee.
 
     Attributes:
-        client: number of the sender.
+        role: `client` or `committee`.
+        client: number of the sender within its role.
         phase: phase in which it left.
         size_bytes: its length on the wire.
         sha256: digest of its bytes, hex.
@@ -29,11 +32,18 @@ class MessageRecord:
     phase: str
     size_bytes: int
     sha256: str
+    role: str = "client"
 
     @classmethod
-    def of(cls, client: int, phase: str, message: bytes) -> MessageRecord:
+    def of(cls, sender: PartyId, phase: str, message: bytes) -> MessageRecord:
         """Record a message."""
-        return cls(client=client, phase=phase, size_bytes=len(message), sha256=hashlib.sha256(message).hexdigest())
+        return cls(
+            role=sender.role.name.lower(),
+            client=sender.number,
+            phase=phase,
+            size_bytes=len(message),
+            sha256=hashlib.sha256(message).hexdigest(),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,16 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from privfl.errors import ConfigurationError, DisclosureRefused
 from privfl.primitives.labels import Label
 from privfl.primitives.transcript import digest
+
+NONCE: Final = "nonce"
+"""Of sessions that a client took part in."""
+CONTEXT: Final = "context"
+"""To which a client has sent its update."""
 
 
 class StateGuard(Protocol):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from itertools import pairwise
 from typing import Final
@@ -23,6 +23,10 @@ MAX_VECTOR_LENGTH: Final = 2**31 - 1
 MAX_VECTOR_BOUND: Final = 2**31 - 1
 DEFAULT_STATISTICAL_BITS: Final = 40
 DEFAULT_CORRECTNESS_BITS: Final = 30
+MAX_COMMITTEE: Final = 32
+MAX_OPENINGS: Final = 1 << 16
+DEFAULT_OPENINGS: Final = 16
+DEFAULT_PRECISION: Final = 1e-5
 
 
 class ServerModel(StrEnum):
@@ -90,6 +94,65 @@ class VectorSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommitteeShape:
+    """Size of a committee, and how many of its members open a sum.
+
+    Attributes:
+        members: how many hold a share of the key.
+        threshold: how many have to answer; of several members more than half, so that no two disjoint groups of them
+            open different sums.
+        openings: sums that each member helps to open under one key; then the committee makes another. The more there
+            are, the wider the flood that hides the errors of each.
+    """
+
+    members: int = 5
+    threshold: int = 3
+    openings: int = DEFAULT_OPENINGS
+
+    def __post_init__(self) -> None:
+        _check_whole("committee.members", self.members, 1, MAX_COMMITTEE, such_as=5)
+        majority = self.members // 2 + 1
+        _check_whole("committee.threshold", self.threshold, majority, self.members, such_as=majority)
+        _check_whole("committee.openings", self.openings, 1, MAX_OPENINGS, such_as=DEFAULT_OPENINGS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingWishes:
+    """What a session is to be, beside cohort and threat model; a suite derives its setting from it.
+
+    What does not fit together is for the suite to say, which knows the cohort.
+
+    Attributes:
+        bound: largest magnitude of a coordinate.
+        minimum: fewest contributors; the suite's own unless given.
+        wire: how vectors travel.
+        length: coordinates of a vector, if they are known.
+        committee: who opens the sum; for suites that have a committee.
+        precision: largest standard deviation of the mean's error, as a fraction of the largest magnitude, where a suite
+            has a choice.
+        key: the committee's key, if it is made already.
+    """
+
+    bound: int
+    minimum: int | None = None
+    wire: WireForm = WireForm.WORDS
+    length: int | None = None
+    committee: CommitteeShape | None = None
+    precision: float = DEFAULT_PRECISION
+    key: object | None = None
+
+
+def refuse_committee(suite: str, *committees: object) -> None:
+    """Raise where a suite that has no committee is given one.
+
+    Raises:
+        ConfigurationError: it is.
+    """
+    if any(committee is not None for committee in committees):
+        raise ConfigurationError(f"suite {suite!r} has no committee: leave committee out")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlainSetting:
     """What the `plain` suite needs to know: nothing more."""
 
@@ -137,9 +200,106 @@ class KaheSetting:
         _check_whole("kahe scale_bits", self.scale_bits, 0, self.modulus_bits - 2, such_as=8)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyEpoch:
+    """What a committee's key is made for; `privfl.ckks.planner` derives it.
+
+    Attributes:
+        degree: N, coefficients of a polynomial.
+        modulus_bits: bits of each of the two primes that ciphertexts live modulo.
+        committee: who holds the key, how many open a sum, and how many sums.
+        clients: most contributors of a session.
+        length: most coordinates of a vector.
+        statistical_bits: s; an opened sum tells about the key with an advantage below 2^−s.
+    """
+
+    degree: int
+    modulus_bits: int
+    committee: CommitteeShape
+    clients: int
+    length: int
+    statistical_bits: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.committee, CommitteeShape):
+            raise ConfigurationError(f"ckks committee is {self.committee!r}: a CommitteeShape works")
+        if self.degree not in CKKS_DEGREES:
+            raise ConfigurationError(f"ckks degree is {self.degree!r}: {' or '.join(map(str, CKKS_DEGREES))} works")
+        _check_whole("ckks modulus_bits", self.modulus_bits, 33, CKKS_DEGREES[self.degree], such_as=36)
+        _check_whole("ckks clients", self.clients, 2, MAX_COHORT, such_as=100)
+        _check_whole("ckks length", self.length, 1, 2 * MAX_VECTOR_LENGTH, such_as=1_000_000)
+        _check_whole("ckks statistical_bits", self.statistical_bits, 1, 128, such_as=50)
+
+    def numbers(self) -> tuple[int, ...]:
+        """Return all of it as numbers, in their one order."""
+        shape = self.committee
+        return (
+            self.degree,
+            self.modulus_bits,
+            shape.members,
+            shape.threshold,
+            shape.openings,
+            self.clients,
+            self.length,
+            self.statistical_bits,
+        )
+
+    @classmethod
+    def from_numbers(cls, numbers: Sequence[int]) -> KeyEpoch:
+        """Read what `numbers` wrote.
+
+        Raises:
+            ConfigurationError: not so many numbers, or one is out of range.
+        """
+        if len(numbers) != len(fields(cls)) + 2:
+            raise ConfigurationError(f"a key epoch of {len(numbers)} numbers")
+        degree, bits, members, threshold, openings, clients, length, statistical = numbers
+        return cls(
+            degree=degree,
+            modulus_bits=bits,
+            committee=CommitteeShape(members=members, threshold=threshold, openings=openings),
+            clients=clients,
+            length=length,
+            statistical_bits=statistical,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CkksSetting:
+    """What the `ckks` suite needs to know.
+
+    Attributes:
+        epoch: what the committee's key is made for.
+        scale_bits: log₂ Δ; how far the vector stands above errors and floods.
+        key: digest of the committee's key, 32 bytes; empty in plans, for which no session can be held.
+    """
+
+    epoch: KeyEpoch
+    scale_bits: int
+    key: bytes = b""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.epoch, KeyEpoch):
+            raise ConfigurationError(f"ckks epoch is {self.epoch!r}: a KeyEpoch works")
+        _check_whole("ckks scale_bits", self.scale_bits, 0, 2 * self.epoch.modulus_bits, such_as=40)
+        if len(self.key) not in {0, DIGEST_BYTES}:
+            raise ConfigurationError(f"ckks key is {len(self.key)} bytes: the {DIGEST_BYTES} of a digest work")
+
+
+CKKS_DEGREES: Final = {4096: 43, 8192: 48}
+"""N, and the most bits of each of its two primes. The 2024 guidelines for homomorphic encryption (Bossuat et al., IACR
+Communications in Cryptology 1(4)) allow 106 and 214 bits in all at 128 bits of security; 86 and 96 leave SEAL room for
+a third prime, which it asks for, and keep the clients' products exact."""
+
 _WIRE_FORMS: Final = tuple(form.value for form in WireForm)
-Setting = PlainSetting | MaskingSetting | KaheSetting
-_SUITE_OF: Final[dict[type, str]] = {PlainSetting: "plain", MaskingSetting: "masking", KaheSetting: "kahe"}
+_DIGEST_WORDS: Final = DIGEST_BYTES // 8
+Setting = PlainSetting | MaskingSetting | KaheSetting | CkksSetting
+_SUITE_OF: Final[dict[type, str]] = {
+    PlainSetting: "plain",
+    MaskingSetting: "masking",
+    KaheSetting: "kahe",
+    CkksSetting: "ckks",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +378,8 @@ class SessionParams:
         """
         if isinstance(self.setting, KaheSetting):
             return Ring(self.setting.modulus_bits)
+        if isinstance(self.setting, CkksSetting):
+            return Ring(self.setting.epoch.modulus_bits)  # of residues modulo either prime, packed
         packed = isinstance(self.setting, MaskingSetting) and self.setting.wire is WireForm.PACKED
         return Ring.for_sum(len(self.cohort), self.vector.bound, packed=packed)
 
@@ -327,6 +489,10 @@ def _numbers(setting: Setting) -> tuple[int, ...]:
         return (setting.degree, setting.threshold, _WIRE_FORMS.index(setting.wire))
     if isinstance(setting, KaheSetting):
         return (*_numbers(setting.masking), setting.modulus_bits, setting.scale_bits)
+    if isinstance(setting, CkksSetting):
+        # The digest as 64-bit words: a setting is written as numbers.
+        words = [int.from_bytes(setting.key[i : i + 8], "big") for i in range(0, len(setting.key), 8)]
+        return (*setting.epoch.numbers(), setting.scale_bits, *words)
     return ()
 
 
@@ -338,4 +504,8 @@ def _setting(suite: str, numbers: tuple[int, ...]) -> Setting:
         if suite == "masking":
             return masking
         return KaheSetting(masking=masking, modulus_bits=numbers[3], scale_bits=numbers[4])
+    if suite == "ckks" and len(numbers) > _DIGEST_WORDS and all(0 <= word < 2**64 for word in numbers):
+        *epoch, scale_bits = numbers[:-_DIGEST_WORDS]
+        key = b"".join(word.to_bytes(8, "big") for word in numbers[-_DIGEST_WORDS:])
+        return CkksSetting(epoch=KeyEpoch.from_numbers(epoch), scale_bits=scale_bits, key=key)
     raise ConfigurationError(f"suite {suite!r} with {len(numbers)} settings is not known here")

@@ -35,7 +35,12 @@ Vector = npt.NDArray[np.signedinteger[Any]]
 
 
 class Phase(StrEnum):
-    """Phases of a session, in the papers' words (`Upload` is the only one of `plain`)."""
+    """Phases of a session, in the papers' words.
+
+    `masking` and `kahe` have the first five, `plain` has `Upload` alone. `ckks` has `Upload`, then `Convene`, in which
+    members of the committee say that they are there, and `Open`, in which they answer for the sum. `Commit` to
+    `SignKey` belong to the ceremony that makes a committee's key, a session of its own.
+    """
 
     ADVERTISE_KEYS = "AdvertiseKeys"
     SHARE_KEYS = "ShareKeys"
@@ -43,6 +48,13 @@ class Phase(StrEnum):
     CONSISTENCY_CHECK = "ConsistencyCheck"
     UNMASK = "Unmask"
     UPLOAD = "Upload"
+    CONVENE = "Convene"
+    OPEN = "Open"
+    COMMIT = "Commit"
+    DEAL = "Deal"
+    CHECK_SHARES = "CheckShares"
+    TEST_KEY = "TestKey"
+    SIGN_KEY = "SignKey"
     FINISHED = "Finished"
     ABORTED = "Aborted"
 
@@ -81,7 +93,7 @@ class ClientPolicy:
     """
 
     minimum_contributors: int = 2
-    suites: frozenset[str] = frozenset({"masking", "kahe"})
+    suites: frozenset[str] = frozenset({"masking", "kahe", "ckks"})
     servers: frozenset[ServerModel] | None = None
     corrupt: float | None = None
     corrupt_clients: int = 0

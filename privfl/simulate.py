@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,11 @@ from privfl.primitives.transcript import digest
 from privfl.roster import Credentials, Roster
 from privfl.session import PLAIN_ALLOWED, Aggregate, ClientPolicy, ClientSession, Phase, ServerSession, Vector
 from privfl.suites import plan_session, suite
-from privfl.wire import PartyId
+from privfl.wire import PartyId, Role
+
+if TYPE_CHECKING:  # a suite's package is imported when it is asked for
+    from privfl.ckks.member import CommitteeMember
+    from privfl.ckks.rehearsal import SimulatedCommittee
 
 VectorSource = Mapping[int, Vector] | Callable[[int], Vector]
 Watcher = Callable[[int, Phase, bytes], None]
@@ -36,7 +40,9 @@ _PHASE_ORDER: Final = {
     Phase.MASKED_INPUT: 2,
     Phase.UPLOAD: 2,
     Phase.CONSISTENCY_CHECK: 3,
+    Phase.CONVENE: 3,
     Phase.UNMASK: 4,
+    Phase.OPEN: 4,
 }
 _UPLOADS: Final = frozenset({Phase.MASKED_INPUT, Phase.UPLOAD})
 _MANY_CLIPPED: Final = 0.01
@@ -51,12 +57,18 @@ class PhaseCost:
         server_cpu_s: CPU of the server.
         upload_bytes: from all clients.
         download_bytes: to all clients.
+        committee_cpu_s: CPU of all members of the committee together.
+        committee_upload_bytes: from all of them.
+        committee_download_bytes: to all of them.
     """
 
     client_cpu_s: float = 0.0
     server_cpu_s: float = 0.0
     upload_bytes: int = 0
     download_bytes: int = 0
+    committee_cpu_s: float = 0.0
+    committee_upload_bytes: int = 0
+    committee_download_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +80,7 @@ class Simulation:
         contributors: who is in the sum; the simulator knows, a real server's caller would as well.
         aborted: why the round aborted, or None.
         failures: clients that refused or were refused, with the reason.
+        member_failures: members of the committee that refused or were refused, likewise.
         phases: cost by phase.
         messages: what left the clients, if it was recorded.
     """
@@ -76,6 +89,7 @@ class Simulation:
     contributors: tuple[int, ...]
     aborted: str | None
     failures: Mapping[int, str]
+    member_failures: Mapping[int, str]
     phases: Mapping[Phase, PhaseCost]
     messages: tuple[MessageRecord, ...]
 
@@ -95,6 +109,16 @@ class Simulation:
         return sum(cost.client_cpu_s for cost in self.phases.values())
 
     @property
+    def committee_cpu_s(self) -> float:
+        """CPU of all members of the committee together."""
+        return sum(cost.committee_cpu_s for cost in self.phases.values())
+
+    @property
+    def committee_bytes(self) -> int:
+        """Bytes from and to all members of the committee."""
+        return sum(cost.committee_upload_bytes + cost.committee_download_bytes for cost in self.phases.values())
+
+    @property
     def server_cpu_s(self) -> float:
         """CPU of the server."""
         return sum(cost.server_cpu_s for cost in self.phases.values())
@@ -110,14 +134,31 @@ class _Run:
     watch: Watcher | None
     identities: Mapping[int, Identity]
     roster: Roster | None
+    committee: SimulatedCommittee | None
+    absent: Mapping[int, int]
     clients: dict[int, ClientSession] = field(default_factory=dict)
+    members: dict[int, CommitteeMember] = field(default_factory=dict)
+    absences: dict[int, str] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)
     phases: dict[Phase, PhaseCost] = field(default_factory=dict)
     messages: list[MessageRecord] = field(default_factory=list)
 
     def answers(self, party: PartyId, phase: Phase) -> bool:
+        failed, leaving = (
+            (self.absences, self.absent) if party.role is Role.COMMITTEE else (self.failures, self.leaving)
+        )
         number = party.number
-        return number not in self.failures and self.leaving.get(number, len(_PHASE_ORDER)) > _PHASE_ORDER[phase]
+        return number not in failed and leaving.get(number, len(_PHASE_ORDER)) > _PHASE_ORDER[phase]
+
+    def party(self, party: PartyId) -> ClientSession | CommitteeMember:
+        return self.member(party.number) if party.role is Role.COMMITTEE else self.client(party.number)
+
+    def member(self, number: int) -> CommitteeMember:
+        if self.committee is None:
+            raise ConfigurationError(f"suite {self.params.suite!r} needs a committee: committee=hold_ceremony(…)")
+        if number not in self.members:
+            self.members[number] = self.committee.session(self.params, number)
+        return self.members[number]
 
     def client(self, number: int) -> ClientSession:
         if number not in self.clients:
@@ -131,6 +172,7 @@ class _Run:
                 credentials=credentials,
                 workers=self.workers,
                 remember_response=False,
+                committee=self.committee.key if self.committee else None,
             )
         return self.clients[number]
 
@@ -148,6 +190,8 @@ def simulate(
     watch: Watcher | None = None,
     server: ServerSession | None = None,
     identities: Mapping[int, Identity] | None = None,
+    committee: SimulatedCommittee | None = None,
+    absent_members: Mapping[Phase, Collection[int]] | None = None,
 ) -> Simulation:
     """Run one session from its first phase to its sum.
 
@@ -161,6 +205,8 @@ def simulate(
         watch: called with (client, phase, message) for every message that leaves a client.
         server: the server to run, if it is made already (an instrumented one, say).
         identities: the clients' signing keys; needed against an active server. They make the roster.
+        committee: who opens the sum, for suites that have a committee; its budget is spent by one opening.
+        absent_members: members of the committee that fall silent from that phase on.
 
     Returns:
         The sum and what it cost. An abort is an outcome, not an exception.
@@ -168,21 +214,21 @@ def simulate(
     Raises:
         ConfigurationError: a vector does not fit the parameters.
     """
-    leaving: dict[int, int] = {}
-    for phase, numbers in (drops or {}).items():
-        for number in numbers:
-            leaving[number] = min(leaving.get(number, len(_PHASE_ORDER)), _PHASE_ORDER[phase])
     run = _Run(
         params=params,
         vectors=vectors,
-        leaving=leaving,
+        leaving=_leaving(drops or {}),
         workers=workers,
         record=record,
         watch=watch,
         identities=identities or {},
         roster=roster_of(identities) if identities else None,
+        committee=committee,
+        absent=_leaving(absent_members or {}),
     )
-    server = server or suite(params.suite).server(params, roster=run.roster, workers=workers)
+    server = server or suite(params.suite).server(
+        params, roster=run.roster, workers=workers, committee=committee.key if committee else None
+    )
     contributors: tuple[int, ...] = ()
     aborted = None
     try:
@@ -202,37 +248,52 @@ def simulate(
         contributors=() if aborted else contributors,
         aborted=aborted,
         failures=run.failures,
+        member_failures=run.absences,
         phases=run.phases,
         messages=tuple(run.messages),
     )
+
+
+def _leaving(drops: Mapping[Phase, Collection[int]]) -> dict[int, int]:
+    """Return when each party falls silent."""
+    leaving: dict[int, int] = {}
+    for phase, numbers in drops.items():
+        for number in numbers:
+            leaving[number] = min(leaving.get(number, len(_PHASE_ORDER)), _PHASE_ORDER[phase])
+    return leaving
 
 
 def _exchange(run: _Run, server: ServerSession, party: PartyId, phase: Phase, cost: PhaseCost) -> bool:
     """Carry one request and its response; tell whether the response was accepted."""
     if not run.answers(party, phase):
         return False
-    session = run.client(party.number)
+    of_committee = party.role is Role.COMMITTEE
     if phase in _UPLOADS:
-        session.submit(run.vector(party.number))
+        run.client(party.number).submit(run.vector(party.number))
     begun = time.process_time()
     request = server.request_for(party)
     asked = time.process_time()
     try:
-        response = session.respond(request)
+        response = run.party(party).respond(request)
         answered = time.process_time()
-        cost.client_cpu_s += answered - asked
         cost.server_cpu_s += asked - begun
-        cost.download_bytes += len(request)
-        cost.upload_bytes += len(response)
+        if of_committee:
+            cost.committee_cpu_s += answered - asked
+            cost.committee_download_bytes += len(request)
+            cost.committee_upload_bytes += len(response)
+        else:
+            cost.client_cpu_s += answered - asked
+            cost.download_bytes += len(request)
+            cost.upload_bytes += len(response)
         if run.record:
-            run.messages.append(MessageRecord.of(party.number, phase, response))
-        if run.watch is not None:
+            run.messages.append(MessageRecord.of(party, phase, response))
+        if run.watch is not None and not of_committee:
             run.watch(party.number, phase, response)
         received = time.process_time()
         server.receive(party, response)
         cost.server_cpu_s += time.process_time() - received
     except ProtocolError as error:
-        run.failures[party.number] = str(error)
+        (run.absences if of_committee else run.failures)[party.number] = str(error)
         return False
     return True
 

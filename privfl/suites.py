@@ -1,20 +1,21 @@
-"""Suite name to client, server and planner; a suite is imported when it is asked for."""
+"""Suite name to client, server and planner; a suite's package is imported when it is asked for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol, cast
 
-from privfl.errors import ConfigurationError
+from privfl.errors import ConfigurationError, DecodeError
 from privfl.guard import StateGuard
 from privfl.lockstep.sleep import sleeping_suite
 from privfl.params import (
-    MaskingSetting,
-    PlainSetting,
+    DEFAULT_PRECISION,
+    CommitteeShape,
     ServerModel,
     SessionParams,
     Setting,
+    SettingWishes,
     ThreatModel,
     VectorSpec,
     WireForm,
@@ -22,10 +23,67 @@ from privfl.params import (
 from privfl.primitives.entropy import Entropy
 from privfl.roster import Credentials, Roster
 from privfl.session import ClientPolicy, ClientSession, ServerSession
-from privfl.wire import SuiteCode
 
-if TYPE_CHECKING:
-    from privfl.masking.client import MaskingClient
+
+class SuitePackage(Protocol):
+    """What the module `privfl.NAME.suite` of every suite offers, as functions of these signatures.
+
+    Arguments and errors as those of `Suite` and `wake`, which fill in what was not said.
+    """
+
+    def setting(self, clients: int, threat: ThreatModel, wishes: SettingWishes) -> Setting:
+        """Derive the suite's setting from a threat model."""
+        ...
+
+    def fewest_contributors(self, clients: int, threat: ThreatModel) -> int:
+        """Return the smallest minimum that makes sense."""
+        ...
+
+    def error_std(self, setting: Setting, clients: int) -> float:
+        """Return the largest standard deviation of a coordinate's error."""
+        ...
+
+    def client(
+        self,
+        params: SessionParams,
+        number: int,
+        *,
+        policy: ClientPolicy | None,
+        credentials: Credentials | None,
+        guard: StateGuard | None,
+        entropy: Entropy | None,
+        workers: int,
+        remember_response: bool,
+        committee: object | None,
+    ) -> ClientSession:
+        """Make a client session."""
+        ...
+
+    def server(
+        self,
+        params: SessionParams,
+        *,
+        roster: Roster | None,
+        entropy: Entropy | None,
+        workers: int,
+        committee: object | None,
+    ) -> ServerSession:
+        """Make a server session."""
+        ...
+
+    def wake(
+        self,
+        raw: bytes,
+        *,
+        key: bytes,
+        guard: StateGuard,
+        credentials: Credentials | None,
+        workers: int,
+        remember_response: bool,
+        committee: object | None,
+    ) -> ClientSession:
+        """Wake a client session."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +108,10 @@ class Suite:
         bound: int,
         minimum: int | None = None,
         wire: WireForm = WireForm.WORDS,
+        length: int | None = None,
+        committee: CommitteeShape | None = None,
+        key: object | None = None,
+        precision: float = DEFAULT_PRECISION,
     ) -> Setting:
         """Derive the suite's setting from a threat model.
 
@@ -59,34 +121,33 @@ class Suite:
             bound: largest magnitude of a coordinate.
             minimum: fewest contributors; `fewest_contributors` unless given.
             wire: how vectors travel; `plain`, the baseline, always sends words.
+            length: coordinates of a vector, if they are known.
+            committee: who opens the sum; for suites that have a committee.
+            key: the committee's key, if it is made already: of a setting without one, no session can be held.
+            precision: largest standard deviation of the mean's error, as a fraction of full scale, where a suite has a
+                choice.
 
         Raises:
-            ConfigurationError: nothing withstands it.
+            ConfigurationError: nothing withstands it, or the suite has no committee.
         """
-        if self.name == "plain":
-            return PlainSetting()
-        if self.name == "kahe":
-            minimum = self.fewest_contributors(clients, threat) if minimum is None else minimum
-            encrypted: Setting = import_module("privfl.kahe.planner").plan(
-                clients, threat, bound=bound, minimum=minimum, wire=wire
-            )
-            return encrypted
-        planned: MaskingSetting = import_module("privfl.masking.planner").plan(clients, threat)
-        return replace(planned, wire=wire)
+        wishes = SettingWishes(
+            bound=bound,
+            minimum=minimum,
+            wire=wire,
+            length=length,
+            committee=committee,
+            key=key,
+            precision=precision,
+        )
+        return _package(self.name).setting(clients, threat, wishes)
 
     def error_std(self, setting: Setting, clients: int) -> float:
         """Return the largest standard deviation of a coordinate's error in a sum of up to so many clients."""
-        if self.name != "kahe":
-            return 0.0
-        error: float = import_module("privfl.kahe.planner").error_std(setting, clients, clients)
-        return error
+        return _package(self.name).error_std(setting, clients)
 
     def fewest_contributors(self, clients: int, threat: ThreatModel) -> int:
         """Return the smallest minimum that makes sense: two honest clients beside the corrupt ones."""
-        if self.name == "plain":
-            return 1
-        fewest: int = import_module(f"privfl.{self.name}.planner").fewest_contributors(clients, threat)
-        return fewest
+        return _package(self.name).fewest_contributors(clients, threat)
 
     def client(
         self,
@@ -99,15 +160,10 @@ class Suite:
         entropy: Entropy | None = None,
         workers: int = 1,
         remember_response: bool = True,
+        committee: object | None = None,
     ) -> ClientSession:
         """Make a client session."""
-        if self.name == "plain":
-            from privfl.plain.client import PlainClient  # noqa: PLC0415 - suites load when used
-
-            # A suite's name may have come from the server: only a policy that names `plain` lets a vector be read.
-            policy = (policy or ClientPolicy()).settled(signs=credentials is not None)
-            return PlainClient(params, number, policy=policy, guard=guard, remember_response=remember_response)
-        return _masking_client(self.name)(
+        return _package(self.name).client(
             params,
             number,
             policy=policy,
@@ -116,6 +172,7 @@ class Suite:
             entropy=entropy,
             workers=workers,
             remember_response=remember_response,
+            committee=committee,
         )
 
     def server(
@@ -125,29 +182,10 @@ class Suite:
         roster: Roster | None = None,
         entropy: Entropy | None = None,
         workers: int = 1,
+        committee: object | None = None,
     ) -> ServerSession:
         """Make a server session."""
-        if self.name == "plain":
-            from privfl.plain.server import PlainServer  # noqa: PLC0415 - suites load when used
-
-            return PlainServer(params)
-        if self.name == "kahe":
-            from privfl.kahe.server import KaheServer  # noqa: PLC0415 - as above
-
-            return KaheServer(params, roster=roster, entropy=entropy, workers=workers)
-        from privfl.masking.server import MaskingServer  # noqa: PLC0415 - as above
-
-        return MaskingServer(params, roster=roster, entropy=entropy, workers=workers)
-
-
-def _masking_client(name: str) -> type[MaskingClient]:
-    if name == "kahe":
-        from privfl.kahe.client import KaheClient  # noqa: PLC0415 - suites load when used
-
-        return KaheClient
-    from privfl.masking.client import MaskingClient  # noqa: PLC0415 - as above
-
-    return MaskingClient
+        return _package(self.name).server(params, roster=roster, entropy=entropy, workers=workers, committee=committee)
 
 
 def wake(
@@ -158,6 +196,7 @@ def wake(
     credentials: Credentials | None = None,
     workers: int = 1,
     remember_response: bool = True,
+    committee: object | None = None,
 ) -> ClientSession:
     """Wake a client session that `to_bytes` put to sleep.
 
@@ -168,19 +207,30 @@ def wake(
         credentials: identity and roster; needed in the active model, they do not sleep with the session.
         workers: threads for long vectors.
         remember_response: keep the last response to answer a repeated request.
+        committee: as when the session was made; it does not sleep with it.
 
     Raises:
         DecodeError: another key, or altered bytes.
         DisclosureRefused: this state has answered already, in whatever process.
-        ConfigurationError: the key or the credentials do not suit.
+        ConfigurationError: the key, the credentials or the committee do not suit.
     """
-    if sleeping_suite(raw) is SuiteCode.PLAIN:
-        from privfl.plain.client import PlainClient  # noqa: PLC0415 - suites load when used
-
-        return PlainClient.from_bytes(raw, key=key, guard=guard, remember_response=remember_response)
-    return _masking_client(sleeping_suite(raw).name.lower()).from_bytes(
-        raw, key=key, guard=guard, credentials=credentials, workers=workers, remember_response=remember_response
+    name = sleeping_suite(raw).name.lower()
+    if name not in _SUITES:
+        raise DecodeError("a session at rest of an unknown suite")
+    return _package(name).wake(
+        raw,
+        key=key,
+        guard=guard,
+        credentials=credentials,
+        workers=workers,
+        remember_response=remember_response,
+        committee=committee,
     )
+
+
+def _package(name: str) -> SuitePackage:
+    # The tests compare the modules with the protocol, signature by signature: what is cast here is what it says.
+    return cast("SuitePackage", import_module(f"privfl.{name}.suite"))
 
 
 _SUITES: Final = {
@@ -204,6 +254,13 @@ _SUITES: Final = {
             protects=True,
             security_note="As masking, with a one-time RLWE key (N = 2048, q ≤ 2^32, Gaussian keys and errors) in the "
             "vector's place: only the sum of the keys is opened, and it opens the sum of the vectors.",
+        ),
+        Suite(
+            name="ckks",
+            protects=True,
+            security_note="If everyone follows the protocol, the server learns the sum, a little noise over it, and "
+            "nothing else. To open one client's update takes as many members of the committee together as the "
+            "threshold says. A server or client that lies could cost the committee its key: kahe withstands that.",
         ),
     )
 }
@@ -233,6 +290,7 @@ def plan_session(
     nonce: bytes,
     context: bytes,
     roster: Roster | None = None,
+    committee: object | None = None,
 ) -> SessionParams:
     """Make the parameters of a session from what its caller wants.
 
@@ -246,6 +304,7 @@ def plan_session(
         nonce: 16 fresh bytes.
         context: 32 bytes, digest of what is trained.
         roster: identities of the clients; needed against an active server, and only there.
+        committee: key of the committee that opens the sum; for suites that have one.
 
     Raises:
         ConfigurationError: the wishes do not fit together; names the key and a value that works.
@@ -263,7 +322,15 @@ def plan_session(
         roster_digest=roster.digest if signed and roster is not None else b"",
         cohort=cohort,
         vector=vector,
-        setting=chosen.setting(len(cohort), threat, bound=vector.bound, minimum=minimum_contributors, wire=wire),
+        setting=chosen.setting(
+            len(cohort),
+            threat,
+            bound=vector.bound,
+            minimum=minimum_contributors,
+            wire=wire,
+            length=vector.length,
+            key=committee,
+        ),
         threat=threat,
         minimum_contributors=minimum_contributors,
         nonce=nonce,

@@ -6,6 +6,7 @@ CHECKS = "test_masking_checks.py"
 SESSION = "test_masking_session.py"
 SLEEP = "test_sleep.py"
 LIES = "test_masking_lies.py"
+LOCKSTEP = "test_lockstep.py"
 SECRETS = "test_masking_secrets.py"
 VIEW = "test_server_view.py"
 ACTIVE = "test_masking_active.py"
@@ -389,11 +390,11 @@ MUTANTS = (
     ),
     Mutant(
         "a woken state is claimed after it has answered",
-        "lockstep/client.py",
-        "            self._claim_state()\n"
+        "lockstep/party.py",
+        "            self._before(incoming, expected=handler is not None)\n"
         "            state, response = (handler or _refuse_out_of_order)(self._state, incoming)\n",
         "            state, response = (handler or _refuse_out_of_order)(self._state, incoming)\n"
-        "            self._claim_state()\n",
+        "            self._before(incoming, expected=handler is not None)\n",
         (f"{SLEEP}::test_a_refusal_spends_the_state_for_all_its_copies",),
     ),
     Mutant(
@@ -412,9 +413,9 @@ MUTANTS = (
     ),
     Mutant(
         "sessions at rest share one key",
-        "lockstep/sleep.py",
-        "    return derive(Secret(key), salt=head, label=Label.SLEEP, length=aead.KEY_BYTES)",
-        "    return derive(Secret(key), salt=b'', label=Label.SLEEP, length=aead.KEY_BYTES)",
+        "primitives/sealing.py",
+        "    return derive(Secret(key), salt=salted, label=label, length=aead.KEY_BYTES)",
+        "    return derive(Secret(key), salt=b'', label=label, length=aead.KEY_BYTES)",
         (f"{SLEEP}::test_every_sleep_is_sealed_under_a_key_of_its_own",),
     ),
     Mutant(
@@ -433,7 +434,7 @@ MUTANTS = (
     ),
     Mutant(
         "plain spoken to whoever proposes it",
-        "suites.py",
+        "plain/suite.py",
         "policy = (policy or ClientPolicy()).settled(signs=credentials is not None)",
         "policy = policy or ClientPolicy(minimum_contributors=1, suites=frozenset({'plain'}))",
         ("test_masking_session.py::test_plain_must_be_allowed_by_name",),
@@ -455,8 +456,8 @@ MUTANTS = (
     Mutant(
         "one-time key re-used across sessions",
         "kahe/cipher.py",
-        "    return _gaussian(*_two_keys(entropy), N).draw(N)",
-        "    return _gaussian(Secret(bytes(16)), Secret(bytes(16)), N).draw(N)",
+        "    return sampler(distribution(), entropy, N).draw(N)",
+        "    return Gaussian(*(Stream(Secret(bytes(16))) for _ in range(2)), largest_batch=N).draw(N)",
         ("test_kahe_session.py::test_keys_and_uploads_are_fresh_in_every_session",),
     ),
     Mutant(
@@ -475,16 +476,37 @@ MUTANTS = (
     ),
     Mutant(
         "draws that straddle a step settled without their bits",
-        "kahe/noise.py",
+        "lattice/sampling.py",
         "((first < last) & reached)",
         "(first < last)",
-        ("test_kahe_noise.py::test_bisection_finds_the_value_on_either_side_of_every_threshold",),
+        ("test_lattice.py::test_bisection_finds_the_value_on_either_side_of_every_threshold",),
+    ),
+    Mutant(
+        "only the first of several steps in an interval looked at",
+        "lattice/sampling.py",
+        "    for i in np.flatnonzero(last - first > 1):",
+        "    for i in ():",
+        ("test_lattice.py::test_bisection_finds_the_value_on_either_side_of_every_threshold",),
+    ),
+    Mutant(
+        "a sampler's two streams of one key",
+        "lattice/sampling.py",
+        "    return Sampler(distribution, Stream(coarse), Stream(fine), largest_batch=largest_batch)",
+        "    return Sampler(distribution, Stream(coarse), Stream(coarse), largest_batch=largest_batch)",
+        ("test_lattice.py::test_a_sampler_takes_two_keys_from_its_entropy_the_coarse_one_first",),
+    ),
+    Mutant(
+        "long transforms trusted like short ones",
+        "lattice/fourier.py",
+        "        levels = self.half.bit_length() - 1",
+        "        levels = min(self.half.bit_length() - 1, 10)",
+        ("test_lattice.py::test_the_bound_is_the_theorems",),
     ),
     Mutant(
         "errors of the first block used again",
         "kahe/cipher.py",
-        "_gaussian(*seeds[start // BLOCK], _STEP)",
-        "_gaussian(*seeds[0], _STEP)",
+        "for seed in seeds[start // BLOCK])",
+        "for seed in seeds[0])",
         ("test_known_answers.py::test_a_table_is_evaluated_byte_for_byte",),
     ),
     Mutant(
@@ -547,7 +569,7 @@ MUTANTS = (
     ),
     Mutant(
         "secrets kept after a refusal",
-        "lockstep/client.py",
+        "lockstep/party.py",
         '            self._end(f"refused: {why}")\n',
         "",
         (f"{CHECKS}::test_unmask_refuses_foreign_ids_among_dropped", MACHINE),
@@ -566,6 +588,27 @@ MUTANTS = (
         "                return  # delivered again: the first answer counts\n",
         "",
         (f"{SESSION}::test_a_byte_identical_repeat_gets_the_same_response_in_every_phase", MACHINE),
+    ),
+    Mutant(
+        "parties of any role answer",
+        "lockstep/server.py",
+        "        return party.role is step.role and party.number in self._taking_part",
+        "        return party.number in self._taking_part",
+        (f"{LOCKSTEP}::test_only_parties_of_the_step_s_role_are_asked_and_heard",),
+    ),
+    Mutant(
+        "the vector is kept by a session that is over",
+        "lockstep/client.py",
+        "        self._vector, self._vector_taken = None, True\n",
+        "        self._vector_taken = True\n",
+        (f"{SESSION}::test_a_vector_is_dropped_with_the_session_that_refuses",),
+    ),
+    Mutant(
+        "half of a committee opens",
+        "params.py",
+        "        majority = self.members // 2 + 1",
+        "        majority = (self.members + 1) // 2",
+        ("test_params.py::test_a_committee_opens_by_more_than_half_of_its_members",),
     ),
     Mutant(
         "server releases under the minimum",

@@ -30,7 +30,7 @@ from privfl.encoding.update import UpdateCodec
 from privfl.kahe import cipher, planner
 from privfl.kahe.noise import STD, TAIL
 from privfl.kahe.ring import N
-from privfl.lockstep.client import SessionOver
+from privfl.lockstep.party import SessionOver
 from privfl.masking.messages import UnmaskRequest
 from privfl.params import KaheSetting, MaskingSetting
 from privfl.primitives.entropy import OsEntropy

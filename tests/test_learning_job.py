@@ -87,6 +87,7 @@ def test_overrides_change_keys(tmp_path):
         ("[[failures.drop]]\nround = 1\nclients = [10]", "failures.drop.clients names [10]: 0 to 9 works"),
         ("[[failures.drop]]\nround = 1\nclients = 1", "failures.drop.clients is 1: a list works"),
         ("[[failures.drop]]\nround = 1\nclients = [1]\nphase = 'Upload'", "failures.drop.phase is 'Upload'"),
+        ("[[failures.drop]]\nround = 1\nclients = [1]\nphase = 'X'", "'ShareKeys' or 'MaskedInput' or 'Unmask' works"),
         ("[privacy]\nmode = 'example'", "privacy.mode is 'example': 'none' works"),
         ("rounds =", "is not TOML"),
     ],

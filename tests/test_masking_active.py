@@ -22,7 +22,7 @@ from privfl import (
 )
 from privfl.guard import FileGuard, MemoryGuard
 from privfl.kahe.client import KaheClient
-from privfl.lockstep.client import SessionOver
+from privfl.lockstep.party import SessionOver
 from privfl.masking import agreement, planner, secrets
 from privfl.masking.client import MaskingClient
 from privfl.masking.messages import (

@@ -4,7 +4,7 @@ import pytest
 from harness import Play
 
 from privfl import DecodeError, DisclosureRefused, Phase, RemoteProtocolError
-from privfl.lockstep.client import SessionOver
+from privfl.lockstep.party import SessionOver
 from privfl.masking.messages import (
     AdvertiseKeysRequest,
     DroppedShare,

@@ -20,8 +20,9 @@ from privfl import (
     client,
     suite,
 )
-from privfl.lockstep.client import SessionOver
+from privfl.lockstep.party import SessionOver
 from privfl.masking.client import MaskingClient
+from privfl.masking.messages import AdvertiseKeysRequest
 from privfl.roster import Credentials
 from privfl.session import ClientPolicy
 from privfl.simulate import roster_of
@@ -238,6 +239,17 @@ def test_the_vector_is_not_kept_after_the_upload():
     assert play.clients[10]._vector is None
     with pytest.raises(LocalProtocolError):
         play.clients[10].submit(play.vectors[10])
+
+
+def test_a_vector_is_dropped_with_the_session_that_refuses():
+    play = Play().to(Phase.SHARE_KEYS)
+    session = play.clients[10]
+    assert session._vector is not None
+    with pytest.raises(DisclosureRefused):
+        session.respond(play.forge_request(AdvertiseKeysRequest()))
+    assert session._vector is None
+    with pytest.raises(LocalProtocolError, match="is over"):
+        session.submit(play.vectors[10])
 
 
 # -- delivery at least once -------------------------------------------------------------------------------------------

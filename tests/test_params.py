@@ -19,12 +19,15 @@ from privfl import params as params_module
 from privfl.errors import ConfigurationError, DecodeError
 from privfl.params import (
     MAX_COHORT,
+    MAX_COMMITTEE,
     MAX_VECTOR_BOUND,
     MAX_VECTOR_LENGTH,
+    CommitteeShape,
     MaskingSetting,
     PlainSetting,
     ServerModel,
     SessionParams,
+    SettingWishes,
     ThreatModel,
     VectorSpec,
     WireForm,
@@ -624,6 +627,34 @@ def test_the_ends_of_the_cohort_s_range_work():
     assert len(make(cohort=tuple(range(MAX_COHORT))).cohort) == MAX_COHORT
 
 
+@pytest.mark.parametrize("members", [-1, 0, MAX_COMMITTEE + 1, 5.0, True, "5", None])
+def test_sizes_of_a_committee_out_of_range_are_refused_by_key_with_one_that_works(members):
+    with pytest.raises(ConfigurationError) as error:
+        CommitteeShape(members=members, threshold=3)
+    assert str(error.value) == f"committee.members is {members!r}: a whole number from 1 to 32 works, such as 5"
+
+
+@pytest.mark.parametrize("members", range(1, MAX_COMMITTEE + 1))
+def test_a_committee_opens_by_more_than_half_of_its_members(members):
+    """No two disjoint groups of members each open a sum; a committee of one is one."""
+    lawful = [threshold for threshold in range(1, members + 1) if 2 * threshold > members]
+    for threshold in lawful:
+        shape = CommitteeShape(members=members, threshold=threshold)
+        assert (shape.members, shape.threshold) == (members, threshold)
+    for threshold in (*set(range(-1, members + 3)).difference(lawful), float(members), True, None):
+        with pytest.raises(ConfigurationError, match=r"^committee\.threshold is ") as error:
+            CommitteeShape(members=members, threshold=threshold)
+        low, high, such_as = map(
+            int, re.search(r"from (\d+) to (\d+) works, such as (\d+)$", str(error.value)).groups()
+        )
+        assert (low, high) == (lawful[0], lawful[-1])
+        assert such_as in lawful
+
+
+def test_a_committee_has_five_members_of_whom_three_open_unless_said():
+    assert CommitteeShape() == CommitteeShape(members=5, threshold=3)
+
+
 def test_configuration_errors_are_value_errors():
     with pytest.raises(ValueError, match=r"vector\.length"):
         VectorSpec(length=0, bound=1)
@@ -633,7 +664,15 @@ def test_configuration_errors_are_value_errors():
 
 
 @pytest.mark.parametrize(
-    "value", [make(), ThreatModel(), VectorSpec(length=1, bound=1), MaskingSetting(degree=2, threshold=1)]
+    "value",
+    [
+        make(),
+        ThreatModel(),
+        VectorSpec(length=1, bound=1),
+        MaskingSetting(degree=2, threshold=1),
+        CommitteeShape(),
+        SettingWishes(bound=1),
+    ],
 )
 def test_parameters_do_not_change(value):
     for field in dataclasses.fields(value):

@@ -23,7 +23,7 @@ from privfl import (
     client,
     wake,
 )
-from privfl.lockstep.client import SessionOver
+from privfl.lockstep.party import SessionOver
 from privfl.masking import states
 from privfl.masking.client import MaskingClient
 from privfl.plain.client import PlainClient

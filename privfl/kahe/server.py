@@ -14,7 +14,6 @@ from privfl.masking.server import MaskingServer
 from privfl.params import KaheSetting, MaskingSetting, SessionParams
 from privfl.primitives.prg import Words
 from privfl.session import Aggregate
-from privfl.wire import SuiteCode
 
 
 class EncryptedVectors:
@@ -73,8 +72,6 @@ class KaheServer(MaskingServer):
     Arguments, errors and guarantees as those of `MaskingServer`; the sum is off by `Aggregate.error_std`, which is zero
     where the modulus has room for it.
     """
-
-    _suite = SuiteCode.KAHE
 
     def _verified(self, params: SessionParams) -> MaskingSetting:
         return planner.verified(params).masking

@@ -23,6 +23,7 @@ from privfl.session import Phase
 from privfl.suites import suite
 
 MAX_ROUNDS: Final = 100_000
+_DROP_PHASES: Final = (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,11 +128,9 @@ class Drop:
     def __post_init__(self) -> None:
         if self.round < 1:
             raise ConfigurationError(f"failures.drop.round is {self.round}: 1 or more works")
-        phases = (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK)
-        if self.phase not in phases:
-            raise ConfigurationError(
-                f"failures.drop.phase is {self.phase.value!r}: {', '.join(repr(phase.value) for phase in phases)} work"
-            )
+        if self.phase not in _DROP_PHASES:
+            names = ", ".join(repr(phase.value) for phase in _DROP_PHASES)
+            raise ConfigurationError(f"failures.drop.phase is {self.phase.value!r}: {names} work")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,9 +316,10 @@ def _value(hint: Any, value: Any, key: str) -> Any:
     if is_dataclass(hint):
         return _read(hint, value, f"{key}.")  # type: ignore[arg-type]  # a class, not an instance
     if isinstance(hint, type) and issubclass(hint, Enum):
-        names = [member.value for member in hint]
-        if value not in names:
-            raise ConfigurationError(f"{key} is {value!r}: {' or '.join(map(repr, names))} works")
+        if value not in [member.value for member in hint]:
+            offered = _DROP_PHASES if hint is Phase else hint  # clients do not drop out in every phase there is
+            names = " or ".join(repr(member.value) for member in offered)
+            raise ConfigurationError(f"{key} is {value!r}: {names} works")
         return hint(value)
     return _plain_value(hint, value, key)
 

@@ -1,74 +1,38 @@
-"""What the suites' clients share: decoding, the repeat cache, and failing closed."""
+"""What the suites' clients share beside `LockstepParty`: vectors, what the client insists on, and sleeping."""
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final, NoReturn
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
 from privfl.encoding import bitpack
 from privfl.encoding.residues import Ring
-from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused, LocalProtocolError, PrivflError
+from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused, LocalProtocolError
 from privfl.guard import MemoryGuard, StateGuard
+from privfl.lockstep.party import Incoming, LockstepParty, SessionOver
 from privfl.lockstep.sleep import Slept, seal_slept
 from privfl.params import SessionParams, VectorSpec
 from privfl.primitives.prg import AddMasks, Mask, Words, sweep
 from privfl.primitives.secret import Secret
 from privfl.session import ClientPolicy, Vector
-from privfl.wire import (
-    SERVER,
-    Message,
-    OutgoingFrame,
-    SuiteCode,
-    client,
-    decode_message,
-    encode_message,
-    message_type,
-    open_envelope,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class SessionOver:
-    """Terminal state of a client session: nothing is left to tell."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incoming:
-    """A decoded request."""
-
-    message: Message
-    session: bytes
-
+from privfl.wire import Message, client
 
 _ANY_NUMBER: Final = 1 << 16
 _RESTORED: Final = "restored state"
-Handler = Callable[[Any, Incoming], tuple[Any, bytes]]
 
 
-class LockstepClient(ABC):
-    """Base of client sessions: decoding, the repeat cache, and failing closed.
-
-    A suite gives the table of handlers: (type of state, type of message) to a function from both to the next state
-    and the response.
+class LockstepClient(LockstepParty):
+    """Base of client sessions: parties that bring a vector, have a policy, and may sleep.
 
     Guarantees:
-        1. Bytes that do not decode leave the state unmoved.
-        2. A byte-identical repeat of the last request gets the same response, and nothing else happens.
-        3. Any other well-formed request that the table does not expect, or that a handler refuses, destroys the
-           secrets, the remembered response among them; no later request is answered.
-        4. Of all sessions that are woken from one state, in whatever processes, at most one acts on a request; none is
+        1. As those of `LockstepParty`; the submitted vector is one of the secrets.
+        2. Of all sessions that are woken from one state, in whatever processes, at most one acts on a request; none is
            woken from a state that has answered, nor from a session that is over.
     """
 
-    _suite: ClassVar[SuiteCode]
     _upload_request: ClassVar[type[Message]]
 
     def __init__(
@@ -85,27 +49,17 @@ class LockstepClient(ABC):
         policy.check(params)
         if number not in params.cohort:
             raise ConfigurationError(f"client {number} is not in the cohort: {_some(params.cohort)} are")
+        super().__init__(
+            client(number), state=state, body_limit_bytes=body_limit_bytes, remember_response=remember_response
+        )
         self.params = params
-        self.party = client(number)
         self._policy = policy
         self._guard = guard or MemoryGuard()
         self._may_sleep = guard is not None
-        self._remember = remember_response
-        self._state = state
-        self._body_limit_bytes = body_limit_bytes
         self._vector: Vector | Iterable[Vector] | None = None
         self._vector_taken = False
-        self._last: tuple[bytes, bytes | None] | None = None
-        self._at_work = threading.Lock()
         self._woken = False
         self._claimed: object = None  # the state that this session, woken, has claimed for itself
-
-    def __reduce_ex__(self, _protocol: object) -> NoReturn:
-        raise TypeError("a session is neither pickled nor copied: its copy could tell what it must not tell twice")
-
-    @abstractmethod
-    def _handlers(self) -> Mapping[tuple[type, type[Message]], Handler]:
-        """The transition table."""
 
     @abstractmethod
     def _write_state(self, state: Any) -> bytes:
@@ -162,6 +116,11 @@ class LockstepClient(ABC):
         if self._guard.claimed(_RESTORED, self._claim_key()):
             raise DisclosureRefused("this state of a session has answered already: it is not restored again")
 
+    def _before(self, incoming: Incoming, *, expected: bool) -> None:
+        if expected and isinstance(incoming.message, self._upload_request) and self._vector is None:
+            raise LocalProtocolError(f"{self.party} has no vector to upload: call submit() first")
+        self._claim_state()
+
     def _claim_state(self) -> None:
         """See that of all sessions woken from one state at most one answers.
 
@@ -177,8 +136,8 @@ class LockstepClient(ABC):
         return self.params.digest + self.party.number.to_bytes(4, "big") + type(self._state).__name__.encode()
 
     def _end(self, why: str) -> None:
-        self._state = SessionOver(why)
-        self._vector, self._vector_taken, self._last = None, True, None
+        super()._end(why)
+        self._vector, self._vector_taken = None, True
 
     def submit(self, vector: Vector | Iterable[Vector]) -> None:
         """See `ClientSession.submit`."""
@@ -194,55 +153,9 @@ class LockstepClient(ABC):
             check_chunk(vector, self.params.vector.bound)
         self._vector = vector
 
-    def respond(self, request: bytes) -> bytes:
-        """See `ClientSession.respond`."""
-        if not self._at_work.acquire(blocking=False):
-            raise LocalProtocolError(f"{self.party} is answering another request: a session serves one thread")
-        try:
-            return self._respond(request)
-        finally:
-            self._at_work.release()
-
-    def _respond(self, request: bytes) -> bytes:
-        raw: object = request
-        if not isinstance(raw, bytes):
-            raise DecodeError(f"a message is bytes, not {type(raw).__name__}")
-        fingerprint = hashlib.sha256(request).digest()
-        if self._last is not None and self._last[0] == fingerprint:
-            if self._last[1] is None:
-                raise LocalProtocolError("this session was told not to remember its responses, and cannot repeat one")
-            return self._last[1]
-        handlers = self._handlers()
-        kinds = {message_type(kind): kind for _, kind in handlers}
-        envelope = open_envelope(
-            request, body_limit_bytes=self._body_limit_bytes, tail_bytes_of=dict.fromkeys(kinds, 0)
-        )
-        if envelope.sender != SERVER or envelope.suite is not self._suite:
-            raise DecodeError(f"a request of {envelope.suite.name} by {envelope.sender}", peer=envelope.sender)
-        incoming = Incoming(message=decode_message(envelope, kinds[envelope.type_number]), session=envelope.session)
-        handler = handlers.get((type(self._state), type(incoming.message)))
-        if handler is not None and isinstance(incoming.message, self._upload_request) and self._vector is None:
-            raise LocalProtocolError(f"{self.party} has no vector to upload: call submit() first")
-        try:
-            self._claim_state()
-            state, response = (handler or _refuse_out_of_order)(self._state, incoming)
-        except (LocalProtocolError, ConfigurationError):
-            raise  # the caller's own slip (no vector, or one that does not fit): the request may come again
-        except BaseException as error:
-            # Only our own texts are kept: those of others could hold what is private.
-            why = str(error) if isinstance(error, PrivflError) else type(error).__name__
-            self._end(f"refused: {why}")
-            raise
-        self._state = state
-        self._last = (fingerprint, response if self._remember else None)
-        return response
-
-    def _frame(self, message: Message, session: bytes, *, tail_bytes: int = 0) -> OutgoingFrame:
-        return encode_message(message, suite=self._suite, session=session, sender=self.party, tail_bytes=tail_bytes)
-
     def _take_vector(self) -> tuple[WholeVector | VectorInChunks, int]:
         """Return the submitted vector, of which the session keeps no reference, and how many threads may read it."""
-        assert self._vector is not None  # noqa: S101 - `_respond` has seen to it; for the type checker
+        assert self._vector is not None  # noqa: S101 - `_before` has seen to it; for the type checker
         vector, self._vector = self._vector, None
         if isinstance(vector, np.ndarray):
             return WholeVector(vector), _ANY_NUMBER
@@ -278,14 +191,6 @@ class LockstepClient(ABC):
         source.finish()
         self._vector_taken = True
         return frame.finish()
-
-
-def _refuse_out_of_order(state: object, incoming: Incoming) -> tuple[Any, bytes]:
-    if isinstance(state, SessionOver):
-        raise DisclosureRefused(f"the session is over: {state.why}", peer=SERVER)
-    raise DisclosureRefused(
-        f"{type(incoming.message).__name__} has no place in state {type(state).__name__}", peer=SERVER
-    )
 
 
 def check_chunk(chunk: Vector, bound: int) -> None:

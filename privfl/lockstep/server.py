@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar, Final, Generic, NoReturn, TypeVar
 
+import numpy as np
 import numpy.typing as npt
 
 from privfl.encoding.residues import Ring
@@ -19,7 +20,6 @@ from privfl.wire import (
     PartyId,
     Role,
     SuiteCode,
-    client,
     decode_message,
     encode_message,
     message_type,
@@ -27,21 +27,26 @@ from privfl.wire import (
 )
 
 MessageT = TypeVar("MessageT", bound=Message)
+ResultT = TypeVar("ResultT")
+
+_NO_TAIL: Final = memoryview(b"")
 
 
-class ServerStep(ABC, Generic[MessageT]):
+class ServerStep(ABC, Generic[MessageT, ResultT]):
     """One phase of a server: what it asks, what it takes, and what follows.
 
     Attributes:
         phase: its name.
+        role: whom it asks: clients, unless it says otherwise.
         answer: message type of a response.
         session: session id that requests and responses carry.
-        waiting: numbers of the clients that have not answered.
+        waiting: numbers, within the role, of the parties that have not answered.
         body_limit_bytes: longest struct of a response.
         tail_bytes: exact length of a response's vector.
     """
 
     phase: ClassVar[Phase]
+    role: ClassVar[Role] = Role.CLIENT
     answer: ClassVar[type[Message]]
     session: bytes
     waiting: set[int]
@@ -50,7 +55,14 @@ class ServerStep(ABC, Generic[MessageT]):
 
     @abstractmethod
     def request_for(self, number: int) -> Message:
-        """Make the request for a client that takes part in this phase."""
+        """Make the request for a party that takes part in this phase."""
+
+    def tail_for(self, number: int) -> memoryview:  # noqa: ARG002 - for steps that have one
+        """Return the vector behind a party's request; unless overridden there is none.
+
+        It is copied once, into the frame: what all parties get may be one and the same view.
+        """
+        return _NO_TAIL
 
     @abstractmethod
     def accept(self, number: int, message: MessageT, tail: memoryview) -> None:
@@ -66,8 +78,8 @@ class ServerStep(ABC, Generic[MessageT]):
         """Whether `close` would not abort."""
 
     @abstractmethod
-    def close(self) -> ServerStep[Any] | Aggregate:
-        """End the phase.
+    def close(self) -> ServerStep[Any, ResultT] | ResultT:
+        """End the phase: go on to the next step, or give the session's result.
 
         Raises:
             RoundAborted: too few are left.
@@ -77,21 +89,25 @@ class ServerStep(ABC, Generic[MessageT]):
 _AFTER_THE_END: Final = {True: Phase.FINISHED, False: Phase.ABORTED}
 
 
-class LockstepServer:
-    """Base of server sessions: drives the steps of a suite.
+class StepServer(Generic[ResultT]):
+    """A server session of any result: drives steps from the first to the result.
+
+    Args:
+        suite: what its messages belong to.
+        first: the first step.
 
     Guarantees:
         1. A response that is not as agreed changes nothing, and its sender counts as silent.
         2. After an abort nothing is released, ever.
     """
 
-    _suite: ClassVar[SuiteCode]
+    _result_name: ClassVar[str] = "result"
 
-    def __init__(self, params: SessionParams, first: ServerStep[Any]) -> None:
-        self.params = params
-        self._step: ServerStep[Any] | None = first
-        self._taking_part = frozenset(first.waiting)
-        self._result: Aggregate | None = None
+    def __init__(self, suite: SuiteCode, first: ServerStep[Any, ResultT]) -> None:
+        self._suite = suite
+        self._step: ServerStep[Any, ResultT] | None = first
+        self._taking_part = frozenset(first.waiting)  # numbers within the step's role
+        self._result: ResultT | None = None
 
     def __reduce_ex__(self, _protocol: object) -> NoReturn:
         raise TypeError("a session is neither pickled nor copied")
@@ -104,7 +120,8 @@ class LockstepServer:
     @property
     def waiting(self) -> AbstractSet[PartyId]:
         """See `ServerSession.waiting`."""
-        return frozenset(client(number) for number in self._step.waiting) if self._step else frozenset()
+        step = self._step
+        return frozenset(PartyId(step.role, number) for number in step.waiting) if step else frozenset()
 
     @property
     def ready(self) -> bool:
@@ -114,17 +131,20 @@ class LockstepServer:
     def request_for(self, party: PartyId) -> bytes:
         """See `ServerSession.request_for`."""
         step = self._open_step()
-        if party.role is not Role.CLIENT or party.number not in self._taking_part:
+        if not self._takes_part(party, step):
             raise LocalProtocolError(f"{party} takes no part in {step.phase}")
-        message = step.request_for(party.number)
-        return encode_message(message, suite=self._suite, session=step.session, sender=SERVER).finish()
+        message, tail = step.request_for(party.number), step.tail_for(party.number)
+        frame = encode_message(message, suite=self._suite, session=step.session, sender=SERVER, tail_bytes=tail.nbytes)
+        if tail.nbytes:
+            frame.write_tail(np.uint8, lambda out: np.copyto(out, np.frombuffer(tail, np.uint8)))
+        return frame.finish()
 
     def receive(self, sender: PartyId, response: bytes) -> None:
         """See `ServerSession.receive`."""
         step = self._step
         if step is None:
             raise RemoteProtocolError(f"{sender} answers a session that is over", peer=sender)
-        if sender.role is not Role.CLIENT or sender.number not in self._taking_part:
+        if not self._takes_part(sender, step):
             raise RemoteProtocolError(f"{sender} takes no part in {step.phase}", peer=sender)
         try:
             envelope = open_envelope(
@@ -147,23 +167,44 @@ class LockstepServer:
         step = self._open_step()
         self._step = None  # whatever happens in close: this phase is over, and an abort releases nothing
         outcome = step.close()
-        if isinstance(outcome, Aggregate):
-            self._result = outcome
-        else:
+        if isinstance(outcome, ServerStep):
             self._step = outcome
             self._taking_part = frozenset(outcome.waiting)
+        else:
+            self._result = outcome
 
     @property
-    def result(self) -> Aggregate:
+    def result(self) -> ResultT:
         """See `ServerSession.result`."""
         if self._result is None:
-            raise LocalProtocolError(f"there is no sum in phase {self.phase}")
+            raise LocalProtocolError(f"there is no {self._result_name} in phase {self.phase}")
         return self._result
 
-    def _open_step(self) -> ServerStep[Any]:
+    def _takes_part(self, party: PartyId, step: ServerStep[Any, ResultT]) -> bool:
+        return party.role is step.role and party.number in self._taking_part
+
+    def _open_step(self) -> ServerStep[Any, ResultT]:
         if self._step is None:
             raise LocalProtocolError(f"the session is over: {self.phase}")
         return self._step
+
+
+class LockstepServer(StepServer[Aggregate]):
+    """Base of the suites' server sessions, whose result is a sum.
+
+    Args:
+        params: the session's parameters, which name the suite.
+        first: the first step.
+
+    Guarantees:
+        As those of `StepServer`.
+    """
+
+    _result_name = "sum"
+
+    def __init__(self, params: SessionParams, first: ServerStep[Any, Aggregate]) -> None:
+        super().__init__(SuiteCode[params.suite.upper()], first)
+        self.params = params
 
 
 def _require_origin(envelope: Envelope, *, sender: PartyId, suite: SuiteCode, session: bytes) -> None:

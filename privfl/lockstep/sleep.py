@@ -12,18 +12,14 @@ from typing import Final
 
 import msgspec
 
-from privfl.errors import ConfigurationError, DecodeError
+from privfl.errors import DecodeError
 from privfl.params import ServerModel, SessionParams
-from privfl.primitives import aead
-from privfl.primitives.entropy import OsEntropy
-from privfl.primitives.keys import derive
 from privfl.primitives.labels import Label
+from privfl.primitives.sealing import open_sealed, seal
 from privfl.primitives.secret import Secret
 from privfl.session import ClientPolicy
 from privfl.wire import SuiteCode
 
-KEY_BYTES: Final = 32
-_SALT_BYTES: Final = 32
 _MAGIC: Final = b"PVFZ\x01"
 
 
@@ -87,8 +83,7 @@ def seal_slept(slept: Slept, key: bytes, *, suite: SuiteCode) -> bytes:
             state=slept.state.reveal(),
         )
     )
-    head = _MAGIC + bytes([suite]) + OsEntropy().token_bytes(_SALT_BYTES)
-    return head + aead.seal_once(_single_use_key(key, head), plaintext, head)
+    return seal(plaintext, key, head=_MAGIC + bytes([suite]), label=Label.SLEEP)
 
 
 def open_slept(raw: bytes, key: bytes, *, suite: SuiteCode) -> Slept:
@@ -100,9 +95,7 @@ def open_slept(raw: bytes, key: bytes, *, suite: SuiteCode) -> Slept:
     """
     if sleeping_suite(raw) is not suite:
         raise DecodeError(f"a session of another suite than {suite.name.lower()}")
-    cut = len(_MAGIC) + 1 + _SALT_BYTES
-    head, sealed = raw[:cut], raw[cut:]
-    opened = aead.open_once(_single_use_key(key, head), sealed, head)
+    opened = open_sealed(raw, key, head=_MAGIC + bytes([suite]), label=Label.SLEEP)
     try:
         written = msgspec.msgpack.decode(opened, type=_Written)
         return Slept(
@@ -137,12 +130,3 @@ def sleeping_suite(raw: bytes) -> SuiteCode:
         return SuiteCode(raw[len(_MAGIC)])
     except ValueError:
         raise DecodeError("a session at rest of an unknown suite") from None
-
-
-def _single_use_key(key: bytes, head: bytes) -> Secret:
-    # The embedder's key seals many sessions, so it seals none itself: with 32 fresh bytes of salt each sealing has a
-    # key of its own, which is what `seal_once` asks for.
-    raw: object = key
-    if not isinstance(raw, bytes) or len(raw) != KEY_BYTES:
-        raise ConfigurationError(f"the key for sessions at rest is {KEY_BYTES} secret bytes, such as os.urandom(32)")
-    return derive(Secret(key), salt=head, label=Label.SLEEP, length=aead.KEY_BYTES)

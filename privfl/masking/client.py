@@ -22,8 +22,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused
-from privfl.guard import StateGuard
-from privfl.lockstep.client import Handler, Incoming, LockstepClient, SessionOver
+from privfl.guard import CONTEXT, NONCE, StateGuard
+from privfl.lockstep.client import LockstepClient
+from privfl.lockstep.party import Handler, Incoming, SessionOver
 from privfl.lockstep.sleep import open_slept
 from privfl.masking import checks, planner, secrets, states
 from privfl.masking.graph import Graph, graph_for
@@ -59,7 +60,6 @@ from privfl.session import ClientPolicy
 from privfl.wire import CONTROL_BODY_LIMIT_BYTES, SERVER, Message, SuiteCode
 
 _SIGNED_BYTES_PER_PEER = 96  # key id and signature
-CONTEXT = "context"
 _REQUEST_BYTES_PER_PEER = 128  # the largest record, number and sealed shares or two keys, has 85
 
 
@@ -211,7 +211,7 @@ class MaskingClient(LockstepClient):
 
     def _advertise_keys(self, _state: Invited, incoming: Incoming) -> tuple[Advertised, bytes]:
         _require_session(incoming, self.params.digest)
-        self._guard.claim("nonce", self.params.nonce)
+        self._guard.claim(NONCE, self.params.nonce)
         state = Advertised(channel=KeyPair.generate(self._entropy), mask=KeyPair.generate(self._entropy))
         key_id = signature = b""
         if self._witness:

@@ -30,7 +30,7 @@ from privfl.primitives.secret import Secret
 from privfl.session import Aggregate, Phase
 
 
-class MaskedInputStep(ServerStep[MaskedInput]):
+class MaskedInputStep(ServerStep[MaskedInput, Aggregate]):
     """Route the shares; add the masked vectors as they come."""
 
     phase = Phase.MASKED_INPUT
@@ -101,7 +101,7 @@ class MaskedInputStep(ServerStep[MaskedInput]):
         return ConsistencyStep(book, ballot, book.quorum)
 
 
-class ConsistencyStep(ServerStep[ConsistencyCheck]):
+class ConsistencyStep(ServerStep[ConsistencyCheck, Aggregate]):
     """Active model: have the witnesses sign who took part and who survived."""
 
     phase = Phase.CONSISTENCY_CHECK
@@ -151,7 +151,7 @@ class ConsistencyStep(ServerStep[ConsistencyCheck]):
         return UnmaskStep(self._book, replace(self._ballot, signatures=signatures))
 
 
-class UnmaskStep(ServerStep[Unmask]):
+class UnmaskStep(ServerStep[Unmask, Aggregate]):
     """Take the masks away: directly while survivors answer, from shares for those who vanished."""
 
     phase = Phase.UNMASK

@@ -27,8 +27,7 @@ from privfl.primitives.entropy import Entropy, OsEntropy
 from privfl.primitives.keys import check_public_key
 from privfl.primitives.transcript import inclusion_proofs, merkle_root, session_id
 from privfl.roster import Roster
-from privfl.session import Phase
-from privfl.wire import SuiteCode
+from privfl.session import Aggregate, Phase
 
 
 class MaskingServer(LockstepServer):
@@ -49,8 +48,6 @@ class MaskingServer(LockstepServer):
     References:
         Bonawitz et al., CCS 2017, figure 4; Bell et al., CCS 2020, algorithm 2.
     """
-
-    _suite = SuiteCode.MASKING
 
     def __init__(
         self, params: SessionParams, *, roster: Roster | None = None, entropy: Entropy | None = None, workers: int = 1
@@ -77,7 +74,7 @@ class MaskingServer(LockstepServer):
         return MaskedVectors(params)
 
 
-class AdvertiseKeysStep(ServerStep[AdvertiseKeys]):
+class AdvertiseKeysStep(ServerStep[AdvertiseKeys, Aggregate]):
     """Collect public keys."""
 
     phase = Phase.ADVERTISE_KEYS
@@ -129,7 +126,7 @@ class AdvertiseKeysStep(ServerStep[AdvertiseKeys]):
         return ShareKeysStep(book, root, keyed)
 
 
-class ShareKeysStep(ServerStep[ShareKeys]):
+class ShareKeysStep(ServerStep[ShareKeys, Aggregate]):
     """Collect sealed shares, and compare the confirmations end to end."""
 
     phase = Phase.SHARE_KEYS

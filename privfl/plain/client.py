@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from privfl.errors import ConfigurationError, DisclosureRefused
 from privfl.guard import StateGuard
-from privfl.lockstep.client import Handler, Incoming, LockstepClient, SessionOver
+from privfl.lockstep.client import LockstepClient
+from privfl.lockstep.party import Handler, Incoming, SessionOver
 from privfl.lockstep.sleep import open_slept
 from privfl.params import PlainSetting, SessionParams
 from privfl.plain.messages import Upload, UploadRequest

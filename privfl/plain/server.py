@@ -9,10 +9,10 @@ from privfl.lockstep.server import LockstepServer, ServerStep, finish_sum
 from privfl.params import PlainSetting, SessionParams
 from privfl.plain.messages import Upload, UploadRequest
 from privfl.session import Aggregate, Phase
-from privfl.wire import CONTROL_BODY_LIMIT_BYTES, SuiteCode
+from privfl.wire import CONTROL_BODY_LIMIT_BYTES
 
 
-class UploadStep(ServerStep[Upload]):
+class UploadStep(ServerStep[Upload, Aggregate]):
     """The only phase: collect and add."""
 
     phase = Phase.UPLOAD
@@ -58,8 +58,6 @@ class UploadStep(ServerStep[Upload]):
 
 class PlainServer(LockstepServer):
     """A server that sees everything: the baseline."""
-
-    _suite = SuiteCode.PLAIN
 
     def __init__(self, params: SessionParams) -> None:
         if not isinstance(params.setting, PlainSetting):

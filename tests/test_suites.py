@@ -1,0 +1,115 @@
+"""The table of suites: one list of names, packages of one shape behind it, nothing loaded before it is asked for."""
+
+import inspect
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+from harness import make_params
+
+from privfl import (
+    SUITE_NAMES,
+    ConfigurationError,
+    DecodeError,
+    MemoryGuard,
+    ThreatModel,
+    VectorSpec,
+    plan_session,
+    suite,
+    wake,
+)
+from privfl.kahe.client import KaheClient
+from privfl.lockstep.sleep import sleeping_suite
+from privfl.params import CommitteeShape, KaheSetting, PlainSetting, SettingWishes
+from privfl.suites import SuitePackage
+from privfl.wire import SuiteCode
+
+OFFERED = {name: method for name, method in vars(SuitePackage).items() if inspect.isfunction(method) and name[0] != "_"}
+
+
+def test_the_protocol_names_what_there_is():
+    assert set(OFFERED) == {"setting", "fewest_contributors", "error_std", "client", "server", "wake"}
+
+
+@pytest.mark.parametrize("function", OFFERED)
+@pytest.mark.parametrize("name", SUITE_NAMES)
+def test_every_package_offers_the_protocols_functions_under_its_signatures(name, function):
+    """Annotations are texts here: that they are equal is what the cast of the module rests on."""
+    wanted = inspect.signature(OFFERED[function])
+    _self, *parameters = wanted.parameters.values()
+    offered = getattr(import_module(f"privfl.{name}.suite"), function)
+    assert inspect.signature(offered) == wanted.replace(parameters=parameters)
+
+
+@pytest.mark.parametrize("name", SUITE_NAMES)
+def test_every_suite_has_a_number_on_the_wire(name):
+    assert SuiteCode[name.upper()].name.lower() == name
+
+
+def test_suites_load_when_they_are_asked_for():
+    code = (
+        "import privfl, sys\n"
+        "loaded = lambda: [n for n in privfl.SUITE_NAMES if f'privfl.{n}' in sys.modules]\n"
+        "print(loaded())\n"
+        "chosen = privfl.suite('plain'); print(loaded())\n"
+        "chosen.fewest_contributors(3, privfl.ThreatModel()); print(loaded())\n"
+    )
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert outcome.stdout.splitlines() == ["[]", "[]", "['plain']"]
+
+
+def test_a_suite_passes_on_what_was_wished_for():
+    threat = ThreatModel()
+    wishes = SettingWishes(bound=1000, minimum=50, length=10)
+    package = import_module("privfl.kahe.suite")
+    assert suite("kahe").setting(100, threat, bound=1000, minimum=50, length=10) == package.setting(100, threat, wishes)
+    assert suite("plain").setting(100, threat, bound=1000) == PlainSetting()
+    fewest = suite("kahe").fewest_contributors(100, threat)
+    assert suite("kahe").setting(100, threat, bound=1000) == suite("kahe").setting(
+        100, threat, bound=1000, minimum=fewest
+    )
+
+
+def test_an_error_is_told_for_the_suites_own_setting_only():
+    setting = suite("kahe").setting(1000, ThreatModel(), bound=2**15 - 1)
+    assert isinstance(setting, KaheSetting)
+    assert suite("kahe").error_std(setting, 1000) > 0
+    assert suite("masking").error_std(setting.masking, 1000) == 0
+    with pytest.raises(TypeError, match="given to suite 'kahe'"):
+        suite("kahe").error_std(PlainSetting(), 1000)
+
+
+# Committees
+
+
+@pytest.mark.parametrize("name", ["plain", "masking", "kahe"])
+def test_a_suite_without_a_committee_refuses_one(name):
+    """Nothing that a caller says is ignored."""
+    params, chosen = make_params(suite_name=name), suite(name)
+    raw = bytes([*b"PVFZ\x01", SuiteCode[name.upper()]]) + bytes(40)
+    assert sleeping_suite(raw).name.lower() == name
+    for ask in (
+        lambda: chosen.setting(5, ThreatModel(), bound=1, committee=CommitteeShape()),
+        lambda: chosen.client(params, 10, committee=object()),
+        lambda: chosen.server(params, committee=object()),
+        lambda: wake(raw, key=bytes(32), guard=MemoryGuard(), committee=object()),
+        lambda: plan_session(
+            name,
+            cohort=(1, 2, 3, 4, 5),
+            vector=VectorSpec(length=1, bound=1),
+            nonce=bytes(16),
+            context=bytes(32),
+            committee=CommitteeShape(),
+        ),
+    ):
+        with pytest.raises(ConfigurationError, match=f"^suite '{name}' has no committee: leave committee out$"):
+            ask()
+
+
+@pytest.mark.parametrize("code", [code for code in SuiteCode if code.name.lower() not in SUITE_NAMES] + [0, 9, 255])
+def test_a_session_at_rest_of_a_suite_that_is_not_in_the_table_is_not_decoded(code):
+    params = make_params(suite_name="kahe")
+    raw = KaheClient(params, 10, guard=MemoryGuard()).to_bytes(bytes(32))
+    with pytest.raises(DecodeError, match=r"^a session at rest of an unknown suite$"):
+        wake(raw[:5] + bytes([code]) + raw[6:], key=bytes(32), guard=MemoryGuard())
