@@ -19,7 +19,7 @@ $(VENV)/.made:
 
 # Installed again only when what is installed changes.
 $(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
-	$(PIP) --editable ".[learning]"
+	$(PIP) --editable ".[learning,ckks]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo

@@ -25,6 +25,7 @@ from privfl.errors import UnsupportedEvent as UnsupportedEvent
 from privfl.guard import FileGuard as FileGuard
 from privfl.guard import MemoryGuard as MemoryGuard
 from privfl.guard import StateGuard as StateGuard
+from privfl.params import CommitteeShape as CommitteeShape
 from privfl.params import ServerModel as ServerModel
 from privfl.params import SessionParams as SessionParams
 from privfl.params import ThreatModel as ThreatModel
@@ -59,6 +60,7 @@ __all__ = [
     "BudgetExceeded",
     "ClientPolicy",
     "ClientSession",
+    "CommitteeShape",
     "ConfigurationError",
     "Credentials",
     "DecodeError",

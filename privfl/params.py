@@ -314,7 +314,8 @@ class SessionParams:
         minimum_contributors: the sum is not opened over fewer; at least 2 (`plain`: 1).
         nonce: 16 fresh bytes; a client takes part once under one nonce.
         context: 32 bytes, digest of global model, training configuration and round number.
-        roster_digest: of the roster that identities come from, 32 bytes; empty unless the server may be active.
+        roster_digest: of the roster that identities come from, 32 bytes; empty unless the server may be active, or
+            uploads of `ckks` are signed.
     """
 
     cohort: tuple[int, ...]
@@ -347,15 +348,16 @@ class SessionParams:
                 f"the size of the cohort, works"
             )
         signed = self.threat.server is ServerModel.ACTIVE and not isinstance(self.setting, PlainSetting)
-        for key, value, length in (
-            ("nonce", self.nonce, NONCE_BYTES),
-            ("context", self.context, DIGEST_BYTES),
-            ("roster_digest", self.roster_digest, DIGEST_BYTES if signed else 0),
+        digests = (DIGEST_BYTES,) if signed else (0, DIGEST_BYTES) if isinstance(self.setting, CkksSetting) else (0,)
+        for key, value, lengths in (
+            ("nonce", self.nonce, (NONCE_BYTES,)),
+            ("context", self.context, (DIGEST_BYTES,)),
+            ("roster_digest", self.roster_digest, digests),
         ):
             raw: object = value
-            if not isinstance(raw, bytes) or len(raw) != length:
+            if not isinstance(raw, bytes) or len(raw) not in lengths:
                 what = f"{len(raw)} bytes" if isinstance(raw, bytes) else type(raw).__name__
-                raise ConfigurationError(f"{key} is {what}: exactly {length} bytes work")
+                raise ConfigurationError(f"{key} is {what}: exactly {lengths[-1]} bytes work")
         encoded = msgspec.msgpack.encode(_plain(self))
         object.__setattr__(self, "_encoded", encoded)
         object.__setattr__(self, "_digest", digest(Label.PARAMS, encoded))

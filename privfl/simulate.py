@@ -17,7 +17,17 @@ from privfl.encoding.layout import Layout
 from privfl.encoding.update import UpdateCodec
 from privfl.errors import ConfigurationError, ProtocolError, RoundAborted
 from privfl.evidence import MessageRecord
-from privfl.params import NONCE_BYTES, ServerModel, SessionParams, ThreatModel, VectorSpec, WireForm
+from privfl.params import (
+    NONCE_BYTES,
+    CkksSetting,
+    CommitteeShape,
+    ServerModel,
+    SessionParams,
+    Setting,
+    ThreatModel,
+    VectorSpec,
+    WireForm,
+)
 from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.labels import Label
 from privfl.primitives.signatures import Identity
@@ -25,6 +35,7 @@ from privfl.primitives.transcript import digest
 from privfl.roster import Credentials, Roster
 from privfl.session import PLAIN_ALLOWED, Aggregate, ClientPolicy, ClientSession, Phase, ServerSession, Vector
 from privfl.suites import plan_session, suite
+from privfl.suites import suite as suite_named
 from privfl.wire import PartyId, Role
 
 if TYPE_CHECKING:  # a suite's package is imported when it is asked for
@@ -168,7 +179,9 @@ class _Run:
                 self.params,
                 number,
                 # Whoever simulates speaks for the clients as well: they accept its suite and threat model.
-                policy=ClientPolicy(corrupt=self.params.threat.corrupt) if chosen.protects else PLAIN_ALLOWED,
+                policy=ClientPolicy(corrupt=self.params.threat.corrupt, servers=frozenset({self.params.threat.server}))
+                if chosen.protects
+                else PLAIN_ALLOWED,
                 credentials=credentials,
                 workers=self.workers,
                 remember_response=False,
@@ -298,6 +311,22 @@ def _exchange(run: _Run, server: ServerSession, party: PartyId, phase: Phase, co
     return True
 
 
+def simulated_committee(setting: Setting) -> SimulatedCommittee | None:
+    """Make a committee and its key in this process, if the setting is one that needs them.
+
+    Args:
+        setting: a plan, without a key.
+
+    Raises:
+        MissingExtra: TenSEAL is not installed.
+    """
+    if not isinstance(setting, CkksSetting):
+        return None
+    from privfl.ckks.rehearsal import hold_ceremony  # noqa: PLC0415 - suites load when used
+
+    return hold_ceremony(setting.epoch)
+
+
 def draw_identities(numbers: Iterable[int]) -> dict[int, Identity]:
     """Draw fresh identities for simulated clients."""
     entropy = OsEntropy()
@@ -321,6 +350,7 @@ def aggregate(
     bits: int = 16,
     wire: WireForm = WireForm.WORDS,
     threat: ThreatModel | None = None,
+    committee: CommitteeShape | None = None,
 ) -> Update:
     """Average updates through a secure session among in-process parties.
 
@@ -332,6 +362,7 @@ def aggregate(
         bits: bits of a quantised value, 2 … 24.
         wire: vectors travel as words, or packed.
         threat: the threat model; a tenth corrupt and a tenth dropping out unless said.
+        committee: size and threshold of the committee that opens the sum; for `ckks`, three of five unless said.
 
     Returns:
         The weighted mean, shaped like one update, float32. Its error stays below n·w_max/W · step/2 for values, with
@@ -364,9 +395,21 @@ def aggregate(
         warnings.warn(f"{clipped:.1%} of the values exceeded clip={clip} and were cut there", stacklevel=2)
     active = threat is not None and threat.server is ServerModel.ACTIVE
     identities = draw_identities(range(len(updates))) if active else None
+    chosen = suite_named(suite)
+    opened_by = simulated_committee(
+        chosen.setting(
+            len(updates),
+            threat or ThreatModel(),
+            bound=codec.bound,
+            wire=wire,
+            length=codec.length,
+            committee=committee,
+        )
+    )
     params = plan_session(
         suite,
         roster=roster_of(identities) if identities else None,
+        committee=opened_by.key if opened_by else None,
         cohort=tuple(range(len(updates))),
         vector=VectorSpec(length=codec.length, bound=codec.bound),
         threat=threat,
@@ -375,7 +418,7 @@ def aggregate(
         context=digest(Label.CONTEXT, b"aggregate"),
     )
     vectors = {number: one.vector for number, one in enumerate(encoded)}
-    outcome = simulate(params, vectors, identities=identities)
+    outcome = simulate(params, vectors, identities=identities, committee=opened_by)
     if outcome.aggregate is None:
         raise RoundAborted(outcome.aborted or "the round aborted")
     summed = outcome.aggregate

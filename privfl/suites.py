@@ -94,11 +94,13 @@ class Suite:
         name: as jobs and commands spell it.
         protects: whether the server is kept from reading single vectors.
         security_note: one sentence for people: who could open a client's vector.
+        has_committee: whether a committee opens the sum: sessions need its key.
     """
 
     name: str
     protects: bool
     security_note: str
+    has_committee: bool = False
 
     def setting(
         self,
@@ -258,6 +260,7 @@ _SUITES: Final = {
         Suite(
             name="ckks",
             protects=True,
+            has_committee=True,
             security_note="If everyone follows the protocol, the server learns the sum, a little noise over it, and "
             "nothing else. To open one client's update takes as many members of the committee together as the "
             "threshold says. A server or client that lies could cost the committee its key: kahe withstands that.",
@@ -303,7 +306,8 @@ def plan_session(
         minimum_contributors: fewest contributors; two more than the corrupt clients unless said.
         nonce: 16 fresh bytes.
         context: 32 bytes, digest of what is trained.
-        roster: identities of the clients; needed against an active server, and only there.
+        roster: identities of the clients; needed against an active server. Under `ckks`, uploads are signed if it is
+            given; elsewhere it is nothing to an honest-but-curious server.
         committee: key of the committee that opens the sum; for suites that have one.
 
     Raises:
@@ -316,6 +320,7 @@ def plan_session(
     signed = chosen.protects and threat.server is ServerModel.ACTIVE
     if signed and roster is None:
         raise ConfigurationError("threat.server 'active' needs a roster: `privfl identity` makes one")
+    signed = signed or chosen.has_committee
     if signed and roster is not None:
         roster.require(cohort)
     return SessionParams(

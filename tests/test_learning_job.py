@@ -61,7 +61,7 @@ def test_overrides_change_keys(tmp_path):
         ("rounds = true", "rounds is True: a whole number"),
         ("rounds = 0", "rounds is 0: 1 to"),
         ("seed = -1", "seed is -1: 0 to"),
-        ("suite = 'magic'", "suite is 'magic': 'plain' or 'masking' or 'kahe' works"),
+        ("suite = 'magic'", "suite is 'magic': 'plain' or 'masking' or 'kahe' or 'ckks' works"),
         ("suite = 3", "suite is 3: a text"),
         ("data = 3", "data is 3: a table works, such as [data]"),
         ("[data]\nclients = 0", "data.clients is 0"),

@@ -228,7 +228,7 @@ def test_evidence_tells_sizes_and_digests_and_nothing_else(done):
         assert len({m["size_bytes"] for m in uploads}) == 1
         assert len({m["sha256"] for m in uploads}) == len(uploads)
         for message in session["messages"]:
-            assert set(message) == {"client", "phase", "size_bytes", "sha256"}
+            assert set(message) == {"role", "client", "phase", "size_bytes", "sha256"}
 
 
 def test_every_round_has_its_own_nonce_and_context(done):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from typing import Any
 
 from rich.table import Table
 
+from privfl.ckks.planner import expected_contributors, flood_of, modulus_of
 from privfl.cli.exits import Exit
 from privfl.cli.tables import show
 from privfl.encoding.fixed_point import FixedPoint
@@ -19,6 +21,8 @@ from privfl.masking import planner
 from privfl.params import (
     MAX_COHORT,
     MAX_VECTOR_LENGTH,
+    CkksSetting,
+    CommitteeShape,
     KaheSetting,
     MaskingSetting,
     ServerModel,
@@ -47,6 +51,10 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
         "--wire", default="words", choices=[form.value for form in WireForm], help="how vectors travel (words)"
     )
     parser.add_argument("--parameters", type=float, default=1e6, metavar="M", help="length of the vector (1e6)")
+    parser.add_argument(
+        "--committee", metavar="N,T", help="members of the committee that opens ckks sums, and how many open one (5,3)"
+    )
+    parser.add_argument("--openings", type=int, metavar="Q", help="sums that a member helps to open under a key (16)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(call=call)
 
@@ -61,7 +69,11 @@ def call(options: argparse.Namespace) -> int:
     chosen = suite(options.suite)
     wire = WireForm(options.wire)
     bound = FixedPoint(clip=1.0, bits=options.bits).bound
-    setting = chosen.setting(options.clients, threat, bound=bound, wire=wire)
+    parameters = int(options.parameters)
+    committee = _committee(options, has_one=chosen.has_committee)
+    setting = chosen.setting(
+        options.clients, threat, bound=bound, wire=wire, length=parameters if committee else None, committee=committee
+    )
     packed = Ring.for_sum(options.clients, bound, packed=True)
     ring = packed if wire is WireForm.PACKED and chosen.protects else Ring.for_sum(options.clients, bound)
     masks = masking_of(setting)
@@ -70,7 +82,10 @@ def call(options: argparse.Namespace) -> int:
         ring = Ring(setting.modulus_bits)
         fewest = chosen.fewest_contributors(options.clients, threat)
         error = kahe.error_std(setting, options.clients, fewest) / fewest / bound
-    parameters = int(options.parameters)
+    if isinstance(setting, CkksSetting):
+        ring = Ring(setting.epoch.modulus_bits)
+        left = expected_contributors(options.clients, threat)
+        error = chosen.error_std(setting, options.clients) / left / bound
     signed = chosen.protects and threat.server is ServerModel.ACTIVE
     quorum = planner.quorum(options.clients, threat) if signed else None
     answer: dict[str, Any] = {
@@ -96,6 +111,8 @@ def call(options: argparse.Namespace) -> int:
             *_packing(setting, ring, packed),
         ],
     }
+    if isinstance(setting, CkksSetting):
+        answer |= _ckks(setting, parameters, options.clients)
     if options.json:
         print(json.dumps(answer))
         return Exit.GOOD
@@ -110,6 +127,58 @@ def call(options: argparse.Namespace) -> int:
     for note in answer["notes"]:
         print(f"- {note}")
     return Exit.GOOD
+
+
+def _ckks(setting: CkksSetting, parameters: int, clients: int) -> dict[str, Any]:
+    """What `ckks` has to say beside the others, and what it says otherwise."""
+    epoch, shape = setting.epoch, setting.epoch.committee
+    modulus = modulus_of(epoch)
+    whole = modulus.polynomials(parameters) * modulus.degree
+    flood = math.log2(flood_of(epoch).std)
+    opens = "one member opens" if shape.threshold == 1 else f"{shape.threshold} members together open"
+    return {
+        "threshold": shape.threshold,
+        "committee": shape.members,
+        "openings": shape.openings,
+        "poly_modulus_degree": epoch.degree,
+        "modulus_bits": 2 * epoch.modulus_bits,
+        "scale_bits": setting.scale_bits,
+        "flood_std_bits": flood,
+        "upload_bits_per_parameter": 4 * epoch.modulus_bits,
+        "wire": WireForm.PACKED.value,
+        "vector_bytes": modulus.vector_bytes(parameters) + modulus.vector_bytes(whole),
+        "committee_download_bytes": modulus.vector_bytes(whole),
+        "committee_upload_bytes": modulus.vector_bytes(parameters),
+        "statistical_bits": epoch.statistical_bits,
+        "notes": [
+            suite("ckks").security_note,
+            f"Of {shape.members} members {opens} a sum; after {shape.openings} openings they want another key.",
+            f"Clients may vanish at any time, and {shape.members - shape.threshold} members before the set is fixed.",
+            "A member that vanishes after that aborts the session.",
+            *(["A committee of one is a decryptor service: it could open single updates."] * (shape.members == 1)),
+            f"The key holds for sessions of up to {clients} clients and {epoch.length:,} coordinates.",
+        ],
+    }
+
+
+def _committee(options: argparse.Namespace, *, has_one: bool) -> CommitteeShape | None:
+    if not has_one:
+        if options.committee is not None or options.openings is not None:
+            raise ConfigurationError(
+                f"suite {options.suite!r} has no committee: leave out --committee and --openings, or take --suite ckks"
+            )
+        return None
+    shape = CommitteeShape()
+    members, threshold = shape.members, shape.threshold
+    if options.committee is not None:
+        try:
+            members, threshold = (int(part) for part in options.committee.split(","))
+        except ValueError:
+            raise ConfigurationError(
+                f"--committee is {options.committee!r}: members and threshold work, such as 5,3"
+            ) from None
+    openings = shape.openings if options.openings is None else options.openings
+    return CommitteeShape(members=members, threshold=threshold, openings=openings)
 
 
 def _packing(setting: object, ring: Ring, packed: Ring) -> list[str]:

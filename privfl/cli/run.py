@@ -27,7 +27,7 @@ from privfl.learning.job import job_to_toml, load_job
 from privfl.learning.rounds import SATURATION_WARNING, FederatedRun, RoundMetrics
 from privfl.learning.rounds import Progress as RoundProgress
 from privfl.masking import planner
-from privfl.params import KaheSetting, ServerModel
+from privfl.params import CkksSetting, KaheSetting, ServerModel
 from privfl.report.run_report import RunReport, render_run_report
 from privfl.report.run_rounds import RoundRow
 from privfl.report.server_view import ServerView
@@ -172,9 +172,12 @@ def _warnings(run: FederatedRun) -> list[str]:
             f"{worst.saturated_fraction:.1%} of the coordinates were clipped in round {worst.round}: encoding.clip is "
             f"{run.job.encoding.clip:g}, {worst.suggested_clip:g} would have kept nearly all of them"
         )
-    aborted = [row.round for row in run.metrics if row.aborted]
-    if aborted:
-        found.append(f"rounds {aborted} aborted: too few clients were left, and nothing was released")
+    reasons: dict[str, list[int]] = {}
+    for row in run.metrics:
+        if row.aborted:
+            reasons.setdefault(row.aborted_because or "too few clients were left", []).append(row.round)
+    for why, rounds in reasons.items():
+        found.append(f"rounds {rounds} aborted, and nothing was released: {why}")
     return found
 
 
@@ -273,6 +276,13 @@ def _row(metrics: RoundMetrics) -> RoundRow:
 
 def _promise(run: FederatedRun) -> str:
     setting = run.params.masking
+    if isinstance(run.params.setting, CkksSetting):
+        shape = run.params.setting.epoch.committee
+        return (
+            f"If everyone follows the protocol, the server learns the sum of the updates, a little noise over it, and "
+            f"nothing else. To open one client's update it would need {shape.threshold} of the {shape.members} members "
+            f"of the committee. This rests on the hardness of ring learning with errors as well."
+        )
     if setting is None:
         return suite(run.job.suite).security_note
     degree, threshold = setting.degree, setting.threshold
@@ -299,8 +309,9 @@ def _facts(run: FederatedRun) -> tuple[tuple[str, str], ...]:
         ("may drop out", f"{threat.dropout:g} of the clients"),
         ("minimum contributors", str(params.minimum_contributors)),
         ("quantisation", f"{run.job.encoding.bits} bits over ±{run.job.encoding.clip:g}"),
-        ("ring", f"{params.ring.bits} bits{', packed' if params.ring.packed else ''}"),
     ]
+    if not isinstance(params.setting, CkksSetting):
+        facts.append(("ring", f"{params.ring.bits} bits{', packed' if params.ring.packed else ''}"))
     if params.masking is not None:
         facts += [
             ("neighbours of a client", str(params.masking.degree)),
@@ -313,8 +324,17 @@ def _facts(run: FederatedRun) -> tuple[tuple[str, str], ...]:
             ("one-time keys", f"{N:,} coefficients, ciphertexts modulo 2^{params.setting.modulus_bits}"),
             ("error of a sum", f"{std:.3g} quantisation steps (standard deviation)" if std else "none: exact"),
         ]
+    if isinstance(params.setting, CkksSetting):
+        epoch, std = params.setting.epoch, suite(run.job.suite).error_std(params.setting, len(params.cohort))
+        facts += [
+            ("committee", f"{epoch.committee.threshold} of {epoch.committee.members} members open a sum"),
+            ("ciphertexts", f"N = {epoch.degree:,}, two primes of {epoch.modulus_bits} bits"),
+            ("openings under one key", f"{epoch.committee.openings} by each member, then the committee makes another"),
+            ("what an opened sum tells of the key", f"below 2^−{epoch.statistical_bits}"),
+            ("error of a sum", f"{std:.3g} quantisation steps (standard deviation)" if std else "none: exact"),
+        ]
     facts += [("privfl", __version__), ("Python", platform.python_version())]
-    for package in ("numpy", "cryptography", "torch"):
+    for package in ("numpy", "cryptography", "torch", "tenseal"):
         try:
             facts.append((package, version(package)))
         except PackageNotFoundError:

@@ -42,3 +42,12 @@ def draw_dropouts(job: Job, round_number: int, cohort: tuple[int, ...]) -> Mappi
         phase: frozenset(number for number, its_phase in leaving.items() if its_phase is phase)
         for phase in set(leaving.values())
     }
+
+
+def draw_absences(job: Job, round_number: int) -> Mapping[Phase, frozenset[int]]:
+    """Return which members of the committee fall silent from which phase on."""
+    leaving: dict[Phase, frozenset[int]] = {}
+    for absence in job.failures.absent:
+        if absence.round == round_number:
+            leaving[absence.phase] = leaving.get(absence.phase, frozenset()) | set(absence.members)
+    return leaving

@@ -18,7 +18,7 @@ from privfl.encoding.update import largest_error
 from privfl.errors import ConfigurationError
 from privfl.learning.data import Partition
 from privfl.learning.trainer import LocalTraining
-from privfl.params import Setting, ThreatModel, WireForm
+from privfl.params import DEFAULT_PRECISION, CommitteeShape, Setting, ThreatModel, WireForm
 from privfl.session import Phase
 from privfl.suites import suite
 
@@ -63,12 +63,14 @@ class EncodingJob:
     Attributes:
         clip: largest magnitude of a coordinate of an update.
         bits: bits of a quantised coordinate.
-        wire: `words`, or `packed`: fewer bytes for a little more time. `plain` always sends words.
+        wire: `words`, or `packed`: fewer bytes for a little more time. `plain` always sends words, `ckks` packs.
+        precision: largest standard deviation of the mean's error that `ckks` may add, as a fraction of `clip`.
     """
 
     clip: float = 1.0
     bits: int = 16
     wire: WireForm = WireForm.WORDS
+    precision: float = DEFAULT_PRECISION
 
     def __post_init__(self) -> None:
         FixedPoint(clip=self.clip, bits=self.bits)
@@ -134,16 +136,42 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Absence:
+    """`[[failures.absent]]`: members of the committee that are missing in one round; suites without one ignore it.
+
+    Attributes:
+        round: in which round, from 1.
+        members: their numbers, from 0.
+        phase: `Convene`: they are not there when the sum is to be opened; `Open`: they say that they are, and fall
+            silent then.
+    """
+
+    round: int
+    members: tuple[int, ...]
+    phase: Phase = Phase.CONVENE
+
+    def __post_init__(self) -> None:
+        if self.round < 1:
+            raise ConfigurationError(f"failures.absent.round is {self.round}: 1 or more works")
+        if self.phase not in {Phase.CONVENE, Phase.OPEN}:
+            raise ConfigurationError(
+                f"failures.absent.phase is {self.phase.value!r}: {Phase.CONVENE.value!r}, {Phase.OPEN.value!r} work"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FailuresJob:
     """`failures.*`: drop-outs, scripted or drawn.
 
     Attributes:
         rate: probability that a client of the cohort drops out of a round, in a phase drawn as well.
-        drop: scripted drop-outs.
+        drop: scripted drop-outs of clients.
+        absent: scripted absences of members of the committee.
     """
 
     rate: float = 0.0
     drop: tuple[Drop, ...] = ()
+    absent: tuple[Absence, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate < 1:
@@ -176,6 +204,7 @@ class Job:
         rounds: rounds of training.
         seed: of data split, model, batches, cohorts and scripted chance. Protocol secrets never depend on it.
         model: `mlp`, `cnn`, `logistic`, or `module:function`; what suits the data unless given.
+        committee: who opens sums under `ckks`; nothing to other suites.
     """
 
     suite: str = "kahe"
@@ -187,6 +216,7 @@ class Job:
     threat: ThreatModel = field(default_factory=ThreatModel)
     encoding: EncodingJob = field(default_factory=EncodingJob)
     strategy: StrategyJob = field(default_factory=StrategyJob)
+    committee: CommitteeShape = field(default_factory=CommitteeShape)
     failures: FailuresJob = field(default_factory=FailuresJob)
     privacy: PrivacyJob = field(default_factory=PrivacyJob)
 
@@ -219,9 +249,19 @@ class Job:
                     f"failures.drop.clients names {strangers}: 0 to {self.data.clients - 1} works, because "
                     f"data.clients is {self.data.clients}"
                 )
+        for absence in self.failures.absent:
+            unknown = [number for number in absence.members if not 0 <= number < self.committee.members]
+            if unknown:
+                raise ConfigurationError(
+                    f"failures.absent.members names {unknown}: 0 to {self.committee.members - 1} works, because "
+                    f"committee.members is {self.committee.members}"
+                )
 
-    def setting(self) -> Setting:
+    def setting(self, length: int | None = None) -> Setting:
         """Return the setting of its sessions.
+
+        Args:
+            length: most coordinates of a vector, once they are known.
 
         Raises:
             ConfigurationError: nothing withstands the threat model, or holds the sums.
@@ -232,6 +272,9 @@ class Job:
             bound=FixedPoint(clip=1.0, bits=self.encoding.bits).bound,
             minimum=self.cohort.minimum,
             wire=self.encoding.wire,
+            length=length,
+            committee=self.committee if suite(self.suite).has_committee else None,
+            precision=self.encoding.precision,
         )
 
     @property

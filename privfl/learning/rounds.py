@@ -26,17 +26,17 @@ from privfl.learning.checkpoint import (
     save_checkpoint,
     write_whole,
 )
-from privfl.learning.cohort import draw_cohort, draw_dropouts
+from privfl.learning.cohort import draw_absences, draw_cohort, draw_dropouts
 from privfl.learning.data import FederatedData, load, seed_stream
 from privfl.learning.job import Job, job_to_toml, load_job
 from privfl.learning.models import build, default_model
 from privfl.learning.strategy import FedAvg, Weights
 from privfl.learning.trainer import LocalResult, TorchTrainer, Trainer
-from privfl.params import NONCE_BYTES, ServerModel, SessionParams, VectorSpec
+from privfl.params import NONCE_BYTES, ServerModel, SessionParams, Setting, VectorSpec
 from privfl.primitives.labels import Label
 from privfl.primitives.transcript import digest
 from privfl.session import Phase
-from privfl.simulate import Simulation, draw_identities, roster_of, simulate
+from privfl.simulate import Simulation, draw_identities, roster_of, simulate, simulated_committee
 from privfl.suites import plan_session, suite
 
 LOSS_MAXIMUM: Final = 16.0
@@ -47,6 +47,8 @@ _OVER_CLIP: Final = tuple(2**power for power in range(1, 6))
 SATURATION_WARNING: Final = 0.01
 _ACCEPTABLE_SATURATION: Final = 0.001
 _VIEW_COORDINATES: Final = 4096
+_COUNTS_ROOM: Final = 1024
+"""Coordinates for weight, counts and metrics, whose number follows from the error of the sum."""
 
 METRICS, EVIDENCE, MODEL, JOB = "metrics.jsonl", "evidence.jsonl", "model.npz", "job.toml"
 
@@ -63,6 +65,7 @@ class RoundMetrics:
         dropped: clients invited and not in the sum.
         vanished: contributors that fell silent after their upload, and were unmasked from shares.
         aborted: whether nothing was released.
+        aborted_because: why; None if a sum was released.
         accuracy: held out, at the server, after the round.
         loss: likewise; None where it is not finite (JSON has no such numbers).
         local_accuracy: of the local models on their own data, through the secure sum; None if the round aborted.
@@ -76,6 +79,8 @@ class RoundMetrics:
         secure_seconds: the aggregation.
         client_seconds: protocol CPU of a client, on average.
         server_seconds: protocol CPU of the server.
+        committee_seconds: protocol CPU of all members of the committee, a key ceremony included; 0.0 without one.
+        committee_bytes: from and to all members, likewise.
         saturated_fraction: coordinates clipped, of all contributors' coordinates.
         suggested_clip: a clip under which few would have been, or None if few were.
     """
@@ -87,6 +92,7 @@ class RoundMetrics:
     dropped: int
     vanished: int
     aborted: bool
+    aborted_because: str | None = None
     accuracy: float
     loss: float | None
     local_accuracy: float | None
@@ -100,6 +106,8 @@ class RoundMetrics:
     secure_seconds: float
     client_seconds: float
     server_seconds: float
+    committee_seconds: float = 0.0
+    committee_bytes: int = 0
     saturated_fraction: float
     suggested_clip: float | None
 
@@ -207,6 +215,8 @@ class FederatedRun:
         active = job.threat.server is ServerModel.ACTIVE
         self._identities = draw_identities(range(job.data.clients)) if active else None
         self._roster = roster_of(self._identities) if self._identities else None
+        self._committee = simulated_committee(self._setting())
+        self._unbooked = self._committee  # whose ceremony no round has paid for yet
         self.params = self._plan(1, tuple(range(job.cohort_size)))
 
     @classmethod
@@ -249,8 +259,9 @@ class FederatedRun:
         cohort = draw_cohort(self.job, number)
         drops = draw_dropouts(self.job, number, cohort)
         vectors = self._train(number, cohort, drops)
-        self.params = self._plan(number, cohort)
         begun = time.perf_counter()
+        ceremony_cpu_s, ceremony_bytes = self._renew_committee()
+        self.params = self._plan(number, cohort)
         catch = _Catch(self.params)
         outcome = simulate(
             self.params,
@@ -260,11 +271,13 @@ class FederatedRun:
             record=True,
             watch=catch,
             identities=self._identities,
+            committee=self._committee,
+            absent_members=draw_absences(self.job, number),
         )
         secure_seconds = time.perf_counter() - begun
         plain, plain_seconds = self._plain(cohort, vectors, drops, outcome, secure_seconds)
 
-        mean = self._decoded(outcome)
+        mean, why_not = self._decoded(outcome)
         if mean is not None:
             self.weights = self._strategy.apply(self.weights, mean.arrays)
             if self.view is None:
@@ -279,6 +292,7 @@ class FederatedRun:
             dropped=len(cohort) - len(outcome.contributors) if mean else len(cohort),
             vanished=len(drops.get(Phase.UNMASK, ())) if mean else 0,
             aborted=mean is None,
+            aborted_because=why_not,
             accuracy=evaluation.accuracy,
             loss=evaluation.loss if math.isfinite(evaluation.loss) else None,
             local_accuracy=mean.counts["correct"] / mean.counts["examples"] if mean else None,
@@ -292,6 +306,8 @@ class FederatedRun:
             secure_seconds=secure_seconds,
             client_seconds=outcome.client_cpu_s / len(cohort),
             server_seconds=outcome.server_cpu_s,
+            committee_seconds=outcome.committee_cpu_s + ceremony_cpu_s,
+            committee_bytes=outcome.committee_bytes + ceremony_bytes,
             saturated_fraction=saturated,
             suggested_clip=suggestion,
         )
@@ -299,14 +315,15 @@ class FederatedRun:
         self._save(metrics, outcome)
         return metrics
 
-    def _decoded(self, outcome: Simulation) -> WeightedMean | None:
+    def _decoded(self, outcome: Simulation) -> tuple[WeightedMean | None, str | None]:
+        """Return the mean, or why there is none."""
         if outcome.aggregate is None:
-            return None
+            return None, outcome.aborted
         try:
             summed = outcome.aggregate
-            return self.codec.decode(summed.vector, contributors=summed.contributors)
-        except RoundAborted:
-            return None
+            return self.codec.decode(summed.vector, contributors=summed.contributors), None
+        except RoundAborted as error:
+            return None, str(error)
 
     def _train(
         self, number: int, cohort: tuple[int, ...], drops: Mapping[Phase, frozenset[int]]
@@ -363,8 +380,19 @@ class FederatedRun:
             },
             means={"loss": LOSS_MAXIMUM},
             saturation="clipped",
-            error_std=suite(self.job.suite).error_std(self.job.setting(), self.job.cohort_size),
+            error_std=suite(self.job.suite).error_std(self._setting(), self.job.cohort_size),
         )
+
+    def _setting(self) -> Setting:
+        """Return the setting that a committee's key is made for, with room for weight, counts and metrics."""
+        return self.job.setting(Layout.of(self.weights).length + _COUNTS_ROOM)
+
+    def _renew_committee(self) -> tuple[float, int]:
+        """See that the committee, if there is one, has an opening left; tell CPU and bytes of a ceremony."""
+        if self._committee is not None and not self._committee.remaining():
+            self._committee = self._unbooked = simulated_committee(self._setting())
+        paid, self._unbooked = self._unbooked, None
+        return (paid.ceremony_cpu_s, paid.ceremony_bytes) if paid is not None else (0.0, 0)
 
     def _plan(self, number: int, cohort: tuple[int, ...], suite_name: str | None = None) -> SessionParams:
         model = b"".join(np.ascontiguousarray(self.weights[name]).tobytes() for name in self.weights)
@@ -379,6 +407,7 @@ class FederatedRun:
             nonce=os.urandom(NONCE_BYTES),
             context=context,
             roster=self._roster,
+            committee=self._committee.key if self._committee and suite_name is None else None,
         )
 
     def _plain(

@@ -40,4 +40,5 @@ class Label(Enum):
     CKKS_PAIR = b"privfl/v1/ckks/pair"
     CKKS_PAIR_MASK = b"privfl/v1/ckks/pair-mask"
     CKKS_OPENING = b"privfl/v1/ckks/opening"
+    CKKS_UPLOAD = b"privfl/v1/ckks/upload"
     CKKS_MEMBER = b"privfl/v1/ckks/member"

@@ -50,6 +50,8 @@ class Totals:
     plain_seconds: float
     client_seconds: float
     server_seconds: float
+    committee_seconds: float
+    committee_bytes: int
 
     @classmethod
     def of(cls, rows: Sequence[RoundRow]) -> Totals:
@@ -66,6 +68,8 @@ class Totals:
             plain_seconds=sum(row.plain_seconds for row in kept),
             client_seconds=sum(row.client_seconds for row in kept),
             server_seconds=sum(row.server_seconds for row in kept),
+            committee_seconds=sum(row.committee_seconds for row in kept),
+            committee_bytes=sum(row.committee_bytes for row in kept),
         )
 
 
@@ -151,7 +155,7 @@ def _table(suite: str, totals: Totals) -> Table:
         _row("Download, all clients", totals.download_bytes, None, format_bytes),
         _row("Download, one client in one round", _per(totals.download_bytes, asked), None, format_bytes),
         _row(
-            "Aggregation, all clients and the server",
+            "Aggregation, all parties" if totals.committee_bytes else "Aggregation, all clients and the server",
             totals.secure_seconds,
             totals.plain_seconds,
             format_seconds,
@@ -164,6 +168,7 @@ def _table(suite: str, totals: Totals) -> Table:
         ),
         _row("CPU, one client in one round", _per(totals.client_seconds, rounds), None, format_seconds),
         _row("CPU, the server in one round", _per(totals.server_seconds, rounds), None, format_seconds),
+        *_committee_rows(totals),
         _row("Whole rounds, training included", totals.seconds, None, format_seconds),
     )
     return Table(
@@ -177,6 +182,15 @@ def _table(suite: str, totals: Totals) -> Table:
             Column(heading="Ratio"),
         ),
         rows=rows,
+    )
+
+
+def _committee_rows(totals: Totals) -> tuple[Row, ...]:
+    if not totals.committee_bytes:
+        return ()
+    return (
+        _row("CPU, the committee, key ceremonies included", totals.committee_seconds, None, format_seconds),
+        _row("Traffic, the committee, key ceremonies included", totals.committee_bytes, None, format_bytes),
     )
 
 

@@ -45,6 +45,8 @@ class RoundRow:
         server_seconds: CPU of the server in the aggregation.
         saturated_fraction: share of coordinates that were clipped, 0 to 1.
         epsilon: privacy spent up to and including this round; None without differential privacy.
+        committee_seconds: CPU of all members of the committee, ceremonies of its key included.
+        committee_bytes: from and to all members, likewise.
     """
 
     round: int
@@ -67,6 +69,8 @@ class RoundRow:
     server_seconds: float
     saturated_fraction: float
     epsilon: float | None
+    committee_seconds: float = 0.0
+    committee_bytes: int = 0
 
 
 def learning_section(rows: Sequence[RoundRow]) -> Section:

@@ -1,0 +1,536 @@
+"""The key ceremony: members of a committee make a key that none of them has.
+
+Theory of operation. The coordinator carries messages; it may be the server of the later sessions.
+
+1. *AdvertiseKeys*: fresh X25519 keys, signed under the roster's identities. The ceremony's id is a digest of all of
+   them, and the common polynomial a follows from the id.
+2. *Commit*: each member draws a ternary s_i and e_i, and commits to b_i = −a·s_i + e_i.
+3. *Deal*: all commitments being known, each shows b_i: nobody can choose a part that depends on the others' (a rogue
+   last member would choose the joint key). With it go Shamir shares of s_i for the other holders, sealed.
+4. *CheckShares*: each opens what was dealt to it, checks every b_i against its commitment, and publishes blinded
+   combinations of its shares, or a complaint.
+5. *TestKey*: from everybody's combinations each sees which dealings lie on polynomials of degree t − 1. Their dealers
+   are the qualified members; the joint key is the sum of their parts, a member's share the sum of their shares. Every
+   qualified member answers for a known ciphertext.
+6. *SignKey*: each sees that the answers open what is known, and signs the key.
+
+Whoever falls silent before CheckShares is left out. After it, everybody is needed, and a silent member ends the
+ceremony: a new one costs little.
+
+References:
+    Pedersen, EUROCRYPT 1991 (joint keys from dealings); Mouchet, Troncoso-Pastoriza, Bossuat, Hubaux, PoPETs 2021.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from privfl.ckks import sharing
+from privfl.ckks.answer import answer, opening_id
+from privfl.ckks.cipher import ERRORS
+from privfl.ckks.key import CeremonyParams, KeyStatement, MemberKey, common_polynomial
+from privfl.ckks.messages import (
+    COMBINED_BYTES,
+    Advertise,
+    AdvertiseRequest,
+    CheckRequest,
+    Checks,
+    Commitment,
+    CommitRequest,
+    Dealing,
+    DealRequest,
+    KeySignature,
+    SignRequest,
+    TestAnswer,
+    TestRequest,
+)
+from privfl.ckks.modulus import PRIMES, Modulus, Residues
+from privfl.ckks.planner import modulus_of
+from privfl.ckks.seal import seal_ring
+from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused, LocalProtocolError, RemoteProtocolError
+from privfl.lattice.sampling import TERNARY, Sampler, sampler
+from privfl.lockstep.party import Handler, Incoming, LockstepParty, SessionOver
+from privfl.primitives import aead
+from privfl.primitives.entropy import Entropy, OsEntropy
+from privfl.primitives.keys import KeyPair, derive
+from privfl.primitives.labels import Label
+from privfl.primitives.prg import PRG_KEY_BYTES, Stream
+from privfl.primitives.secret import Secret
+from privfl.primitives.signatures import Identity, verify
+from privfl.primitives.transcript import digest, merkle_root, session_id
+from privfl.wire import SERVER, Message, PartyId, Role, SuiteCode
+
+_TEST_HEADROOM_BITS = 4
+_PAIR_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Nothing has been asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advertised:
+    """The channel key is out."""
+
+    channel: KeyPair
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secrets:
+    """What a member has of its own in a ceremony, once its id is known."""
+
+    session: bytes
+    channel: KeyPair
+    peers: Mapping[int, bytes]
+    own: Residues
+    secret: Residues
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The part of the key is committed to."""
+
+    secrets: Secrets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dealt:
+    """Shares are out.
+
+    Attributes:
+        secrets: as before.
+        commitments: holder to commitment.
+        kept: the share of the own dealing.
+    """
+
+    secrets: Secrets
+    commitments: Mapping[int, bytes]
+    kept: Residues
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """Combinations are out.
+
+    Attributes:
+        secrets: as before.
+        parts: dealer to b_i as it travels.
+        shares: dealer to the share for this member; those that opened.
+        said: the combinations.
+    """
+
+    secrets: Secrets
+    parts: Mapping[int, bytes]
+    shares: Mapping[int, Residues]
+    said: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """The answer to the test is out."""
+
+    key: MemberKey
+
+
+class CeremonyMember(LockstepParty):
+    """A member's side of a key ceremony.
+
+    Args:
+        params: what was agreed.
+        number: the member.
+        identity: its signing key, as the roster lists it.
+        entropy: source of secrets; the operating system unless given.
+
+    Raises:
+        ConfigurationError: the roster lists another identity for it.
+
+    Guarantees:
+        1. A part of the key is shown only after all parts are committed to.
+        2. A part, dealing or set of members that is not as committed to or as combinations show is not signed.
+        3. Shares leave sealed for their holders; of others' shares, only blinded combinations leave.
+
+    Assumes:
+        Fewer than the threshold of the members pool what they know; a coordinator that lies can stop a ceremony, but
+        not learn the key of one that enough members sign.
+    """
+
+    _suite = SuiteCode.CKKS
+
+    def __init__(
+        self, params: CeremonyParams, number: int, *, identity: Identity, entropy: Entropy | None = None
+    ) -> None:
+        if params.roster.identities.get(number) != identity.public:
+            raise ConfigurationError(f"the roster lists another identity for member {number} than the one given")
+        self._params = params
+        self._modulus = modulus_of(params.epoch)
+        self._identity = identity
+        self._entropy = entropy or OsEntropy()
+        self._key: MemberKey | None = None
+        super().__init__(
+            PartyId(Role.COMMITTEE, number),
+            state=Waiting(),
+            body_limit_bytes=body_limit_bytes(params),
+            remember_response=True,
+        )
+
+    @property
+    def key(self) -> MemberKey:
+        """What this member keeps, once it has signed.
+
+        Raises:
+            LocalProtocolError: it has not.
+        """
+        if self._key is None:
+            raise LocalProtocolError(f"{self.party} has no key yet: the ceremony is not over")
+        return self._key
+
+    def _handlers(self) -> Mapping[tuple[type, type[Message]], Handler]:
+        return {
+            (Waiting, AdvertiseRequest): self._advertise,
+            (Advertised, CommitRequest): self._commit,
+            (Committed, DealRequest): self._deal,
+            (Dealt, CheckRequest): self._check,
+            (Checked, TestRequest): self._test,
+            (Tested, SignRequest): self._sign,
+        }
+
+    def _tail_bytes_of(self) -> Mapping[type[Message], int]:
+        return {SignRequest: self._modulus.vector_bytes(self._modulus.degree)}
+
+    def _read_tail(self, kind: type[Message], tail: memoryview) -> Residues | None:
+        return self._modulus.unpack(tail, self._modulus.degree) if kind is SignRequest else None
+
+    def _advertise(self, _state: Waiting, incoming: Incoming) -> tuple[Advertised, bytes]:
+        if incoming.session != self._params.digest:
+            raise DisclosureRefused("a request for another ceremony", peer=SERVER)
+        channel = KeyPair.generate(self._entropy)
+        signature = self._identity.sign(
+            Label.CKKS_ADVERTISEMENT, self._params.digest, _number(self.party.number), channel.public
+        )
+        message = Advertise(channel_key=channel.public, signature=signature)
+        return Advertised(channel), self._frame(message, incoming.session).finish()
+
+    def _commit(self, state: Advertised, incoming: Incoming) -> tuple[Committed, bytes]:
+        message = incoming.message
+        assert isinstance(message, CommitRequest)  # noqa: S101 - by the table; for the type checker
+        peers = dict(zip(message.members, message.keys, strict=True))
+        if peers.get(self.party.number) != state.channel.public or len(peers) < self._threshold:
+            raise DisclosureRefused("keys without this member's, or of too few members", peer=SERVER)
+        for member, key, signature in zip(message.members, message.keys, message.signatures, strict=True):
+            check_advertisement(self._params, member, key, signature)
+        session = ceremony_id(self._params, peers)
+        if incoming.session != session:
+            raise DisclosureRefused("a request for another ceremony", peer=SERVER)
+        degree = self._modulus.degree
+        secret = self._modulus.residues_of(sampler(TERNARY, self._entropy, degree).draw(degree))
+        errors = sampler(ERRORS, self._entropy, degree).draw(degree)
+        common = common_polynomial(self._modulus, session)
+        own = seal_ring(self._modulus).multiply(common[:, None], secret)[:, 0]
+        self._modulus.negate(own)
+        self._modulus.add(own, self._modulus.residues_of(errors))
+        secrets = Secrets(session=session, channel=state.channel, peers=peers, own=own, secret=secret)
+        commitment = commitment_to(session, self.party.number, self._modulus.packed(own))
+        return Committed(secrets), self._frame(Commitment(commitment=commitment), session).finish()
+
+    def _deal(self, state: Committed, incoming: Incoming) -> tuple[Dealt, bytes]:
+        message, secrets = incoming.message, state.secrets
+        assert isinstance(message, DealRequest)  # noqa: S101 - by the table; for the type checker
+        me, own = self.party.number, self._modulus.packed(secrets.own)
+        commitments = dict(zip(message.members, message.commitments, strict=True))
+        self._require_session(incoming, secrets)
+        if (
+            not commitments.keys() <= secrets.peers.keys()
+            or len(commitments) < self._threshold
+            or commitments.get(me) != commitment_to(secrets.session, me, own)
+        ):
+            raise DisclosureRefused("commitments without this member's, of strangers, or of too few", peer=SERVER)
+        blinds = sharing.uniform_residues(self._modulus, sharing.COMBINATIONS, self._entropy)
+        shares = sharing.deal(
+            self._modulus,
+            np.concatenate([secrets.secret, blinds], axis=1),
+            holders=message.members,
+            threshold=self._threshold,
+            entropy=self._entropy,
+        )
+        by_holder = dict(zip(message.members, shares, strict=True))
+        kept = by_holder.pop(me)
+        sealed = tuple(self._seal(secrets, holder, share) for holder, share in by_holder.items())
+        frame = self._frame(Dealing(sealed=sealed), secrets.session, tail_bytes=len(own))
+        frame.write_tail(np.uint8, lambda tail: np.copyto(tail, np.frombuffer(own, np.uint8)))
+        return Dealt(secrets=secrets, commitments=commitments, kept=kept), frame.finish()
+
+    def _check(self, state: Dealt, incoming: Incoming) -> tuple[Checked, bytes]:
+        message, secrets, me = incoming.message, state.secrets, self.party.number
+        assert isinstance(message, CheckRequest)  # noqa: S101 - by the table; for the type checker
+        self._require_session(incoming, secrets)
+        holders = sorted(state.commitments)
+        parts = dict(zip(message.dealers, message.parts, strict=True))
+        if me not in parts or not parts.keys() <= state.commitments.keys() or len(parts) < self._threshold:
+            raise DisclosureRefused("dealings without this member's, of strangers, or of too few", peer=SERVER)
+        if parts[me] != self._modulus.packed(secrets.own):
+            raise DisclosureRefused("another part of the key than this member's own", peer=SERVER)
+        for dealer, part in parts.items():
+            if commitment_to(secrets.session, dealer, part) != state.commitments[dealer]:
+                raise DisclosureRefused(f"a part of the key that member {dealer} did not commit to", peer=SERVER)
+            if not self._is_part(part):
+                raise DisclosureRefused(f"a part of the key of member {dealer} that is no polynomial", peer=SERVER)
+        shares = {me: state.kept}
+        for dealer, digests, sealed in zip(message.dealers, message.digests, message.sealed, strict=True):
+            if dealer != me and _names(digests, sealed, [holder for holder in holders if holder != dealer].index(me)):
+                share = self._open(secrets, dealer, sealed)
+                if share is not None:
+                    shares[dealer] = share
+        # Drawn after the dealing: over every part and every sealed share.
+        challenge = digest(Label.CKKS_CHALLENGE, secrets.session, *message.parts, *message.digests)
+        said = tuple(
+            _combined_bytes(sharing.combine(self._modulus, shares[dealer], challenge=challenge))
+            if dealer in shares
+            else b""
+            for dealer in message.dealers
+        )
+        checked = Checked(secrets=secrets, parts=parts, shares=shares, said=said)
+        return checked, self._frame(Checks(combined=said), secrets.session).finish()
+
+    def _test(self, state: Checked, incoming: Incoming) -> tuple[Tested, bytes]:
+        message, secrets, me = incoming.message, state.secrets, self.party.number
+        assert isinstance(message, TestRequest)  # noqa: S101 - by the table; for the type checker
+        self._require_session(incoming, secrets)
+        said = dict(zip(message.members, message.combined, strict=True))
+        if said.get(me) != state.said or not said.keys() <= state.parts.keys():
+            raise DisclosureRefused("combinations without this member's, or of strangers", peer=SERVER)
+        qualified = qualified_dealers(self._params, sorted(state.parts), said)
+        if me not in qualified:
+            raise DisclosureRefused("this member's dealing did not hold: it takes no part in the key", peer=SERVER)
+        statement = statement_of(self._params, secrets.session, {dealer: state.parts[dealer] for dealer in qualified})
+        share = np.zeros((PRIMES, self._modulus.degree), np.int64)
+        for dealer in qualified:
+            self._modulus.add(share, state.shares[dealer][:, : -sharing.COMBINATIONS])
+        pairs = {
+            peer: derive(
+                secrets.channel.agree(secrets.peers[peer]),
+                salt=secrets.session,
+                label=Label.CKKS_PAIR,
+                ends=(min(me, peer), max(me, peer)),
+                length=_PAIR_BYTES,
+            )
+            for peer in qualified
+            if peer != me
+        }
+        key = MemberKey(statement=statement, number=me, share=share, pairs=pairs)
+        test = KeyTest(statement)
+        part = answer(
+            key,
+            test.common,
+            opening=test.opening,
+            members=qualified,
+            length=self._modulus.degree,
+            entropy=self._entropy,
+        )
+        raw = self._modulus.packed(part)
+        frame = self._frame(TestAnswer(), secrets.session, tail_bytes=len(raw))
+        frame.write_tail(np.uint8, lambda tail: np.copyto(tail, np.frombuffer(raw, np.uint8)))
+        return Tested(key), frame.finish()
+
+    def _sign(self, state: Tested, incoming: Incoming) -> tuple[SessionOver, bytes]:
+        statement = state.key.statement
+        if incoming.session != statement.ceremony:
+            raise DisclosureRefused("a request for another ceremony", peer=SERVER)
+        if not KeyTest(statement).passes(incoming.vector):
+            raise DisclosureRefused("the key does not open what is known: a member lied about its dealing", peer=SERVER)
+        signature = self._identity.sign(Label.CKKS_KEY, statement.digest)
+        self._key = state.key
+        return SessionOver("the key is signed"), self._frame(
+            KeySignature(signature=signature), incoming.session
+        ).finish()
+
+    @property
+    def _threshold(self) -> int:
+        return self._params.epoch.committee.threshold
+
+    def _require_session(self, incoming: Incoming, secrets: Secrets) -> None:
+        if incoming.session != secrets.session:
+            raise DisclosureRefused("a request for another ceremony", peer=SERVER)
+
+    def _is_part(self, raw: bytes) -> bool:
+        """Whether bytes are a polynomial's residues as they travel."""
+        if len(raw) != self._modulus.vector_bytes(self._modulus.degree):
+            return False
+        try:
+            self._modulus.unpack(raw, self._modulus.degree)
+        except DecodeError:
+            return False
+        return True
+
+    def _seal(self, secrets: Secrets, holder: int, share: Residues) -> bytes:
+        me = self.party.number
+        context = secrets.session + _number(me) + _number(holder)
+        return aead.seal_once(
+            self._channel_key(secrets, holder, dealer=me, holder=holder), self._modulus.packed(share), context
+        )
+
+    def _open(self, secrets: Secrets, dealer: int, sealed: bytes) -> Residues | None:
+        """Open a share; None if it does not open, or is none."""
+        me = self.party.number
+        context = secrets.session + _number(dealer) + _number(me)
+        length = self._modulus.degree + sharing.COMBINATIONS
+        try:
+            raw = aead.open_once(self._channel_key(secrets, dealer, dealer=dealer, holder=me), sealed, context)
+            return self._modulus.unpack(raw, length) if len(raw) == self._modulus.vector_bytes(length) else None
+        except DecodeError:
+            return None
+
+    def _channel_key(self, secrets: Secrets, peer: int, *, dealer: int, holder: int) -> Secret:
+        # One key for each direction, and one dealing in each.
+        return derive(
+            secrets.channel.agree(secrets.peers[peer]),
+            salt=secrets.session,
+            label=Label.CKKS_CHANNEL,
+            ends=(dealer, holder),
+            length=aead.KEY_BYTES,
+        )
+
+
+class KeyTest:
+    """A ciphertext under a joint key that everybody can make, of a plaintext that everybody knows.
+
+    Args:
+        statement: of the key.
+    """
+
+    def __init__(self, statement: KeyStatement) -> None:
+        modulus = self._modulus = modulus_of(statement.epoch)
+        degree = modulus.degree
+        mask, first, second, self._plaintext = (
+            _public(statement, name, degree) for name in (b"mask", b"first", b"second", b"plaintext")
+        )
+        ring, by = seal_ring(modulus), modulus.residues_of(mask)
+        common = common_polynomial(modulus, statement.ceremony)
+        products = ring.multiply(np.stack([modulus.unpack(statement.own, degree), common], axis=1), by)
+        self._own, self.common = np.ascontiguousarray(products[:, 0]), np.ascontiguousarray(products[:, 1])
+        modulus.add(self._own, modulus.residues_of(first))
+        modulus.add(self.common, modulus.residues_of(second))
+        # Far above floods and errors, which leave a planned sum its room, and far below Q/2.
+        self._scale_bits = modulus.product.bit_length() - _TEST_HEADROOM_BITS
+        scaled = [self._plaintext.astype(object) * (1 << self._scale_bits) % prime for prime in modulus.primes]
+        modulus.add(self._own, np.stack(scaled).astype(np.int64))
+        self.opening = opening_id(statement.digest, modulus.packed(self.common), statement.qualified)
+
+    def passes(self, answers: Residues) -> bool:
+        """Whether the sum of the members' answers, int64, shape (2, N), opens the plaintext."""
+        total = answers.copy()
+        self._modulus.add(total, self._own)
+        opened = np.rint(self._modulus.centred(total) / 2.0**self._scale_bits)
+        return bool(np.array_equal(opened, self._plaintext))
+
+
+def body_limit_bytes(params: CeremonyParams) -> int:
+    """Longest struct of a ceremony's messages: every other member's part and share."""
+    modulus, members = modulus_of(params.epoch), params.epoch.committee.members
+    share = modulus.vector_bytes(modulus.degree + sharing.COMBINATIONS)
+    return 4096 + members * (2 * share + members * COMBINED_BYTES + 512)
+
+
+def check_advertisement(params: CeremonyParams, member: int, key: bytes, signature: bytes) -> None:
+    """Raise unless a member of the roster advertised this key.
+
+    Raises:
+        RemoteProtocolError: it did not.
+    """
+    identity = params.roster.identities.get(member)
+    if identity is None:
+        raise RemoteProtocolError(f"member {member} is not on the committee's roster")
+    verify(identity, signature, Label.CKKS_ADVERTISEMENT, params.digest, _number(member), key)
+
+
+def ceremony_id(params: CeremonyParams, keys: Mapping[int, bytes]) -> bytes:
+    """Name the ceremony: by what was agreed, and all advertised keys."""
+    return session_id(params.digest, merkle_root([_number(member) + keys[member] for member in sorted(keys)]))
+
+
+def commitment_to(session: bytes, member: int, part: bytes) -> bytes:
+    """Digest of a part of the key, 32 bytes. Hiding: a part has thousands of bits of entropy."""
+    return digest(Label.CKKS_COMMITMENT, session, _number(member), part)
+
+
+def qualified_dealers(
+    params: CeremonyParams, dealers: Sequence[int], said: Mapping[int, Sequence[bytes]]
+) -> tuple[int, ...]:
+    """Return the members whose dealings hold, from what members said of all dealings.
+
+    Raises:
+        RemoteProtocolError: too few are left, or what was said is malformed.
+    """
+    modulus, threshold, members = modulus_of(params.epoch), params.epoch.committee.threshold, sorted(said)
+    if len(members) < threshold or any(len(combined) != len(dealers) for combined in said.values()):
+        raise RemoteProtocolError("combinations of too few members, or not of every dealer")
+    qualified = []
+    for place, dealer in enumerate(dealers):
+        column = [said[member][place] for member in members]
+        if dealer in said and all(column):
+            combined = [_combined_residues(modulus, raw) for raw in column]
+            if sharing.consistent(modulus, combined, holders=members, threshold=threshold):
+                qualified.append(dealer)
+    if len(qualified) < threshold:
+        raise RemoteProtocolError(f"{len(qualified)} dealings hold, and {threshold} are needed (committee.threshold)")
+    return tuple(qualified)
+
+
+def statement_of(params: CeremonyParams, session: bytes, parts: Mapping[int, bytes]) -> KeyStatement:
+    """Form the joint key from the parts of the qualified members."""
+    modulus = modulus_of(params.epoch)
+    total = np.zeros((PRIMES, modulus.degree), np.int64)
+    for part in parts.values():
+        modulus.add(total, modulus.unpack(part, modulus.degree))
+    return KeyStatement(
+        epoch=params.epoch,
+        roster_digest=params.roster.digest,
+        ceremony=session,
+        qualified=tuple(sorted(parts)),
+        parts=tuple(hashlib.sha256(parts[dealer]).digest() for dealer in sorted(parts)),
+        own=modulus.packed(total),
+    )
+
+
+def _names(digests: bytes, sealed: bytes, place: int) -> bool:
+    """Whether a dealer's list of digests names this sealed share at its holder's place."""
+    return digests[32 * place : 32 * place + 32] == hashlib.sha256(sealed).digest()
+
+
+def _combined_bytes(combined: Residues) -> bytes:
+    return combined.astype(">i8").tobytes()
+
+
+def check_combined(modulus: Modulus, raw: bytes) -> None:
+    """Raise unless this is a complaint, or combinations of residues.
+
+    Raises:
+        RemoteProtocolError: it is neither.
+    """
+    if raw:
+        _combined_residues(modulus, raw)
+
+
+def _combined_residues(modulus: Modulus, raw: bytes) -> Residues:
+    if len(raw) != COMBINED_BYTES:
+        raise RemoteProtocolError("combinations of another length")
+    combined = np.frombuffer(raw, ">i8").astype(np.int64).reshape(PRIMES, sharing.COMBINATIONS)
+    primes = np.array(modulus.primes)[:, None]
+    if ((combined < 0) | (combined >= primes)).any():
+        raise RemoteProtocolError("a combination that is no residue")
+    return combined
+
+
+def _public(statement: KeyStatement, name: bytes, count: int) -> Residues:
+    """Expand a key's digest into ternary coefficients that everybody may know."""
+    keys = [digest(Label.CKKS_TEST, statement.digest, name, bytes([i]))[:PRG_KEY_BYTES] for i in range(2)]
+    draws = Sampler(TERNARY, *(Stream(Secret(key)) for key in keys), largest_batch=count)
+    return draws.draw(count).astype(np.int64)
+
+
+def _number(number: int) -> bytes:
+    return number.to_bytes(4, "big")

@@ -1,0 +1,202 @@
+"""A member of the committee in a session: answers once for one sum, if the sum is one that it may open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from privfl.ckks.answer import answer, opening_id
+from privfl.ckks.key import MemberKey
+from privfl.ckks.messages import ConveneRequest, Opening, OpenRequest, Present
+from privfl.ckks.modulus import Residues
+from privfl.ckks.planner import modulus_of, verified
+from privfl.errors import ConfigurationError, DisclosureRefused
+from privfl.guard import StateGuard
+from privfl.lockstep.party import Handler, Incoming, LockstepParty, SessionOver
+from privfl.params import SessionParams
+from privfl.primitives.entropy import Entropy, OsEntropy
+from privfl.wire import CONTROL_BODY_LIMIT_BYTES, SERVER, Message, PartyId, Role, SuiteCode
+
+KEY_IN_USE: Final = "committee key"
+OPENED: Final = "opened sum"
+OPENING: Final = "opening of a key"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Nothing has been asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Convened:
+    """It has said that it is there."""
+
+
+def take_into_use(key: MemberKey, guard: StateGuard) -> None:
+    """Begin to keep the books of a key, once, before its first session.
+
+    Sessions refuse a guard that does not know their key: an empty one, put in the place of one that was lost, would
+    grant the whole budget again.
+
+    Raises:
+        DisclosureRefused: this guard knows the key already.
+    """
+    guard.claim(KEY_IN_USE, _books(key))
+
+
+def remaining_openings(key: MemberKey, guard: StateGuard) -> int:
+    """Return how many sums this member may still help to open under a key."""
+    openings = key.statement.epoch.committee.openings
+    return sum(not guard.claimed(OPENING, _opening(key, number)) for number in range(openings))
+
+
+class CommitteeMember(LockstepParty):
+    """A member's side of one session.
+
+    Args:
+        params: the session's parameters, as the clients have them.
+        key: what it kept of the ceremony.
+        guard: its books, durable if it may restart: what it has opened, under every key it holds.
+        minimum_contributors: fewest clients in a sum that it helps to open, whatever the parameters say.
+        entropy: source of floods; the operating system unless given.
+
+    Raises:
+        ConfigurationError: the parameters name another key, exceed what it is made for, or want fewer contributors.
+        DisclosureRefused: the guard does not know the key.
+
+    Guarantees:
+        1. It answers for one sum of a session, once, also after a restart: that is on record before an answer leaves.
+        2. It helps to open no more sums under a key than the key's budget.
+        3. It answers only within a set T of enough distinct qualified members that contains itself, and only for enough
+           contributors.
+        4. Its answer is uniform to whoever misses another's, and hides the errors of the sum from everyone.
+
+    Assumes:
+        The server sends c₁ of the sum that it was asked to form: a member cannot see what it opens.
+    """
+
+    _suite = SuiteCode.CKKS
+
+    def __init__(
+        self,
+        params: SessionParams,
+        key: MemberKey,
+        *,
+        guard: StateGuard,
+        minimum_contributors: int = 2,
+        entropy: Entropy | None = None,
+        remember_response: bool = True,
+    ) -> None:
+        setting = verified(params)
+        if (setting.key, setting.epoch) != (key.statement.digest, key.statement.epoch):
+            raise ConfigurationError("the session's parameters name another committee's key than this member's")
+        if params.minimum_contributors < minimum_contributors:
+            raise ConfigurationError(
+                f"cohort.minimum is {params.minimum_contributors}: this member of the committee wants "
+                f"{minimum_contributors} or more"
+            )
+        if not guard.claimed(KEY_IN_USE, _books(key)):
+            raise DisclosureRefused(
+                "this guard does not know the committee's key: give the one that the key was taken into use with; if "
+                "it is lost, what was opened is not known, and the committee needs another key"
+            )
+        super().__init__(
+            PartyId(Role.COMMITTEE, key.number),
+            state=Waiting(),
+            body_limit_bytes=CONTROL_BODY_LIMIT_BYTES,
+            remember_response=remember_response,
+        )
+        self.params = params
+        self._key = key
+        self._guard = guard
+        self._modulus = modulus_of(setting.epoch)
+        self._shape = setting.epoch.committee
+        self._whole = self._modulus.polynomials(params.vector.length) * self._modulus.degree
+        self._entropy = entropy or OsEntropy()
+
+    def _handlers(self) -> Mapping[tuple[type, type[Message]], Handler]:
+        return {(Waiting, ConveneRequest): self._convene, (Convened, OpenRequest): self._open}
+
+    def _tail_bytes_of(self) -> Mapping[type[Message], int]:
+        return {OpenRequest: self._modulus.vector_bytes(self._whole)}
+
+    def _read_tail(self, kind: type[Message], tail: memoryview) -> Residues | None:
+        return self._modulus.unpack(tail, self._whole) if kind is OpenRequest else None
+
+    def _convene(self, _state: Waiting, incoming: Incoming) -> tuple[Convened, bytes]:
+        self._require_session(incoming)
+        if self._guard.claimed(OPENED, self._session()):
+            raise DisclosureRefused("this session's sum was opened before: it is never opened again", peer=SERVER)
+        self._next_opening()
+        return Convened(), self._frame(Present(), self.params.digest).finish()
+
+    def _open(self, _state: Convened, incoming: Incoming) -> tuple[SessionOver, bytes]:
+        message = incoming.message
+        assert isinstance(message, OpenRequest)  # noqa: S101 - by the table; for the type checker
+        self._require_session(incoming)
+        qualified = set(self._key.statement.qualified)
+        if self._key.number not in message.members or not set(message.members) <= qualified:
+            raise DisclosureRefused("a set of members without this one, or with strangers", peer=SERVER)
+        if len(message.members) < self._shape.threshold:
+            raise DisclosureRefused(
+                f"a set of {len(message.members)} members, where {self._shape.threshold} are needed", peer=SERVER
+            )
+        if not self.params.minimum_contributors <= message.contributors <= len(self.params.cohort):
+            raise DisclosureRefused(
+                f"a sum of {message.contributors} contributors, where {self.params.minimum_contributors} to "
+                f"{len(self.params.cohort)} were agreed",
+                peer=SERVER,
+            )
+        # On record before anything leaves, and in this order: a crash in between costs an opening, and tells nothing.
+        self._guard.claim(OPENED, self._session())
+        self._guard.claim(OPENING, self._next_opening())
+        length = self.params.vector.length
+        part = answer(
+            self._key,
+            incoming.vector,
+            opening=opening_id(self.params.digest, incoming.tail, message.members),
+            members=message.members,
+            length=length,
+            entropy=self._entropy,
+        )
+        frame = self._frame(Opening(), self.params.digest, tail_bytes=self._modulus.vector_bytes(length))
+
+        def fill(tail: npt.NDArray[np.uint64]) -> None:
+            self._modulus.pack(part, tail)
+
+        frame.write_tail(np.uint64, fill)
+        return SessionOver("this member has answered"), frame.finish()
+
+    def _require_session(self, incoming: Incoming) -> None:
+        if incoming.session != self.params.digest:
+            raise DisclosureRefused("a request of another session, or under another key", peer=SERVER)
+
+    def _session(self) -> bytes:
+        return _books(self._key) + self.params.digest
+
+    def _next_opening(self) -> bytes:
+        """Return the next opening of the budget.
+
+        Raises:
+            DisclosureRefused: there is none left.
+        """
+        for number in range(self._shape.openings):
+            opening = _opening(self._key, number)
+            if not self._guard.claimed(OPENING, opening):
+                return opening
+        raise DisclosureRefused(
+            f"the budget of {self._shape.openings} openings under this key is spent: the committee needs another key",
+            peer=SERVER,
+        )
+
+
+def _books(key: MemberKey) -> bytes:
+    return key.statement.digest + key.number.to_bytes(4, "big")
+
+
+def _opening(key: MemberKey, number: int) -> bytes:
+    return _books(key) + number.to_bytes(4, "big")

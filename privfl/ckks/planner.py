@@ -1,0 +1,207 @@
+"""N, primes, flood and scale from what is to be summed, how often, and how precisely.
+
+Of a sum of n vectors, a coefficient is Δ·Σx + errors + the floods of t members. With E the standard deviation of the
+errors (`cipher.error_std`) and F that of a flood (`flood.wanted_std`, for m coefficients in every opening that there
+can be under one key):
+
+- nothing wraps: n · bound · Δ plus 14 deviations of floods and errors stay below Q/2. Δ takes all the room but for a
+  hundredth: what does not decrypt is uniform modulo Q, and must not pass for a sum by its range;
+- the error of the *mean* is √(t·F² + E²) / (Δ · k · bound) of the full scale, k being the contributors that are left
+  when as many drop out as planned; N and primes are the smallest for which that is no more than the precision wanted.
+  Beside that, a sum is to be off by no more than a 64th of a coordinate's range, so that whole numbers can be told.
+
+There can be more openings under a key than the budget of each member, as different members may open different sums: up
+to t − 1 members who do not count leave n − t + 1 who do, and every opening needs one of them.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Final
+
+from privfl.ckks.cipher import error_std as cipher_error_std
+from privfl.ckks.flood import STATISTICAL_BITS, Flood, wanted_std
+from privfl.ckks.modulus import Modulus, modulus
+from privfl.errors import ConfigurationError
+from privfl.params import (
+    CKKS_DEGREES,
+    CkksSetting,
+    CommitteeShape,
+    KeyEpoch,
+    ServerModel,
+    SessionParams,
+    SettingWishes,
+    ThreatModel,
+)
+
+LENGTH: Final = 1_000_000
+"""Coordinates where a plan is asked for without saying."""
+DEVIATIONS: Final = 14
+"""Of a sum's error, to either side: exceeded with a probability below 2^−140."""
+KEY_MARGIN: Final = 1.1
+"""How much longer than expected a key's secret and errors may be: with 4,096 coefficients or more, a tenth is over six
+deviations of their norm."""
+_CROWDED_PERCENT: Final = 99
+_TELLING: Final = 64
+_ROUNDING: Final = 1 / math.sqrt(12)
+_HALF: Final = 0.5
+
+
+def plan(clients: int, threat: ThreatModel, wishes: SettingWishes) -> CkksSetting:
+    """Choose N, primes and scale.
+
+    Args:
+        clients: n, size of the cohort and most contributors.
+        threat: the threat model; its statistical_bits raise s above 50.
+        wishes: bound, length, committee and precision.
+
+    Returns:
+        A setting without a key.
+
+    Raises:
+        ConfigurationError: nothing fits; says what would.
+    """
+    if threat.server is ServerModel.ACTIVE:
+        raise ConfigurationError(
+            "threat.server is 'active': 'honest-but-curious' works with suite 'ckks', whose parties must follow the "
+            "protocol; suites 'masking' and 'kahe' withstand a server that lies"
+        )
+    if not 0 < wishes.precision < 1:
+        raise ConfigurationError(f"encoding.precision is {wishes.precision!r}: a fraction such as 1e-5 works")
+    expected = expected_contributors(clients, threat)
+    precision = min(wishes.precision, 1 / (_TELLING * clients))
+    best = math.inf
+    for degree, most in CKKS_DEGREES.items():
+        for bits in range(33, most + 1):
+            epoch = KeyEpoch(
+                degree=degree,
+                modulus_bits=bits,
+                committee=wishes.committee or CommitteeShape(),
+                clients=max(clients, 2),
+                length=_whole(wishes.length or LENGTH, degree),
+                statistical_bits=max(STATISTICAL_BITS, threat.statistical_bits),
+            )
+            scale = most_scale_bits(epoch, clients, wishes.bound)
+            if scale < 0:
+                continue
+            setting = CkksSetting(epoch=epoch, scale_bits=scale)
+            error = _coordinate_std(setting) / (expected * wishes.bound)
+            best = min(best, error)
+            if error <= precision:
+                return setting
+    raise ConfigurationError(
+        f"ckks sums {clients} clients to within {best:.1g} of full scale at best, where {precision:.1g} is wanted "
+        f"(encoding.precision {wishes.precision:.1g}): raise it, lower committee.openings or threat.statistical_bits, "
+        f"or take suite 'kahe'"
+        if math.isfinite(best)
+        else f"the sums of {clients} clients with vector.bound {wishes.bound} and the floods over them exceed the "
+        f"widest modulus: lower encoding.bits, committee.openings or threat.statistical_bits, or take suite 'masking'"
+    )
+
+
+def keyed(epoch: KeyEpoch, key: bytes, clients: int, bound: int) -> CkksSetting:
+    """Return the setting of a session under a key that is there.
+
+    Raises:
+        ConfigurationError: the key is not made for so many clients, or so long sums.
+    """
+    if clients > epoch.clients:
+        raise ConfigurationError(
+            f"cohort.size is {clients}: up to {epoch.clients} works, which the committee's key is made for"
+        )
+    scale = most_scale_bits(epoch, clients, bound)
+    if scale < 0:
+        raise ConfigurationError(
+            f"sums of {clients} clients with vector.bound {bound} do not fit the committee's key: lower encoding.bits, "
+            f"or have a key made for them"
+        )
+    return CkksSetting(epoch=epoch, scale_bits=scale, key=key)
+
+
+def verified(params: SessionParams) -> CkksSetting:
+    """Return a session's setting, once it is checked.
+
+    Raises:
+        ConfigurationError: another suite's, no key, or sums that would wrap or exceed what the key is made for.
+    """
+    setting = params.setting
+    if not isinstance(setting, CkksSetting):
+        raise ConfigurationError(f"parameters of suite {params.suite!r} where 'ckks' is needed")
+    if not setting.key:
+        raise ConfigurationError("a ckks session needs a committee's key: hold a key ceremony, and give its result")
+    if params.threat.server is ServerModel.ACTIVE:
+        raise ConfigurationError("threat.server is 'active': 'honest-but-curious' works with suite 'ckks'")
+    if params.threat.statistical_bits > setting.epoch.statistical_bits:
+        raise ConfigurationError(
+            f"threat.statistical_bits is {params.threat.statistical_bits}: up to {setting.epoch.statistical_bits} "
+            f"works, which the committee's key is made for"
+        )
+    if params.vector.length > setting.epoch.length:
+        raise ConfigurationError(
+            f"vector.length is {params.vector.length}: up to {setting.epoch.length} works, which the committee's key "
+            f"is made for"
+        )
+    allowed = keyed(setting.epoch, setting.key, len(params.cohort), params.vector.bound)
+    if setting.scale_bits > allowed.scale_bits:
+        raise ConfigurationError(f"ckks scale_bits is {setting.scale_bits}: up to {allowed.scale_bits} works")
+    return setting
+
+
+def expected_contributors(clients: int, threat: ThreatModel) -> int:
+    """Contributors that are left when as many clients drop out as planned."""
+    return max(1, clients - math.floor(threat.dropout * clients + 1e-9))
+
+
+def fewest_contributors(clients: int, threat: ThreatModel) -> int:
+    """Smallest minimum that makes sense: two honest clients beside the corrupt ones."""
+    return min(clients, math.floor(threat.corrupt * clients + 1e-9) + 2)
+
+
+def modulus_of(epoch: KeyEpoch) -> Modulus:
+    """Return N and the primes of an epoch."""
+    return modulus(epoch.degree, epoch.modulus_bits)
+
+
+@cache
+def flood_of(epoch: KeyEpoch) -> Flood:
+    """Return what every member adds to its answers."""
+    shape = epoch.committee
+    openings = shape.openings * (shape.members - shape.threshold + 1)
+    # The test that ends the ceremony opens one polynomial more.
+    coefficients = _whole(epoch.length, epoch.degree) * openings + epoch.degree
+    errors = KEY_MARGIN * cipher_error_std(epoch.degree, shape.members, epoch.clients)
+    return Flood.at_least(
+        wanted_std(errors, coefficients=coefficients, openings=1, statistical_bits=epoch.statistical_bits)
+    )
+
+
+def coefficient_std(epoch: KeyEpoch) -> float:
+    """Standard deviation of what a coefficient of an opened sum is off by, in units of its own."""
+    shape = epoch.committee
+    errors = KEY_MARGIN * cipher_error_std(epoch.degree, shape.members, epoch.clients)
+    return math.sqrt(shape.threshold * flood_of(epoch).std ** 2 + errors**2)
+
+
+def error_std(setting: CkksSetting, _clients: int) -> float:
+    """Standard deviation of a coordinate's error in the sum, whatever the number of contributors; 0.0 is exact."""
+    error = _coordinate_std(setting)
+    # The sum is rounded to whole numbers: away with what is far below one, or one error more.
+    return 0.0 if DEVIATIONS * error <= _HALF else math.hypot(error, _ROUNDING)
+
+
+def _coordinate_std(setting: CkksSetting) -> float:
+    """Standard deviation of what a coordinate of the sum is off by, before it is rounded."""
+    return coefficient_std(setting.epoch) / 2.0**setting.scale_bits
+
+
+def most_scale_bits(epoch: KeyEpoch, clients: int, bound: int) -> int:
+    """Largest log₂ Δ under which no sum wraps, or fills the modulus; −1 if there is none."""
+    slack = math.ceil(DEVIATIONS * coefficient_std(epoch))
+    product = modulus_of(epoch).product
+    room = min((product - 1) // 2 - slack, product * _CROWDED_PERCENT // 200)
+    return max(room // (clients * bound), 0).bit_length() - 1
+
+
+def _whole(length: int, degree: int) -> int:
+    return -(-length // degree) * degree
