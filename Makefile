@@ -47,7 +47,7 @@ format: $(VENV)/.dev ## put the code into the house's form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.bench ## measure kernels against their limits, and against Flower's SecAgg+
+bench: $(VENV)/.bench ## measure kernels against their limits, Flower's SecAgg+ and NVFlare's CKKS
 	$(BIN)/python -m pytest benchmarks -o addopts= --benchmark-only -q -s
 
 bench-scale: $(VENV)/.demo ## a thousand clients of a million parameters, ten thousand of ten thousand

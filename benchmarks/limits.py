@@ -40,3 +40,18 @@ def transform_pairs(points, polynomials):
     for _ in range(0, polynomials, len(points)):
         np.fft.fft(points, axis=-1, norm="ortho", out=points)
         np.fft.ifft(points, axis=-1, norm="ortho", out=points)
+
+
+def transform_products(points, room, polynomials, products):
+    """What several products of one polynomial take: a transform there, and one back for each product.
+
+    Args:
+        points: complex128, shape (polynomials of a batch, N/2), changed in place.
+        room: another such array, for what comes back.
+        polynomials: how many to transform.
+        products: how many products of each.
+    """
+    for _ in range(0, polynomials, len(points)):
+        np.fft.fft(points, axis=-1, norm="ortho", out=points)
+        for _ in range(products):
+            np.fft.ifft(points, axis=-1, norm="ortho", out=room)

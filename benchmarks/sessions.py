@@ -6,6 +6,7 @@ import time
 import numpy as np
 
 from privfl import Phase, ThreatModel, VectorSpec, client, plan_session, suite
+from privfl.ckks.rehearsal import hold_ceremony
 
 PARAMETERS = 1_000_000
 BOUND = 2**15 - 1
@@ -36,11 +37,13 @@ def inputs():
     return np.random.default_rng(0).integers(-BOUND, BOUND + 1, PARAMETERS, np.int32)
 
 
-def make(params):
-    """The server and all clients."""
+def make(params, committee=None):
+    """The server and all clients; of `ckks`, with the committee's key."""
     chosen = suite(params.suite)
-    clients = {number: chosen.client(params, number, remember_response=False) for number in params.cohort}
-    return chosen.server(params), clients
+    clients = {
+        number: chosen.client(params, number, remember_response=False, committee=committee) for number in params.cohort
+    }
+    return chosen.server(params, committee=committee), clients
 
 
 def before_upload(params):
@@ -64,3 +67,20 @@ class Timed:
         result = call(*arguments)
         self.spent[phase] += time.process_time() - begun
         return result
+
+
+def plan_with_committee(clients, parameters=PARAMETERS):
+    """Parameters of a `ckks` session, planned as `plan` does, and the committee whose key they name."""
+    threat = ThreatModel(corrupt=0.1, dropout=0.1)
+    setting = suite("ckks").setting(clients, threat, bound=BOUND, length=parameters)
+    committee = hold_ceremony(setting.epoch)
+    params = plan_session(
+        "ckks",
+        cohort=tuple(range(clients)),
+        vector=VectorSpec(length=parameters, bound=BOUND),
+        threat=threat,
+        nonce=os.urandom(16),
+        context=os.urandom(32),
+        committee=committee.key,
+    )
+    return params, committee
