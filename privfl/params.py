@@ -225,7 +225,7 @@ class KeyEpoch:
             raise ConfigurationError(f"ckks committee is {self.committee!r}: a CommitteeShape works")
         if self.degree not in CKKS_DEGREES:
             raise ConfigurationError(f"ckks degree is {self.degree!r}: {' or '.join(map(str, CKKS_DEGREES))} works")
-        _check_whole("ckks modulus_bits", self.modulus_bits, 33, CKKS_DEGREES[self.degree], such_as=36)
+        _check_whole("ckks modulus_bits", self.modulus_bits, FEWEST_MODULUS_BITS, CKKS_DEGREES[self.degree], such_as=36)
         _check_whole("ckks clients", self.clients, 2, MAX_COHORT, such_as=100)
         _check_whole("ckks length", self.length, 1, 2 * MAX_VECTOR_LENGTH, such_as=1_000_000)
         _check_whole("ckks statistical_bits", self.statistical_bits, 1, 128, such_as=50)
@@ -286,6 +286,8 @@ class CkksSetting:
             raise ConfigurationError(f"ckks key is {len(self.key)} bytes: the {DIGEST_BYTES} of a digest work")
 
 
+FEWEST_MODULUS_BITS: Final = 33
+"""Of a prime of `ckks`: residues are computed and sent in 64-bit words."""
 CKKS_DEGREES: Final = {4096: 43, 8192: 48}
 """N, and the most bits of each of its two primes. The 2024 guidelines for homomorphic encryption (Bossuat et al., IACR
 Communications in Cryptology 1(4)) allow 106 and 214 bits in all at 128 bits of security; 86 and 96 leave SEAL room for

@@ -367,7 +367,8 @@ def aggregate(
     Returns:
         The weighted mean, shaped like one update, float32. Its error stays below n·w_max/W · step/2 for values, with
         step = clip / (2^(bits−1) − 1) and W the sum of the weights, plus 2·clip·Σ|ŵ−w|/W for weights that are written
-        as ŵ (whole weights up to 2^(bits−1) − 1 are written exactly); half a step when all weigh the same.
+        as ŵ (whole weights up to 2^(bits−1) − 1 are written exactly); half a step when all weigh the same. Where the
+        suite's sums are not exact, its error is added: under `ckks`, 10^−5 of clip (standard deviation).
 
     Raises:
         ConfigurationError: updates that differ in names or shapes, are not finite, or too few for the suite.

@@ -101,7 +101,7 @@ def test_a_resumed_run_makes_a_key_of_its_own(tmp_path):
         ({"failures": {"absent": [{"round": 0, "members": [0]}]}}, "failures.absent.round is 0: 1 or more works"),
         ({"threat": {"server": "active"}}, "'honest-but-curious' works with suite 'ckks'"),
         ({"encoding": {"precision": 0.0}}, "encoding.precision is 0.0: a fraction such as 1e-5 works"),
-        ({"encoding": {"precision": 1e-30}}, "raise it, lower committee.openings"),
+        ({"encoding": {"precision": 1e-30}}, "exceed the widest modulus: raise encoding.precision to"),
     ],
 )
 def test_a_wrong_job_names_the_key_and_what_works(table, sentence):

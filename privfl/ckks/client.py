@@ -81,10 +81,18 @@ class CkksClient(LockstepClient):
         self._setting = verified(params)
         require_key(params, committee)
         self._identity = _signer(params, number, credentials)
+        # Where uploads are signed, who has an identity is not talked into anything.
+        policy = (policy or ClientPolicy()).settled(signs=credentials is not None and self._identity is None)
+        # Clients are not asked again before the sum is opened: what a member enforces is what the parameters say.
+        if params.minimum_contributors < policy.minimum_contributors:
+            raise ConfigurationError(
+                f"cohort.minimum is {params.minimum_contributors}: this client wants {policy.minimum_contributors} or "
+                f"more"
+            )
         super().__init__(
             params,
             number,
-            policy=(policy or ClientPolicy()).settled(signs=credentials is not None),
+            policy=policy,
             guard=guard,
             remember_response=remember_response,
             state=Waiting(),
@@ -133,9 +141,6 @@ class CkksClient(LockstepClient):
     def _upload(self, _state: Waiting, incoming: Incoming) -> tuple[SessionOver, bytes]:
         if incoming.session != self.params.digest:
             raise DisclosureRefused("an UploadRequest of another session", peer=SERVER)
-        # Claimed before anything is encrypted: two sums of one update over different contributors could be differenced.
-        self._guard.claim(NONCE, self.params.nonce)
-        self._guard.claim(CONTEXT, self.params.context)
         modulus, length = modulus_of(self._setting.epoch), self.params.vector.length
         source, most_workers = self._take_vector()
         own, common = self._committee.statement.joint_key().encrypt(
@@ -146,6 +151,9 @@ class CkksClient(LockstepClient):
             workers=min(self._workers, most_workers),
         )
         source.finish()
+        # Claimed before anything leaves: two sums of one update over different contributors could be differenced.
+        self._guard.claim(NONCE, self.params.nonce)
+        self._guard.claim(CONTEXT, self.params.context)
         tail = np.empty((modulus.vector_bytes(common.shape[1]) + modulus.vector_bytes(length)) // 8, np.uint64)
         cut = modulus.vector_bytes(common.shape[1]) // 8
         modulus.pack(common, tail[:cut])

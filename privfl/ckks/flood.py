@@ -54,7 +54,7 @@ class Flood:
     """How a flood is put together.
 
     Attributes:
-        steps: multiples of the narrow draws, ascending from 1.
+        steps: multiples of the narrow draws, from 1; the last is what was missing.
     """
 
     steps: tuple[int, ...]
@@ -62,11 +62,12 @@ class Flood:
     @classmethod
     def at_least(cls, std: float) -> Flood:
         """Return the narrowest flood of at least that standard deviation."""
-        steps = [1]
-        while _std(steps) < std:
-            last = math.ceil(math.sqrt((std / NARROW_STD) ** 2 - sum(step * step for step in steps)))
-            largest = min(steps[-1] * STEP, math.floor(_LAST_STEP * _std(steps)))
-            steps.append(min(max(last, 1), largest))
+        # Squares are added up as whole numbers: with rounded ones, a remainder could never be reached.
+        wanted, reached, steps = math.ceil((std / NARROW_STD) ** 2), 1, [1]
+        while reached < wanted:
+            largest = min(max(steps) * STEP, math.floor(_LAST_STEP * _std(steps)))
+            steps.append(min(math.isqrt(wanted - reached - 1) + 1, largest))
+            reached += steps[-1] ** 2
         return cls(tuple(steps))
 
     @property

@@ -185,7 +185,7 @@ class CommitteeKey:
                 f"the committee's key has {len(self.signatures)} signatures: {threshold} work, as many as open a sum"
             )
         for member, signature in self.signatures.items():
-            if member not in self.statement.qualified:
+            if member not in self.statement.qualified or member not in self.roster.identities:
                 raise ConfigurationError(f"the committee's key is signed by {member}, who does not hold it")
             try:
                 verify(self.roster.identities[member], signature, Label.CKKS_KEY, self.statement.digest)
@@ -228,6 +228,9 @@ class CommitteeKey:
             DecodeError: not a committee's key.
             ConfigurationError: its signatures do not hold.
         """
+        message: object = raw
+        if not isinstance(message, bytes):
+            raise DecodeError(f"a committee's key is bytes, not {type(message).__name__}")
         try:
             published = msgspec.msgpack.decode(raw, type=_Published)
             statement = _read(published.statement)
@@ -288,7 +291,8 @@ class MemberKey:
             ConfigurationError: the sealing key is not 32 bytes.
             DecodeError: another key, altered bytes, or not a member's key.
         """
-        if not raw.startswith(_MEMBER_MAGIC):
+        message: object = raw
+        if not isinstance(message, bytes) or not raw.startswith(_MEMBER_MAGIC):
             raise DecodeError("not a member's key, as MemberKey.to_bytes() writes one")
         plaintext = open_sealed(raw, key, head=_MEMBER_MAGIC, label=Label.CKKS_MEMBER)
         try:

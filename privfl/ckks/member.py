@@ -131,7 +131,7 @@ class CommitteeMember(LockstepParty):
         self._require_session(incoming)
         if self._guard.claimed(OPENED, self._session()):
             raise DisclosureRefused("this session's sum was opened before: it is never opened again", peer=SERVER)
-        self._next_opening()
+        self._require_opening()
         return Convened(), self._frame(Present(), self.params.digest).finish()
 
     def _open(self, _state: Convened, incoming: Incoming) -> tuple[SessionOver, bytes]:
@@ -153,7 +153,7 @@ class CommitteeMember(LockstepParty):
             )
         # On record before anything leaves, and in this order: a crash in between costs an opening, and tells nothing.
         self._guard.claim(OPENED, self._session())
-        self._guard.claim(OPENING, self._next_opening())
+        self._spend_opening()
         length = self.params.vector.length
         part = answer(
             self._key,
@@ -178,20 +178,34 @@ class CommitteeMember(LockstepParty):
     def _session(self) -> bytes:
         return _books(self._key) + self.params.digest
 
-    def _next_opening(self) -> bytes:
-        """Return the next opening of the budget.
+    def _require_opening(self) -> None:
+        """See that the budget is not spent.
 
         Raises:
-            DisclosureRefused: there is none left.
+            DisclosureRefused: it is.
         """
+        if not remaining_openings(self._key, self._guard):
+            raise DisclosureRefused(
+                f"the budget of {self._shape.openings} openings under this key is spent: the committee needs another "
+                f"key",
+                peer=SERVER,
+            )
+
+    def _spend_opening(self) -> None:
+        """Claim one of the openings that are left; errors as those of `_require_opening`."""
         for number in range(self._shape.openings):
             opening = _opening(self._key, number)
-            if not self._guard.claimed(OPENING, opening):
-                return opening
-        raise DisclosureRefused(
-            f"the budget of {self._shape.openings} openings under this key is spent: the committee needs another key",
-            peer=SERVER,
-        )
+            if self._guard.claimed(OPENING, opening):
+                continue
+            try:
+                self._guard.claim(OPENING, opening)
+            except DisclosureRefused:
+                if not self._guard.claimed(OPENING, opening):
+                    raise  # no claim can be made at all
+            else:
+                return
+        self._require_opening()
+        raise DisclosureRefused("no opening could be claimed", peer=SERVER)
 
 
 def _books(key: MemberKey) -> bytes:

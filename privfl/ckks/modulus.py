@@ -122,7 +122,7 @@ class Modulus:
             _at_most_once(row, prime)
 
     def centred(self, residues: Residues) -> npt.NDArray[np.float64]:
-        """Read numbers of (−Q/2, Q/2] from their residues, to a relative precision of 2^−50.
+        """Read numbers of [−(Q − q₁)/2, (Q + q₁)/2) from their residues, to a relative precision of 2^−50.
 
         Chinese remainders in mixed radix: x = r₁ + q₁·t with t = (r₂ − r₁)·q₁^−1 mod q₂, centred by centring t.
 

@@ -17,6 +17,8 @@ to t − 1 members who do not count leave n − t + 1 who do, and every opening 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from typing import Final
 
@@ -26,6 +28,7 @@ from privfl.ckks.modulus import Modulus, modulus
 from privfl.errors import ConfigurationError
 from privfl.params import (
     CKKS_DEGREES,
+    FEWEST_MODULUS_BITS,
     CkksSetting,
     CommitteeShape,
     KeyEpoch,
@@ -60,7 +63,7 @@ def plan(clients: int, threat: ThreatModel, wishes: SettingWishes) -> CkksSettin
         A setting without a key.
 
     Raises:
-        ConfigurationError: nothing fits; says what would.
+        ConfigurationError: nothing fits; names what would.
     """
     if threat.server is ServerModel.ACTIVE:
         raise ConfigurationError(
@@ -69,15 +72,25 @@ def plan(clients: int, threat: ThreatModel, wishes: SettingWishes) -> CkksSettin
         )
     if not 0 < wishes.precision < 1:
         raise ConfigurationError(f"encoding.precision is {wishes.precision!r}: a fraction such as 1e-5 works")
+    found = _smallest(clients, threat, wishes)
+    if found is not None:
+        return found
+    raise ConfigurationError(
+        f"sums of {clients} clients with vector.bound {wishes.bound} to within {wishes.precision:.1g} of full scale "
+        f"(encoding.precision), under the floods that {_shape(wishes).openings} openings take, exceed the widest "
+        f"modulus: {', or '.join(_helps(clients, threat, wishes))}"
+    )
+
+
+def _smallest(clients: int, threat: ThreatModel, wishes: SettingWishes) -> CkksSetting | None:
     expected = expected_contributors(clients, threat)
     precision = min(wishes.precision, 1 / (_TELLING * clients))
-    best = math.inf
     for degree, most in CKKS_DEGREES.items():
-        for bits in range(33, most + 1):
+        for bits in range(FEWEST_MODULUS_BITS, most + 1):
             epoch = KeyEpoch(
                 degree=degree,
                 modulus_bits=bits,
-                committee=wishes.committee or CommitteeShape(),
+                committee=_shape(wishes),
                 clients=max(clients, 2),
                 length=_whole(wishes.length or LENGTH, degree),
                 statistical_bits=max(STATISTICAL_BITS, threat.statistical_bits),
@@ -86,18 +99,45 @@ def plan(clients: int, threat: ThreatModel, wishes: SettingWishes) -> CkksSettin
             if scale < 0:
                 continue
             setting = CkksSetting(epoch=epoch, scale_bits=scale)
-            error = _coordinate_std(setting) / (expected * wishes.bound)
-            best = min(best, error)
-            if error <= precision:
+            if _coordinate_std(setting) <= precision * expected * wishes.bound:
                 return setting
-    raise ConfigurationError(
-        f"ckks sums {clients} clients to within {best:.1g} of full scale at best, where {precision:.1g} is wanted "
-        f"(encoding.precision {wishes.precision:.1g}): raise it, lower committee.openings or threat.statistical_bits, "
-        f"or take suite 'kahe'"
-        if math.isfinite(best)
-        else f"the sums of {clients} clients with vector.bound {wishes.bound} and the floods over them exceed the "
-        f"widest modulus: lower encoding.bits, committee.openings or threat.statistical_bits, or take suite 'masking'"
+    return None
+
+
+def _helps(clients: int, threat: ThreatModel, wishes: SettingWishes) -> list[str]:
+    """Say which single changes would do, each with a value that works."""
+    shape, helps = _shape(wishes), []
+
+    def first(changes: Iterable[tuple[str, ThreatModel, SettingWishes]]) -> None:
+        for text, other_threat, other_wishes in changes:
+            if _smallest(clients, other_threat, other_wishes) is not None:
+                helps.append(text)
+                return
+
+    first(
+        (f"raise encoding.precision to {10.0**-power:.0e}", threat, replace(wishes, precision=10.0**-power))
+        for power in range(12, 0, -1)
+        if 10.0**-power > wishes.precision
     )
+    first(
+        (
+            f"lower committee.openings to {openings}",
+            threat,
+            replace(wishes, committee=replace(shape, openings=openings)),
+        )
+        for openings in (1 << power for power in range(15, -1, -1))
+        if openings < shape.openings
+    )
+    first(
+        (f"lower threat.statistical_bits to {bits}", replace(threat, statistical_bits=bits), wishes)
+        for bits in range(threat.statistical_bits - 1, STATISTICAL_BITS - 1, -1)
+    )
+    helps.append("take suite 'masking', whose sums are exact")
+    return helps
+
+
+def _shape(wishes: SettingWishes) -> CommitteeShape:
+    return wishes.committee or CommitteeShape()
 
 
 def keyed(epoch: KeyEpoch, key: bytes, clients: int, bound: int) -> CkksSetting:

@@ -69,7 +69,12 @@ class SealRing:
         self._evaluator = api.Evaluator(self.context)
         self._parms_id = struct.pack("<4Q", *self.context.first_parms_id())
         self._version = _HEADER.pack(_MAGIC, 16, *self._library_version(), 0, 0, 0)[:5]
-        self._check()
+        try:
+            self._check()
+        except DecodeError as error:
+            raise ConfigurationError(
+                f"this TenSEAL stores objects in another form ({error}): install tenseal 0.3.18"
+            ) from None
 
     def multiply(self, polynomials: Residues, factor: Residues) -> Residues:
         """Multiply many polynomials by one.

@@ -19,6 +19,7 @@ from privfl.kahe import planner as kahe
 from privfl.kahe.client import KEY_BYTES
 from privfl.masking import planner
 from privfl.params import (
+    DEFAULT_PRECISION,
     MAX_COHORT,
     MAX_VECTOR_LENGTH,
     CkksSetting,
@@ -54,6 +55,9 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--committee", metavar="N,T", help="members of the committee that opens ckks sums, and how many open one (5,3)"
     )
+    parser.add_argument(
+        "--precision", type=float, metavar="P", help="largest error of a ckks mean, as a fraction of full scale (1e-5)"
+    )
     parser.add_argument("--openings", type=int, metavar="Q", help="sums that a member helps to open under a key (16)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(call=call)
@@ -72,7 +76,13 @@ def call(options: argparse.Namespace) -> int:
     parameters = int(options.parameters)
     committee = _committee(options, has_one=chosen.has_committee)
     setting = chosen.setting(
-        options.clients, threat, bound=bound, wire=wire, length=parameters if committee else None, committee=committee
+        options.clients,
+        threat,
+        bound=bound,
+        wire=wire,
+        length=parameters if committee else None,
+        committee=committee,
+        precision=DEFAULT_PRECISION if options.precision is None else options.precision,
     )
     packed = Ring.for_sum(options.clients, bound, packed=True)
     ring = packed if wire is WireForm.PACKED and chosen.protects else Ring.for_sum(options.clients, bound)
@@ -163,9 +173,10 @@ def _ckks(setting: CkksSetting, parameters: int, clients: int) -> dict[str, Any]
 
 def _committee(options: argparse.Namespace, *, has_one: bool) -> CommitteeShape | None:
     if not has_one:
-        if options.committee is not None or options.openings is not None:
+        if (options.committee, options.openings, options.precision) != (None, None, None):
             raise ConfigurationError(
-                f"suite {options.suite!r} has no committee: leave out --committee and --openings, or take --suite ckks"
+                f"suite {options.suite!r} has no committee: leave out --committee, --openings and --precision, or take "
+                f"--suite ckks"
             )
         return None
     shape = CommitteeShape()
