@@ -210,7 +210,8 @@ class KeyEpoch:
         committee: who holds the key, how many open a sum, and how many sums.
         clients: most contributors of a session.
         length: most coordinates of a vector.
-        statistical_bits: s; an opened sum tells about the key with an advantage below 2^−s.
+        statistical_bits: s; what all opened sums of the epoch together tell about the key is below 2^(−s/2)/9 in
+            statistical distance, s bits as `privfl.ckks.flood` counts them.
     """
 
     degree: int
@@ -228,7 +229,7 @@ class KeyEpoch:
         _check_whole("ckks modulus_bits", self.modulus_bits, FEWEST_MODULUS_BITS, CKKS_DEGREES[self.degree], such_as=36)
         _check_whole("ckks clients", self.clients, 2, MAX_COHORT, such_as=100)
         _check_whole("ckks length", self.length, 1, 2 * MAX_VECTOR_LENGTH, such_as=1_000_000)
-        _check_whole("ckks statistical_bits", self.statistical_bits, 1, 128, such_as=50)
+        _check_whole("ckks statistical_bits", self.statistical_bits, DEFAULT_STATISTICAL_BITS, 128, such_as=50)
 
     def numbers(self) -> tuple[int, ...]:
         """Return all of it as numbers, in their one order."""

@@ -9,16 +9,16 @@ standard deviation
 
     F = √(24·m·Q) · 2^(s/2) · E
 
-makes the released sums s bits secure in the sense of Li, Micciancio, Schultz and Sorrell (CRYPTO 2022, §4.4): whatever
-an adversary can compute, its advantage is at most 2^−s beyond that of breaking the encryption. The Kullback–Leibler
-divergence between sums over two vectors of errors, m·Q·E²/(2F²), is then 2^−s/48, and their statistical distance at
-most 2^(−s/2)/9.
+makes the released sums s bits secure in the sense of Li, Micciancio, Schultz and Sorrell (CRYPTO 2022, §4.4), who count
+bits of statistical security as Micciancio and Walter do (EUROCRYPT 2018): by the square of an advantage. In plain
+terms, the Kullback–Leibler divergence between what is opened with the errors and without them, m·Q·E²/(2F²), is
+2^−s/48, and the advantage of any distinguisher at most their statistical distance, below 2^(−s/2)/9.
 
 *How it is drawn.* From a narrow discrete Gaussian y of standard deviation 20 as y₀ + 9·y₁ + 9²·y₂ + … + t·y_k. By the
 convolution theorem (Peikert, CRYPTO 2010, theorem 3.1; Micciancio and Peikert, CRYPTO 2013) that is a discrete Gaussian
 over all whole numbers, to within 2^−128 a step, if every standard deviation exceeds the smoothing parameter of what is
 added to it: with η = 2.13 for ε = 2^−128, steps σ → τ·ℤ with 1/σ² + 1/(20·τ)² ≤ 1/(η·τ)², which 9 and every last step
-t ≤ 0.467·σ satisfy. Every draw of y takes 16 to 144 pseudorandom bits, one of the sum more than 128.
+t ≤ 0.466·σ satisfy. Every draw of y takes 16 to 144 pseudorandom bits, one of the sum more than 128.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STEP: Final = 9
 _WORD: Final = 1 << 52
 """Steps up to here are added up in 64-bit words: their sum stays below 272 · 2^52 · (1 + 9/8) < 2^62."""
 _NARROW: Final = gaussian("20", 272)
-_LAST_STEP: Final = 0.467
+_LAST_STEP: Final = 0.466
 _BATCH: Final = 1 << 16
 
 

@@ -4,8 +4,8 @@ Of a sum of n vectors, a coefficient is Δ·Σx + errors + the floods of t membe
 errors (`cipher.error_std`) and F that of a flood (`flood.wanted_std`, for m coefficients in every opening that there
 can be under one key):
 
-- nothing wraps: n · bound · Δ plus 14 deviations of floods and errors stay below Q/2. Δ takes all the room but for a
-  hundredth: what does not decrypt is uniform modulo Q, and must not pass for a sum by its range;
+- nothing wraps: n · bound · Δ plus 14 deviations of floods and errors stay below (Q − q₁)/2. Δ takes all the room but
+  for a hundredth: what does not decrypt is uniform modulo Q, and must not pass for a sum by its range;
 - the error of the *mean* is √(t·F² + E²) / (Δ · k · bound) of the full scale, k being the contributors that are left
   when as many drop out as planned; N and primes are the smallest for which that is no more than the precision wanted.
   Beside that, a sum is to be off by no more than a 64th of a coordinate's range, so that whole numbers can be told.
@@ -238,8 +238,10 @@ def _coordinate_std(setting: CkksSetting) -> float:
 def most_scale_bits(epoch: KeyEpoch, clients: int, bound: int) -> int:
     """Largest log₂ Δ under which no sum wraps, or fills the modulus; −1 if there is none."""
     slack = math.ceil(DEVIATIONS * coefficient_std(epoch))
-    product = modulus_of(epoch).product
-    room = min((product - 1) // 2 - slack, product * _CROWDED_PERCENT // 200)
+    modulus = modulus_of(epoch)
+    product = modulus.product
+    # Up to there `Modulus.centred` reads numbers as themselves, on the shorter of both sides.
+    room = min((product - modulus.primes[0]) // 2 - slack, product * _CROWDED_PERCENT // 200)
     return max(room // (clients * bound), 0).bit_length() - 1
 
 

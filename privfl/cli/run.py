@@ -330,7 +330,10 @@ def _facts(run: FederatedRun) -> tuple[tuple[str, str], ...]:
             ("committee", f"{epoch.committee.threshold} of {epoch.committee.members} members open a sum"),
             ("ciphertexts", f"N = {epoch.degree:,}, two primes of {epoch.modulus_bits} bits"),
             ("openings under one key", f"{epoch.committee.openings} by each member, then the committee makes another"),
-            ("what an opened sum tells of the key", f"below 2^−{epoch.statistical_bits}"),
+            (
+                "what opened sums tell of the key",
+                f"{epoch.statistical_bits} bits (a distance of 2^−{epoch.statistical_bits // 2 + 3})",
+            ),
             ("error of a sum", f"{std:.3g} quantisation steps (standard deviation)" if std else "none: exact"),
         ]
     facts += [("privfl", __version__), ("Python", platform.python_version())]
