@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from harness import ACTIVE, HONEST, Play, make_params
 
-from privfl import Phase, PrivflError, WireForm, client
+from privfl import Phase, PrivflError, WireForm
 from privfl.wire import HEADER_BYTES
 
 MESSAGES = int(os.environ.get("PRIVFL_FUZZ_MESSAGES", "20000"))
@@ -23,6 +23,7 @@ SETTINGS = [
     ("masking", ACTIVE, WORDS),
     ("kahe", HONEST, PACKED),
     ("plain", HONEST, WORDS),
+    ("ckks", HONEST, WORDS),
 ]
 PHASES = {
     ("masking", HONEST): (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK),
@@ -35,6 +36,7 @@ PHASES = {
     ),
     ("kahe", HONEST): (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK),
     ("plain", HONEST): (Phase.UPLOAD,),
+    ("ckks", HONEST): (Phase.UPLOAD, Phase.CONVENE, Phase.OPEN),
 }
 KEPT = ("_state", "_last", "_vector", "_vector_taken")
 
@@ -65,7 +67,9 @@ def mutated(chance, frame, others):
 
 
 @pytest.mark.parametrize(
-    ("suite_name", "model", "wire"), SETTINGS, ids=["masking", "masking-packed", "masking-active", "kahe", "plain"]
+    ("suite_name", "model", "wire"),
+    SETTINGS,
+    ids=["masking", "masking-packed", "masking-active", "kahe", "plain", "ckks"],
 )
 def test_nothing_but_our_own_errors_comes_of_any_bytes(suite_name, model, wire):
     chance = np.random.default_rng(SEED)
@@ -77,10 +81,10 @@ def test_nothing_but_our_own_errors_comes_of_any_bytes(suite_name, model, wire):
     phases = PHASES[suite_name, model]
     for phase in phases:
         play = Play(params).to(phase)
-        number = 11
+        number = 1 if play.convened else 11
         request = play.ask(number)
-        session = play.clients[number]
-        kept = {name: getattr(session, name) for name in KEPT}
+        session = play.session(number)
+        kept = {name: getattr(session, name) for name in KEPT if hasattr(session, name)}
         guard = getattr(session, "_guard", None)
         claims = set(guard._claims) if guard else set()
         response = session.respond(request)
@@ -93,6 +97,6 @@ def test_nothing_but_our_own_errors_comes_of_any_bytes(suite_name, model, wire):
             with contextlib.suppress(PrivflError):
                 session.respond(mutated(chance, request, corpus))
             with contextlib.suppress(PrivflError):
-                play.server.receive(client(number), mutated(chance, response, corpus))
+                play.server.receive(play.party(number), mutated(chance, response, corpus))
             step.waiting.add(number)
         assert play.server.phase is phase

@@ -81,7 +81,7 @@ def test_a_missing_extra_names_itself():
     assert "privfl[learning]" in str(errors.MissingExtra("learning", "torch"))
 
 
-@pytest.mark.parametrize("package", ["primitives", "lattice", "masking", "kahe", "plain", "wire", "encoding"])
+@pytest.mark.parametrize("package", ["primitives", "lattice", "masking", "kahe", "ckks", "plain", "wire", "encoding"])
 def test_no_weak_randomness_where_secrets_are_drawn(package):
     for path in (ROOT / "privfl" / package).rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))

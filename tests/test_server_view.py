@@ -13,11 +13,16 @@ from known_answers import reference_kahe
 from scipy import stats
 
 from privfl import MemoryGuard, Phase, WireForm, suite, wake
+from privfl.ckks import sharing
+from privfl.ckks.cipher import ERRORS
+from privfl.ckks.planner import modulus_of
+from privfl.ckks.seal import seal_ring
 from privfl.encoding import bitpack
 from privfl.errors import ReconstructionError
 from privfl.kahe import cipher
 from privfl.kahe.client import KEY_BYTES
 from privfl.kahe.ring import HALF, N
+from privfl.lattice.sampling import TERNARY, Sampler
 from privfl.lockstep.sleep import open_slept
 from privfl.masking import secrets
 from privfl.masking.graph import Graph
@@ -33,6 +38,7 @@ WORDS = 4096
 RUN = 16
 SLEEP_KEY = bytes(range(32))
 SUITES = pytest.mark.parametrize("suite_name", ["masking", "kahe"])
+"""`ckks` has neither masks nor shares of clients' secrets: what holds of it stands at the end."""
 WIRES = pytest.mark.parametrize("wire", list(WireForm))
 
 
@@ -434,6 +440,185 @@ def test_sealed_shares_say_nothing_without_the_channel_key(suite_name):
 def test_message_sizes_do_not_depend_on_the_vector(suite_name):
     params = make_params(n=5, length=64, suite_name=suite_name)
     sizes = []
+    for value in (0, 1, -1000, 1000):
+        play = Play(params, {number: np.full(64, value, np.int32) for number in params.cohort}).to(Phase.FINISHED)
+        sizes.append({key: len(frame) for key, frame in play.responses.items()})
+    assert all(size == sizes[0] for size in sizes)
+
+
+# ckks: its server receives ciphertexts and answers, and derives the sum
+
+
+class WatchedCommittee(Play):
+    """A session of `ckks` of which is kept what the server derives, and what clients and members draw."""
+
+    def __init__(self, vectors=None, *, seed=None, params=None, **options):
+        self.params = params or make_params(suite_name="ckks", n=6, length=WORDS, **options)
+        seed = os.urandom(11) if seed is None else seed
+        numbers = [(b"c", number) for number in self.params.cohort] + [(b"m", number) for number in range(5)]
+        self.entropy = {key: KeptEntropy(seed + key[0] + key[1].to_bytes(4, "big")) for key in numbers}
+        self.derived = set()
+        super().__init__(self.params, vectors)
+
+    def fresh_client(self, number, **options):
+        return super().fresh_client(number, entropy=self.entropy[b"c", number], **options)
+
+    def fresh_member(self, number, **options):
+        return super().fresh_member(number, entropy=self.entropy[b"m", number], **options)
+
+    def deliver(self, number):
+        super().deliver(number)
+        self.derived |= contents(reachable(self.server))
+
+    def step(self, *, silent=()):
+        super().step(silent=silent)
+        self.derived |= contents(reachable(self.server))
+
+    @property
+    def modulus(self):
+        return modulus_of(self.params.setting.epoch)
+
+    def draws(self, number):
+        """What a client drew for its one polynomial: u, e₀ and e₁, from the six stream keys that it took in order."""
+        coarse_and_fine = self.entropy[b"c", number].drawn
+        return [
+            Sampler(kind, Stream(Secret(coarse)), Stream(Secret(fine)), largest_batch=16 * 4096).draw(4096)
+            for kind, coarse, fine in zip(
+                (TERNARY, ERRORS, ERRORS), coarse_and_fine[::2], coarse_and_fine[1::2], strict=True
+            )
+        ]
+
+    def tails(self, phase):
+        """The residues that parties sent in a phase, of c₀ alone in Upload."""
+        size = self.modulus.vector_bytes(WORDS)
+        frames = {number: frame for (when, number), frame in self.responses.items() if when is phase}
+        return {number: self.modulus.unpack(frame[-size:], WORDS) for number, frame in frames.items()}
+
+
+def uniform_residues(modulus, residues):
+    """p-value of a chi-square test of residues, in 64 bins, against the uniform distribution."""
+    counts = np.histogram(residues / np.array(modulus.primes)[:, None], bins=64, range=(0, 1))[0]
+    return stats.chisquare(counts).pvalue
+
+
+def test_no_secret_and_no_vector_is_in_what_the_server_of_ckks_receives_or_derives():
+    """Neither vector nor errors nor stream keys of a client, neither share nor pair nor flood of a member."""
+    play = WatchedCommittee().to(Phase.FINISHED)
+    view, modulus = b"".join([*play.responses.values(), *play.derived]), play.modulus
+    for entropy in play.entropy.values():
+        for drawn in entropy.drawn:
+            assert drawn not in view
+    for number in play.params.cohort:
+        mask, own_errors, common_errors = play.draws(number)
+        vector = play.vectors[number].astype(np.int64)
+        scaled = modulus.residues_of(vector.astype(np.int64))
+        for numbers in (vector, mask, own_errors, common_errors):
+            for kind in (np.int8, np.int16, np.int32, np.int64, np.float64):
+                typed = numbers.astype(kind)
+                if np.array_equal(typed, numbers):
+                    for start in (0, 2000, WORDS - RUN):
+                        assert typed[start : start + RUN].tobytes() not in view
+        assert modulus.packed(scaled)[:80] not in view
+    for key in play.committee.members.values():
+        assert all(pair.reveal() not in view for pair in key.pairs.values())
+        assert modulus.packed(key.share)[:80] not in view
+        assert all(row[:RUN].tobytes() not in view for row in key.share)
+    # What is there is found: the sum, and an answer. And what was searched for is what made the ciphertexts.
+    assert play.exact_sum(play.params.cohort).tobytes() in view
+    assert modulus.packed(play.tails(Phase.OPEN)[0]) in view
+    mask, own_errors, _ = play.draws(10)
+    product = seal_ring(modulus).multiply(
+        modulus.unpack(play.key.statement.own, 4096)[:, None], modulus.residues_of(mask.astype(np.int64))
+    )[:, 0]
+    modulus.add(product, modulus.residues_of(own_errors.astype(np.int64)))
+    modulus.negate(product)
+    modulus.add(product, play.tails(Phase.UPLOAD)[10])
+    scale = 2.0**play.params.setting.scale_bits
+    assert np.array_equal(modulus.centred(product) / scale, play.vectors[10])
+
+
+def test_of_what_clients_of_ckks_send_nothing_but_c0_depends_on_the_vector():
+    """The same entropy twice, with other vectors: all messages are equal, up to the upload's last part."""
+    params, sessions = make_params(suite_name="ckks", n=6, length=WORDS), []
+    for sign in (1, -1):
+        vectors = {number: np.arange(1, WORDS + 1, dtype=np.int32) % number * sign for number in params.cohort}
+        sessions.append(WatchedCommittee(vectors, seed=bytes(11), params=params).to(Phase.FINISHED))
+    first, second = (play.responses for play in sessions)
+    assert {key: len(frame) for key, frame in first.items()} == {key: len(frame) for key, frame in second.items()}
+    hidden = sessions[0].modulus.vector_bytes(WORDS)
+    for (phase, number), frame in first.items():
+        other = second[phase, number]
+        if phase is Phase.UPLOAD:
+            assert frame[:-hidden] == other[:-hidden]
+            assert (frame == other) is False
+        else:
+            assert (frame == other) is True  # members see c₁, and no more
+
+
+def test_every_upload_and_every_answer_of_ckks_is_uniform_whatever_the_vector():
+    """2 · (6 uploads of c₀ and c₁, 3 answers): 30 chi-square tests at 10^-6."""
+    for value in (0, 1000):
+        play = WatchedCommittee({number: np.full(WORDS, value, np.int32) for number in range(10, 16)}).to(Phase.OPEN)
+        commons = [
+            play.modulus.unpack(frame[64 : 64 + 2 * 4096 * 5], 4096)
+            for frame in play.responses.values()
+            if len(frame) > 2 * 4096 * 5
+        ]
+        play.to(Phase.FINISHED)
+        seen = [*play.tails(Phase.UPLOAD).values(), *commons, *play.tails(Phase.OPEN).values()]
+        assert len(seen) == 6 + 6 + 3
+        for residues in seen:
+            assert uniform_residues(play.modulus, residues) > 1e-6
+
+
+def test_an_upload_of_ckks_does_not_correlate_with_its_vector():
+    """|r| < 6/√m for both residues of six uploads of m = 4096 coordinates: false alarms below 3·10^-8."""
+    play = WatchedCommittee().to(Phase.CONVENE)
+    for number, residues in play.tails(Phase.UPLOAD).items():
+        for row in residues:
+            r = np.corrcoef(row.astype(float), play.vectors[number].astype(float))[0, 1]
+            assert abs(r) < 6 / np.sqrt(WORDS)
+
+
+def test_swapping_two_clients_vectors_leaves_the_sum_of_ckks_equal():
+    play = WatchedCommittee().to(Phase.FINISHED)
+    swapped = dict(play.vectors)
+    swapped[10], swapped[11] = swapped[11], swapped[10]
+    other = WatchedCommittee(swapped).to(Phase.FINISHED)
+    assert play.server.result.error_std == 0
+    assert np.array_equal(play.server.result.vector, other.server.result.vector)
+    for number in (10, 11):
+        difference = play.tails(Phase.UPLOAD)[number]
+        play.modulus.negate(difference)
+        play.modulus.add(difference, other.tails(Phase.UPLOAD)[number])
+        assert uniform_residues(play.modulus, difference) > 1e-6  # nothing carries over: two tests at 10^-6
+
+
+def opened_by(play, numbers, upload):
+    """What the server reads of one upload with these members' shares, whatever the others would say."""
+    modulus = play.modulus
+    raw = upload[-2 * modulus.vector_bytes(4096) :]
+    common, own = (modulus.unpack(part, 4096) for part in (raw[: len(raw) // 2], raw[len(raw) // 2 :]))
+    for number in numbers:
+        share = sharing.scaled(modulus, play.committee.members[number].share, sharing.at_zero(modulus, number, numbers))
+        modulus.add(own, seal_ring(modulus).multiply(common[:, None], share)[:, 0])
+    return own
+
+
+def test_the_server_and_fewer_than_t_members_of_a_committee_cannot_open_an_upload():
+    """Two of five members give all they hold: what they make of an upload is uniform (a test at 10^-6).
+
+    With one more they read the vector, so that it is not for want of trying.
+    """
+    play = WatchedCommittee().to(Phase.CONVENE)
+    upload, scale = play.responses[Phase.UPLOAD, 10], 2.0**play.params.setting.scale_bits
+    assert uniform_residues(play.modulus, opened_by(play, (0, 3), upload)) > 1e-6
+    opened = np.rint(play.modulus.centred(opened_by(play, (0, 3, 4), upload)) / scale)
+    assert np.array_equal(opened, play.vectors[10])
+
+
+def test_message_sizes_of_ckks_do_not_depend_on_the_vector():
+    params, sizes = make_params(suite_name="ckks", length=64), []
     for value in (0, 1, -1000, 1000):
         play = Play(params, {number: np.full(64, value, np.int32) for number in params.cohort}).to(Phase.FINISHED)
         sizes.append({key: len(frame) for key, frame in play.responses.items()})

@@ -30,7 +30,7 @@ from privfl.plain.client import PlainClient
 from privfl.primitives import aead
 
 KEY = bytes(range(32))
-SUITES = [("masking", HONEST), ("masking", ACTIVE), ("plain", HONEST)]
+SUITES = [("masking", HONEST), ("masking", ACTIVE), ("plain", HONEST), ("ckks", HONEST)]
 PHASES = {
     HONEST: [Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK],
     ACTIVE: [Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.CONSISTENCY_CHECK, Phase.UNMASK],
@@ -52,7 +52,7 @@ class Sleepers(Play):
 
     def wake(self, number, raw, **options):
         options = {"key": KEY, "guard": self.guards[number], "credentials": self.credentials(number)} | options
-        session = wake(raw, **options)
+        session = wake(raw, **{"committee": self.key} | options)
         if not session._vector_taken:
             session.submit(self.vectors[number])
         return session
@@ -61,7 +61,7 @@ class Sleepers(Play):
         return Credentials(identity_of(number), self.roster)
 
     def answer(self, number):
-        if self.restless:
+        if self.restless and not self.convened:  # members of a committee do not sleep: they keep books
             self.clients[number] = self.wake(number, self.clients[number].to_bytes(KEY))
         return super().answer(number)
 

@@ -7,19 +7,34 @@ Whatever it does:
 2. the result is the sum over exactly the clients whose upload was accepted (shifted by exactly what the network changed
    in the words of an upload: transport integrity is TLS's work), or the round aborts and releases nothing;
 3. while the network only delays, repeats, replays, withholds and drops, a phase that was `ready` does not abort;
-4. no client tells both shares of one peer, tells anything twice, or tells over fewer than t survivors;
+4. no client tells both shares of one peer, tells anything twice, or tells over fewer than t survivors; no member of a
+   committee answers twice for one session, be it restarted in between, or for a set without itself or of too few;
 5. whoever has refused once answers nothing more.
 """
 
 import os
+from functools import cache
 
 import numpy as np
-from harness import Play, make_params, read
+from harness import Play, committee, make_params, read
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from privfl import DecodeError, Phase, PrivflError, RemoteProtocolError, RoundAborted, ServerModel, WireForm, client
+from privfl import (
+    DecodeError,
+    PartyId,
+    Phase,
+    PrivflError,
+    RemoteProtocolError,
+    Role,
+    RoundAborted,
+    ServerModel,
+    WireForm,
+    client,
+)
+from privfl.ckks.messages import Opening, OpenRequest
+from privfl.ckks.planner import modulus_of
 from privfl.masking import agreement
 from privfl.masking.messages import (
     ConsistencyCheck,
@@ -50,6 +65,8 @@ class Adversary(RuleBasedStateMachine):
     wire = WireForm.WORDS
     length = 6
     most_honest_phases = 3
+    summed = UPLOADS
+    """Phases whose vectors the server adds up."""
 
     def make_params(self, **options):
         return make_params(
@@ -67,8 +84,7 @@ class Adversary(RuleBasedStateMachine):
         """The attack begins after some phases that went well: otherwise few examples would come that far."""
         self.params = self.make_params(minimum=minimum)
         self.play = Play(self.params)
-        other = Play(self.make_params())
-        self.foreign = [(10, other.ask(10), other.answer(10))]
+        self.foreign = self.of_another_session()
         self.requests = []  # every request ever made, with whom it was for
         self.pending = []  # responses that have not been delivered: (phase, sender, bytes)
         self.delivered = []
@@ -99,11 +115,28 @@ class Adversary(RuleBasedStateMachine):
             for lie in self.last_lies:
                 self.lie_about_one(*lie)
 
+    def of_another_session(self):
+        """An honest exchange: with whom, request, response."""
+        other = Play(self.make_params())
+        return 10, other.ask(10), other.answer(10)
+
+    # -- whom a number means ------------------------------------------------------------------------------------------
+
+    def aim(self, number):
+        """The number of somebody who takes part in this phase."""
+        return number
+
+    def party(self, number):
+        return client(number)
+
+    def session(self, number):
+        return self.play.clients[number]
+
     # -- what may happen ----------------------------------------------------------------------------------------------
 
     def respond(self, number, request):
         """Hand a client a request; nothing but PrivflError may come of it."""
-        session = self.play.clients[number]
+        session = self.session(number)
         was_over = number in self.refused
         last = session._last
         try:
@@ -114,10 +147,10 @@ class Adversary(RuleBasedStateMachine):
             return None
         assert not was_over, "a client that had refused answered"
         if last is None or last[1] != response:
-            self.note_told(number, response)
+            self.note_told(number, request, response)
         return response
 
-    def note_told(self, number, response):
+    def note_told(self, number, request, response):
         if self.suite_name == "plain" or response[6] != 0x17:
             return
         told = read(response, Unmask)
@@ -132,12 +165,16 @@ class Adversary(RuleBasedStateMachine):
 
     def receive(self, number, response, change=0):
         phase = self.play.server.phase
-        was_waiting = client(number) in self.play.server.waiting
+        was_waiting = self.party(number) in self.play.server.waiting
         try:
-            self.play.server.receive(client(number), response)
+            self.play.server.receive(self.party(number), response)
         except PrivflError:
             return
-        if phase in UPLOADS and was_waiting:
+        if was_waiting:
+            self.note_accepted(number, phase, change)
+
+    def note_accepted(self, number, phase, change):
+        if phase in UPLOADS:
             assert number not in self.accepted
             self.accepted[number] = change
 
@@ -149,7 +186,8 @@ class Adversary(RuleBasedStateMachine):
     @rule(number=NUMBERS)
     def exchange(self, number):
         """An honest request, an honest answer, delivered."""
-        if client(number) not in self.play.server.waiting:
+        number = self.aim(number)
+        if self.party(number) not in self.play.server.waiting:
             return
         request = self.play.ask(number)
         self.requests.append((number, request))
@@ -161,15 +199,17 @@ class Adversary(RuleBasedStateMachine):
     @precondition(lambda self: self.going)
     @rule()
     def exchange_all(self):
+        absent = {self.aim(number) for number in self.absent}
         for party in sorted(self.play.server.waiting):
-            if party.number not in self.absent:
+            if party.number not in absent:
                 self.exchange(party.number)
 
     @precondition(lambda self: self.going)
     @rule(number=NUMBERS)
     def withhold(self, number):
         """The answer is under way and does not arrive yet."""
-        if client(number) not in self.play.server.waiting:
+        number = self.aim(number)
+        if self.party(number) not in self.play.server.waiting:
             return
         request = self.play.ask(number)
         self.requests.append((number, request))
@@ -198,7 +238,7 @@ class Adversary(RuleBasedStateMachine):
 
     @rule(number=NUMBERS)
     def replay_from_another_session(self, number):
-        _, request, response = self.foreign[0]
+        _, request, response = self.foreign
         if request not in {made for _, made in self.requests}:
             self.respond(number, request)
         self.receive(number, response)
@@ -213,7 +253,8 @@ class Adversary(RuleBasedStateMachine):
     @precondition(lambda self: self.going)
     @rule(number=NUMBERS, position=st.integers(0, 2**16), mask=st.integers(1, 255), cut=st.booleans())
     def corrupt_response(self, number, position, mask, cut):
-        if client(number) not in self.play.server.waiting:
+        number = self.aim(number)
+        if self.party(number) not in self.play.server.waiting:
             return
         request = self.play.ask(number)
         response = self.respond(number, request)
@@ -221,7 +262,7 @@ class Adversary(RuleBasedStateMachine):
             return
         frame = corrupted(response, position, mask, cut=cut)
         change = 0
-        if self.play.server.phase in UPLOADS and len(frame) == len(response):
+        if self.play.server.phase in self.summed and len(frame) == len(response):
             change = self.difference(response, frame)
         waiting = len(self.play.server.waiting)
         self.receive(number, frame, change)
@@ -248,6 +289,7 @@ class Adversary(RuleBasedStateMachine):
     def garbage(self, number, garbage, header):
         if header and self.requests:
             garbage = self.requests[-1][1][:HEADER_BYTES] + garbage
+        number = self.aim(number)
         self.respond(number, garbage)
         self.receive(number, garbage)
 
@@ -269,7 +311,7 @@ class Adversary(RuleBasedStateMachine):
             self.tampered = True
             self.receive(number, response)
 
-    @precondition(lambda self: self.suite_name != "plain" and self.going)
+    @precondition(lambda self: self.suite_name not in {"plain", "ckks"} and self.going)
     @rule(number=NUMBERS, contributors=st.integers(0, 6), survivors=st.sets(NUMBERS), dropped=st.sets(NUMBERS))
     def forge_unmask(self, number, contributors, survivors, dropped):
         """A server that names whom it likes."""
@@ -374,8 +416,8 @@ class ActiveAdversary(Adversary):
     model = ServerModel.ACTIVE
     most_honest_phases = 4
 
-    def note_told(self, number, response):
-        super().note_told(number, response)
+    def note_told(self, number, request, response):
+        super().note_told(number, request, response)
         if response[6] == message_type(ConsistencyCheck):
             self.signed.setdefault(number, set()).add(response)
 
@@ -461,6 +503,153 @@ class PlainAdversary(Adversary):
     suite_name = "plain"
 
 
+MEMBERS, THRESHOLD = 3, 2
+
+
+@cache
+def opened_by_a_committee():
+    """Another session under the same key: a member's exchange in which it answers for a sum."""
+    play = Play(make_params(suite_name="ckks", key=committee(members=MEMBERS, threshold=THRESHOLD).key)).to(Phase.OPEN)
+    return 0, play.ask(0), play.answer(0)
+
+
+class CkksAdversary(Adversary):
+    """A changed c₀ or answer shifts the sum by as much, to within rounding; a changed c₁ makes it noise within range.
+
+    Numbers below `MEMBERS` are those of the committee, who may be restarted at any time from their keys and books.
+    """
+
+    suite_name = "ckks"
+    summed = (Phase.UPLOAD, Phase.OPEN)
+
+    def __init__(self):
+        super().__init__()
+        self.shifts = []  # what the network added to answers
+        self.noisy = False  # whether a member answered what the server did not ask
+
+    @initialize(
+        minimum=st.integers(2, 4),
+        honest_phases=st.integers(0, 4),
+        absent=st.sets(NUMBERS, max_size=1),
+        last_lies=st.just([]) | st.lists(LIES_ABOUT_ONE, min_size=1, max_size=2),
+        last_changes=st.lists(CHANGED_BYTES, max_size=1),
+    )
+    def begin(self, **drawn):
+        """As elsewhere, but that members are lied to in every second session."""
+        super().begin(**drawn)
+
+    def make_params(self, **options):
+        return super().make_params(key=committee(members=MEMBERS, threshold=THRESHOLD).key, **options)
+
+    def of_another_session(self):
+        return opened_by_a_committee()
+
+    def aim(self, number):
+        return number % MEMBERS if self.play.convened else number
+
+    def party(self, number):
+        return PartyId(Role.COMMITTEE, number) if number < MEMBERS else client(number)
+
+    def session(self, number):
+        return (self.play.members if number < MEMBERS else self.play.clients)[number]
+
+    @property
+    def modulus(self):
+        return modulus_of(self.params.setting.epoch)
+
+    @property
+    def opened_bytes(self):
+        return self.modulus.vector_bytes(self.length)
+
+    def note_told(self, number, request, response):
+        if response[6] != message_type(Opening):
+            return
+        asked = read(request, OpenRequest, tail_bytes=self.modulus.vector_bytes(self.modulus.degree))
+        assert number in asked.members
+        assert len(asked.members) >= THRESHOLD
+        assert asked.contributors >= self.params.minimum_contributors
+        self.noisy |= request != self.play.requests.get((Phase.OPEN, number))
+        self.told.setdefault(number, set()).add(response)
+
+    def nobody_tells_both_kinds_about_one_peer(self):
+        """There are no shares of clients' secrets here."""
+
+    def note_accepted(self, number, phase, change):
+        super().note_accepted(number, phase, change)
+        if phase is Phase.OPEN:
+            self.shifts.append(change)
+
+    def difference(self, response, frame):
+        """None where c₁ was changed."""
+        size = self.opened_bytes
+        if response[:-size] != frame[:-size]:
+            return None
+        try:
+            before, after = (self.modulus.unpack(raw[-size:], self.length) for raw in (response, frame))
+        except DecodeError:
+            return 0
+        (first, second), (low, high) = self.modulus.primes, (after - before).astype(object)
+        return low + first * ((high - low) * pow(first, -1, second) % second)
+
+    @rule(member=st.integers(0, MEMBERS - 1))
+    def restart(self, member):
+        self.play.members[member] = self.play.fresh_member(member)
+        self.refused.discard(member)
+
+    @precondition(lambda self: self.play.server.phase is Phase.OPEN)
+    @rule(
+        member=st.integers(0, MEMBERS - 1),
+        contributors=st.integers(1, 6),
+        members=st.sets(st.integers(0, MEMBERS)),
+        other=st.booleans(),
+        after_the_truth=st.booleans(),
+    )
+    def forge_opening(self, member, contributors, members, other, after_the_truth):
+        """A server that names whom it likes, or shows another sum."""
+        if after_the_truth:
+            self.exchange(member)
+        shown = bytes(self.play.server._step._shown)
+        forged = self.play.forge_request(
+            OpenRequest(contributors=contributors, members=tuple(sorted(members))),
+            tail=bytes([shown[0] ^ other]) + shown[1:],
+        )
+        response = self.respond(member, forged)
+        if response is not None:
+            self.tampered = True
+            self.receive(member, response)
+
+    def advance_now(self):
+        super().advance_now()
+        if self.play.server.phase is Phase.OPEN:
+            for _, victim, _, count_of_one, other, after_the_truth in self.last_lies:
+                contributors = 1 if count_of_one else len(self.accepted)
+                everybody = set(range(MEMBERS))
+                for member in range(MEMBERS):
+                    # One after the other is told of itself alone, of all others, and of everybody.
+                    members = ({member}, everybody - {member}, everybody)[(victim + member) % 3]
+                    if after_the_truth:
+                        self.exchange(member)
+                        self.restart(member)
+                        self.respond(member, self.play.requests.get((Phase.CONVENE, member), b""))
+                    self.forge_opening(member, contributors, members, other, after_the_truth=False)
+
+    def the_result_is_the_sum_over_the_uploads_or_there_is_none(self):
+        server, changes = self.play.server, [*self.accepted.values(), *self.shifts]
+        if server.phase is not Phase.FINISHED:
+            super().the_result_is_the_sum_over_the_uploads_or_there_is_none()
+            return
+        vector, scale = server.result.vector, 1 << self.params.setting.scale_bits
+        assert server.result.contributors == len(self.accepted) >= self.params.minimum_contributors
+        assert np.abs(vector).max() <= len(self.accepted) * self.params.vector.bound
+        if self.noisy or any(change is None for change in changes):
+            return
+        assert server.result.error_std == 0
+        excess = (vector - self.play.exact_sum(self.accepted)).astype(object) * scale - sum(changes)
+        whole = self.modulus.product
+        excess = (excess + whole // 2) % whole - whole // 2
+        assert np.abs(excess).max() < (scale if any(map(np.any, changes)) else 1)
+
+
 TestMaskingUnderAttack = MaskingAdversary.TestCase
 TestMaskingUnderAttack.settings = settings(max_examples=EXAMPLES, stateful_step_count=30)
 TestActiveMaskingUnderAttack = ActiveAdversary.TestCase
@@ -473,3 +662,5 @@ TestActiveKaheUnderAttack = ActiveKaheAdversary.TestCase
 TestActiveKaheUnderAttack.settings = settings(max_examples=EXAMPLES, stateful_step_count=30)
 TestPlainUnderAttack = PlainAdversary.TestCase
 TestPlainUnderAttack.settings = settings(max_examples=EXAMPLES // 8, stateful_step_count=20)
+TestCkksUnderAttack = CkksAdversary.TestCase
+TestCkksUnderAttack.settings = settings(max_examples=EXAMPLES // 5, stateful_step_count=30)
