@@ -72,7 +72,7 @@ class FileGuard:
         self._directory = directory
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
-            _to_disk(directory.parent)  # or a crash could take the directory away, and the claims with it
+            to_disk(directory.parent)  # or a crash could take the directory away, and the claims with it
         except OSError as error:
             raise ConfigurationError(f"the guard's directory {directory} cannot be made: {error.strerror}") from None
 
@@ -92,10 +92,16 @@ class FileGuard:
                 f"{error.strerror}"
             ) from None
         try:
-            os.fsync(file)
-        finally:
-            os.close(file)
-        _to_disk(self._directory)  # the entry itself must be there before anything leaves on the strength of it
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+            to_disk(self._directory)  # the entry itself must be there before anything leaves on the strength of it
+        except OSError as error:
+            raise DisclosureRefused(
+                f"a claim in the guard's directory {self._directory} may not last, so nothing is answered: "
+                f"{error.strerror}"
+            ) from None
 
     def claimed(self, what: str, key: bytes) -> bool:
         """See `StateGuard.claimed`."""
@@ -104,7 +110,12 @@ class FileGuard:
         return self._path(what, key).exists()
 
 
-def _to_disk(directory: Path) -> None:
+def to_disk(directory: Path) -> None:
+    """See that a directory's entries are on disk.
+
+    Raises:
+        OSError: they may not be.
+    """
     file = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(file)

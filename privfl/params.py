@@ -229,7 +229,7 @@ class KeyEpoch:
         _check_whole("ckks modulus_bits", self.modulus_bits, FEWEST_MODULUS_BITS, CKKS_DEGREES[self.degree], such_as=36)
         _check_whole("ckks clients", self.clients, 2, MAX_COHORT, such_as=100)
         _check_whole("ckks length", self.length, 1, 2 * MAX_VECTOR_LENGTH, such_as=1_000_000)
-        _check_whole("ckks statistical_bits", self.statistical_bits, DEFAULT_STATISTICAL_BITS, 128, such_as=50)
+        _check_whole("ckks statistical_bits", self.statistical_bits, FEWEST_FLOOD_BITS, 128, such_as=50)
 
     def numbers(self) -> tuple[int, ...]:
         """Return all of it as numbers, in their one order."""
@@ -287,6 +287,8 @@ class CkksSetting:
             raise ConfigurationError(f"ckks key is {len(self.key)} bytes: the {DIGEST_BYTES} of a digest work")
 
 
+FEWEST_FLOOD_BITS: Final = 50
+"""s of `ckks`, and what is taken unless more is asked for."""
 FEWEST_MODULUS_BITS: Final = 33
 """Of a prime of `ckks`: residues are computed and sent in 64-bit words."""
 CKKS_DEGREES: Final = {4096: 43, 8192: 48}

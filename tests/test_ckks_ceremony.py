@@ -4,6 +4,7 @@ import contextlib
 import copy
 import hashlib
 import pickle
+import sys
 from dataclasses import replace
 
 import msgspec
@@ -16,11 +17,14 @@ from privfl import (
     DecodeError,
     DisclosureRefused,
     LocalProtocolError,
+    MissingExtra,
     Phase,
     RemoteProtocolError,
     RoundAborted,
 )
-from privfl.ckks import messages, sharing  # the module: pytest would take TestRequest for tests
+from privfl.ckks import ceremony as ceremonies
+from privfl.ckks import coordinator as coordinators
+from privfl.ckks import messages, planner, sharing  # the module: pytest would take TestRequest for tests
 from privfl.ckks.ceremony import CeremonyMember, commitment_to
 from privfl.ckks.key import CeremonyParams, CommitteeKey, common_polynomial
 from privfl.ckks.messages import (
@@ -335,7 +339,7 @@ def test_a_dealer_is_told_that_its_dealing_did_not_hold(monkeypatch):
     ceremony.coordinator.advance()
     ceremony.to(Phase.TEST_KEY)
     request = ceremony.ask(0)
-    with pytest.raises(DisclosureRefused, match="this member's dealing did not hold"):
+    with pytest.raises(DisclosureRefused, match="do not confirm this member's dealing"):
         ceremony.members[1].respond(request)
 
 
@@ -932,3 +936,61 @@ def harmed(chance, frame, turn):
     for _ in range(1 + turn % 3):
         raw[chance.integers(min(len(raw), 400 if turn % 2 else len(raw)))] ^= 1 << chance.integers(8)
     return bytes(raw)
+
+
+# What is looked at beforehand, and what is never shown
+
+
+def test_a_part_with_wide_errors_does_not_pass_the_test(monkeypatch):
+    """Sums under such a key would be wrong within their range, and seem exact."""
+    ceremony = Ceremony().to(Phase.COMMIT)
+    flood = planner.flood_of(ceremony.params.epoch).std
+    drawn = ceremonies.sampler
+
+    class Wide:
+        def __init__(self, inner):
+            self.inner = inner
+
+        def draw(self, count):
+            return self.inner.draw(count).astype(np.int64) * int(flood)
+
+    for number in range(4):
+        ceremony.deliver(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            ceremonies,
+            "sampler",
+            lambda kind, *rest: Wide(drawn(kind, *rest)) if kind is ceremonies.ERRORS else drawn(kind, *rest),
+        )
+        ceremony.deliver(4)
+    ceremony.coordinator.advance()
+    with pytest.raises(RoundAborted, match="does not open what is known"):
+        ceremony.to(Phase.FINISHED)
+
+
+@pytest.mark.parametrize("who", ["member", "coordinator"])
+def test_nobody_begins_a_ceremony_without_seal(monkeypatch, who):
+    def missing(_modulus):
+        raise MissingExtra("ckks", "tenseal")
+
+    module = ceremonies if who == "member" else coordinators
+    monkeypatch.setattr(module, "seal_ring", missing)
+    with pytest.raises(MissingExtra, match="ckks"):
+        Ceremony()
+
+
+def test_an_epoch_whose_floods_leave_no_room_is_refused_before_a_ceremony():
+    with pytest.raises(ConfigurationError, match="leave no room for a sum"):
+        Ceremony(modulus_bits=33, statistical_bits=100)
+
+
+def test_states_of_a_ceremony_show_no_secret_when_they_are_printed():
+    ceremony = Ceremony()
+    with np.printoptions(threshold=sys.maxsize):
+        while ceremony.phase is not Phase.SIGN_KEY:
+            ceremony.step()
+            for member in ceremony.members.values():
+                shown = repr(member._state)
+                assert len(shown) < 4000
+                assert "array" not in shown
+    assert len(repr(ceremony.members[0]._state)) > 20

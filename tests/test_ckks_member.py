@@ -514,3 +514,35 @@ def test_answers_are_uniform_even_to_who_knows_the_shares():
                 counts = np.histogram(modulus.centred(residues) / modulus.product, bins=16, range=(-0.5, 0.5))[0]
                 assert stats.chisquare(counts).pvalue > 1e-7
     assert np.abs(modulus.centred(left)).max() < 2.0**-20 * modulus.product
+
+
+# What a member keeps, and what it needs
+
+
+def test_the_key_is_gone_from_a_session_that_has_answered_or_refused():
+    """Guarantee 3 of `LockstepParty`, of what a member keeps: its share and its pairwise secrets."""
+    done, refusing = (Play(suite_name="ckks").to(Phase.OPEN) for _ in range(2))
+    assert isinstance(done.members[0]._state.key, MemberKey)
+    done.deliver(0)
+    other = refusing.forge_request(ConveneRequest(), session=bytes(32))
+    with pytest.raises(DisclosureRefused):
+        refusing.members[0].respond(other)
+    for session in (done.members[0], refusing.members[0]):
+        assert isinstance(session._state, SessionOver)
+        held = [*vars(session).values(), session._state]
+        assert not any(isinstance(value, MemberKey) for value in held)
+
+
+def test_a_member_without_seal_says_so_before_it_says_that_it_is_there(monkeypatch):
+    from privfl import MissingExtra
+    from privfl.ckks import member
+
+    def missing(_modulus):
+        raise MissingExtra("ckks", "tenseal")
+
+    play = Play(suite_name="ckks")
+    before = remaining_openings(play.committee.members[0], play.committee.guard)
+    monkeypatch.setattr(member, "seal_ring", missing)
+    with pytest.raises(MissingExtra, match="ckks"):
+        play.fresh_member(0)
+    assert remaining_openings(play.committee.members[0], play.committee.guard) == before

@@ -272,9 +272,9 @@ def test_settings_that_wrap_or_exceed_the_key_are_refused():
         ("modulus_bits", 44, "from 33 to 43"),
         ("clients", 1, "from 2 to"),
         ("length", 0, "from 1 to"),
-        ("statistical_bits", 0, "from 40 to 128"),
-        ("statistical_bits", 129, "from 40 to 128"),
-        ("statistical_bits", 50.0, "from 40 to 128"),
+        ("statistical_bits", 0, "from 50 to 128"),
+        ("statistical_bits", 129, "from 50 to 128"),
+        ("statistical_bits", 50.0, "from 50 to 128"),
         ("committee", (5, 3), "a CommitteeShape works"),
     ],
 )
@@ -315,7 +315,7 @@ def test_everything_about_the_key_is_in_the_params_digest():
         replace(setting, scale_bits=setting.scale_bits - 1),
         *(
             replace(setting, epoch=replace(setting.epoch, **{name: value}))
-            for name, value in (("clients", 99), ("length", 100), ("statistical_bits", 49), ("modulus_bits", 41))
+            for name, value in (("clients", 99), ("length", 100), ("statistical_bits", 51), ("modulus_bits", 41))
         ),
         *(
             replace(setting, epoch=replace(setting.epoch, committee=replace(setting.epoch.committee, **{name: value})))

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from privfl.ckks.cipher import ERROR_STD
-from privfl.ckks.flood import STATISTICAL_BITS, wanted_std
+from privfl.ckks.flood import wanted_std
 from privfl.ckks.planner import flood_of, plan
-from privfl.params import CKKS_DEGREES, CommitteeShape, SettingWishes, ThreatModel
+from privfl.params import CKKS_DEGREES, FEWEST_FLOOD_BITS, CommitteeShape, SettingWishes, ThreatModel
 
 TEXT = (Path(__file__).parent.parent / "docs" / "ckks.md").read_text(encoding="utf-8")
 TERNARY_STD = math.sqrt(2 / 3)
@@ -59,7 +59,7 @@ def test_usual_sums_take_as_many_bits_as_the_text_says(clients):
     setting = plan(clients, ThreatModel(), SettingWishes(bound=32_767, length=1_000_000))
     assert setting.epoch.degree == 4096
     assert 66 <= 2 * setting.epoch.modulus_bits <= 74
-    assert setting.epoch.statistical_bits == STATISTICAL_BITS
+    assert setting.epoch.statistical_bits == FEWEST_FLOOD_BITS
 
 
 @pytest.mark.parametrize("statistical_bits", [50, 60, 74])
@@ -84,6 +84,6 @@ def test_every_opening_that_there_can_be_counts():
         errors = 1.1 * ERROR_STD * math.sqrt(epoch.clients * (1 + 4096 * members * 4 / 3))
         coefficients = 4096 * 16 * (members - threshold + 1) + 4096
         floods[members, threshold] = flood_of(epoch).std
-        wanted = math.sqrt(24 * coefficients) * 2 ** (STATISTICAL_BITS / 2) * errors
+        wanted = math.sqrt(24 * coefficients) * 2 ** (FEWEST_FLOOD_BITS / 2) * errors
         assert wanted <= flood_of(epoch).std <= 1.001 * wanted
     assert floods[5, 3] > floods[5, 5]

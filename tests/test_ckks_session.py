@@ -645,3 +645,17 @@ def test_errors_of_ciphertexts_are_as_wide_as_planned():
     assert cipher.error_std(4096, 5, 100) == pytest.approx(
         math.sqrt(100 * (3.2**2 * 4096 * 5 * 2 / 3 + 3.2**2 + 3.2**2 * 4096 * 5 * 2 / 3)), rel=1e-9
     )
+
+
+def test_a_cohort_that_is_not_on_the_roster_that_signs_is_refused_by_everybody():
+    params = make_params(suite_name="ckks", signed=True)
+    roster = roster_of({number: identity_of(number) for number in params.cohort[:-1]})
+    short = replace(params, roster_digest=roster.digest)
+    for make in (
+        lambda: suite("ckks").server(short, roster=roster, committee=committee().key),
+        lambda: suite("ckks").client(
+            short, 10, credentials=Credentials(identity_of(10), roster), committee=committee().key
+        ),
+    ):
+        with pytest.raises(ConfigurationError, match="client 14 is not on the roster"):
+            make()

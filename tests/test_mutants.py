@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from mutants import MUTANTS
+from mutants import MUTANTS as OTHERS
+from mutants_ckks import MUTANTS as OF_CKKS
 
 import privfl
 
 TESTS = Path(__file__).parent
 SOURCE = Path(privfl.__file__).parent
+MUTANTS = (*OTHERS, *OF_CKKS)
 
 
 @pytest.fixture(scope="module")

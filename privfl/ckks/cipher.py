@@ -10,7 +10,7 @@ differ from what SEAL's own encryptor does, and both are for the better here:
 
 - the message is Δ·x exactly, where CKKS's encoder rounds a floating-point transform of it;
 - there is no third prime to divide the error by. That would make the error 16 times smaller and the modulus of the
-  public key a third longer; without it, keys have 66 to 86 bits instead of up to 106, which is far more secure.
+  public key half as long again; without it, keys for N = 4,096 have 66 to 86 bits, where 106 would be allowed.
 
 Coefficients of c₀ beyond m are not sent. c₁ is sent whole, as it is multiplied by the secret.
 

@@ -181,6 +181,7 @@ def _signer(params: SessionParams, number: int, credentials: Credentials | None)
         raise ConfigurationError("these parameters want signed uploads: give credentials, an identity and the roster")
     if credentials.roster.digest != params.roster_digest:
         raise ConfigurationError("the session's parameters name another roster than the one given")
+    credentials.roster.require(params.cohort)
     credentials.require_own(number)
     return credentials.identity
 

@@ -36,6 +36,7 @@ from privfl.ckks.messages import (
 )
 from privfl.ckks.modulus import PRIMES
 from privfl.ckks.planner import modulus_of
+from privfl.ckks.seal import seal_ring
 from privfl.errors import RemoteProtocolError, RoundAborted
 from privfl.lockstep.server import MessageT, ServerStep, StepServer
 from privfl.primitives.aead import TAG_BYTES
@@ -308,6 +309,9 @@ class CeremonyCoordinator(StepServer[CommitteeKey]):
     Args:
         params: what was agreed.
 
+    Raises:
+        MissingExtra: TenSEAL is not installed.
+
     Guarantees:
         1. A member that answers otherwise than agreed counts as silent.
         2. There is no key unless dealings of at least the threshold hold and their members' answers open what is known.
@@ -316,5 +320,6 @@ class CeremonyCoordinator(StepServer[CommitteeKey]):
     _result_name = "key"
 
     def __init__(self, params: CeremonyParams) -> None:
+        seal_ring(modulus_of(params.epoch))  # needed for the test: said before anybody has begun
         super().__init__(SuiteCode.CKKS, AdvertiseStep(params))
         self.params = params

@@ -33,8 +33,6 @@ from privfl.ckks.modulus import PRIMES, Modulus, Residues, times
 from privfl.lattice.sampling import gaussian, sampler
 from privfl.primitives.entropy import Entropy
 
-STATISTICAL_BITS: Final = 50
-"""s unless more is asked for."""
 NARROW_STD: Final = 20.0
 STEP: Final = 9
 _WORD: Final = 1 << 52

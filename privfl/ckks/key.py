@@ -14,8 +14,9 @@ import numpy as np
 
 from privfl.ckks.cipher import JointKey
 from privfl.ckks.modulus import PRIMES, Modulus, Residues
-from privfl.ckks.planner import modulus_of
+from privfl.ckks.planner import modulus_of, most_scale_bits
 from privfl.errors import ConfigurationError, DecodeError, RemoteProtocolError
+from privfl.guard import to_disk
 from privfl.params import NONCE_BYTES, KeyEpoch
 from privfl.primitives.labels import Label
 from privfl.primitives.prg import PRG_KEY_BYTES, Stream
@@ -49,6 +50,10 @@ class CeremonyParams:
             raise ConfigurationError(
                 f"the committee's roster names {sorted(self.roster.identities)}: exactly the members 0 to "
                 f"{members - 1} work, because committee.members is {members}"
+            )
+        if most_scale_bits(self.epoch, 2, 1) < 0:
+            raise ConfigurationError(
+                "the floods of this key epoch leave no room for a sum: plan one with privfl.suite('ckks').setting(…)"
             )
         if len(self.nonce) != NONCE_BYTES:
             raise ConfigurationError(f"nonce is {len(self.nonce)} bytes: exactly {NONCE_BYTES} bytes work")
@@ -244,7 +249,7 @@ class CommitteeKey:
         return key
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class MemberKey:
     """What one member keeps of a ceremony: secret.
 
@@ -313,10 +318,15 @@ class MemberKey:
         sealed = self.to_bytes(key)
         try:
             file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(file, "wb") as target:
-                target.write(sealed)
-                target.flush()
-                os.fsync(file)
+            try:
+                with os.fdopen(file, "wb") as target:
+                    target.write(sealed)
+                    target.flush()
+                    os.fsync(file)
+                to_disk(path.parent)
+            except OSError:
+                path.unlink()  # made just now, and of no use
+                raise
         except OSError as error:
             raise ConfigurationError(f"the member's key {path} cannot be written: {error.strerror}") from None
 

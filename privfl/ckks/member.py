@@ -14,6 +14,7 @@ from privfl.ckks.key import MemberKey
 from privfl.ckks.messages import ConveneRequest, Opening, OpenRequest, Present
 from privfl.ckks.modulus import Residues
 from privfl.ckks.planner import modulus_of, verified
+from privfl.ckks.seal import seal_ring
 from privfl.errors import ConfigurationError, DisclosureRefused
 from privfl.guard import StateGuard
 from privfl.lockstep.party import Handler, Incoming, LockstepParty, SessionOver
@@ -30,10 +31,14 @@ OPENING: Final = "opening of a key"
 class Waiting:
     """Nothing has been asked."""
 
+    key: MemberKey
+
 
 @dataclass(frozen=True, slots=True)
 class Convened:
     """It has said that it is there."""
+
+    key: MemberKey
 
 
 def take_into_use(key: MemberKey, guard: StateGuard) -> None:
@@ -51,7 +56,7 @@ def take_into_use(key: MemberKey, guard: StateGuard) -> None:
 def remaining_openings(key: MemberKey, guard: StateGuard) -> int:
     """Return how many sums this member may still help to open under a key."""
     openings = key.statement.epoch.committee.openings
-    return sum(not guard.claimed(OPENING, _opening(key, number)) for number in range(openings))
+    return sum(not guard.claimed(OPENING, _opening(_books(key), number)) for number in range(openings))
 
 
 class CommitteeMember(LockstepParty):
@@ -67,6 +72,7 @@ class CommitteeMember(LockstepParty):
     Raises:
         ConfigurationError: the parameters name another key, exceed what it is made for, or want fewer contributors.
         DisclosureRefused: the guard does not know the key.
+        MissingExtra: TenSEAL is not installed.
 
     Guarantees:
         1. It answers for one sum of a session, once, also after a restart: that is on record before an answer leaves.
@@ -104,14 +110,16 @@ class CommitteeMember(LockstepParty):
                 "this guard does not know the committee's key: give the one that the key was taken into use with; if "
                 "it is lost, what was opened is not known, and the committee needs another key"
             )
+        seal_ring(modulus_of(setting.epoch))  # who cannot answer does not say that it is there
         super().__init__(
             PartyId(Role.COMMITTEE, key.number),
-            state=Waiting(),
+            state=Waiting(key),
             body_limit_bytes=CONTROL_BODY_LIMIT_BYTES,
             remember_response=remember_response,
         )
         self.params = params
-        self._key = key
+        self._books = _books(key)
+        self._qualified = frozenset(key.statement.qualified)
         self._guard = guard
         self._modulus = modulus_of(setting.epoch)
         self._shape = setting.epoch.committee
@@ -127,19 +135,18 @@ class CommitteeMember(LockstepParty):
     def _read_tail(self, kind: type[Message], tail: memoryview) -> Residues | None:
         return self._modulus.unpack(tail, self._whole) if kind is OpenRequest else None
 
-    def _convene(self, _state: Waiting, incoming: Incoming) -> tuple[Convened, bytes]:
+    def _convene(self, state: Waiting, incoming: Incoming) -> tuple[Convened, bytes]:
         self._require_session(incoming)
         if self._guard.claimed(OPENED, self._session()):
             raise DisclosureRefused("this session's sum was opened before: it is never opened again", peer=SERVER)
         self._require_opening()
-        return Convened(), self._frame(Present(), self.params.digest).finish()
+        return Convened(state.key), self._frame(Present(), self.params.digest).finish()
 
-    def _open(self, _state: Convened, incoming: Incoming) -> tuple[SessionOver, bytes]:
+    def _open(self, state: Convened, incoming: Incoming) -> tuple[SessionOver, bytes]:
         message = incoming.message
         assert isinstance(message, OpenRequest)  # noqa: S101 - by the table; for the type checker
         self._require_session(incoming)
-        qualified = set(self._key.statement.qualified)
-        if self._key.number not in message.members or not set(message.members) <= qualified:
+        if self.party.number not in message.members or not set(message.members) <= self._qualified:
             raise DisclosureRefused("a set of members without this one, or with strangers", peer=SERVER)
         if len(message.members) < self._shape.threshold:
             raise DisclosureRefused(
@@ -156,7 +163,7 @@ class CommitteeMember(LockstepParty):
         self._spend_opening()
         length = self.params.vector.length
         part = answer(
-            self._key,
+            state.key,
             incoming.vector,
             opening=opening_id(self.params.digest, incoming.tail, message.members),
             members=message.members,
@@ -176,7 +183,7 @@ class CommitteeMember(LockstepParty):
             raise DisclosureRefused("a request of another session, or under another key", peer=SERVER)
 
     def _session(self) -> bytes:
-        return _books(self._key) + self.params.digest
+        return self._books + self.params.digest
 
     def _require_opening(self) -> None:
         """See that the budget is not spent.
@@ -184,7 +191,8 @@ class CommitteeMember(LockstepParty):
         Raises:
             DisclosureRefused: it is.
         """
-        if not remaining_openings(self._key, self._guard):
+        openings = (_opening(self._books, number) for number in range(self._shape.openings))
+        if all(self._guard.claimed(OPENING, opening) for opening in openings):
             raise DisclosureRefused(
                 f"the budget of {self._shape.openings} openings under this key is spent: the committee needs another "
                 f"key",
@@ -194,7 +202,7 @@ class CommitteeMember(LockstepParty):
     def _spend_opening(self) -> None:
         """Claim one of the openings that are left; errors as those of `_require_opening`."""
         for number in range(self._shape.openings):
-            opening = _opening(self._key, number)
+            opening = _opening(self._books, number)
             if self._guard.claimed(OPENING, opening):
                 continue
             try:
@@ -212,5 +220,5 @@ def _books(key: MemberKey) -> bytes:
     return key.statement.digest + key.number.to_bytes(4, "big")
 
 
-def _opening(key: MemberKey, number: int) -> bytes:
-    return _books(key) + number.to_bytes(4, "big")
+def _opening(books: bytes, number: int) -> bytes:
+    return books + number.to_bytes(4, "big")

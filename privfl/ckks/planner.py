@@ -5,7 +5,8 @@ errors (`cipher.error_std`) and F that of a flood (`flood.wanted_std`, for m coe
 can be under one key):
 
 - nothing wraps: n · bound · Δ plus 14 deviations of floods and errors stay below (Q − q₁)/2. Δ takes all the room but
-  for a hundredth: what does not decrypt is uniform modulo Q, and must not pass for a sum by its range;
+  for a hundredth: what does not decrypt is uniform modulo Q, and must not pass for a sum by its range. (Of m
+  coordinates it does with a probability of up to 0.99^m: for vectors of a few coordinates, the range says little.)
 - the error of the *mean* is √(t·F² + E²) / (Δ · k · bound) of the full scale, k being the contributors that are left
   when as many drop out as planned; N and primes are the smallest for which that is no more than the precision wanted.
   Beside that, a sum is to be off by no more than a 64th of a coordinate's range, so that whole numbers can be told.
@@ -19,15 +20,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from typing import Final
 
 from privfl.ckks.cipher import error_std as cipher_error_std
-from privfl.ckks.flood import STATISTICAL_BITS, Flood, wanted_std
+from privfl.ckks.flood import Flood, wanted_std
 from privfl.ckks.modulus import Modulus, modulus
 from privfl.errors import ConfigurationError
 from privfl.params import (
     CKKS_DEGREES,
+    FEWEST_FLOOD_BITS,
     FEWEST_MODULUS_BITS,
     CkksSetting,
     CommitteeShape,
@@ -93,7 +95,7 @@ def _smallest(clients: int, threat: ThreatModel, wishes: SettingWishes) -> CkksS
                 committee=_shape(wishes),
                 clients=max(clients, 2),
                 length=_whole(wishes.length or LENGTH, degree),
-                statistical_bits=max(STATISTICAL_BITS, threat.statistical_bits),
+                statistical_bits=max(FEWEST_FLOOD_BITS, threat.statistical_bits),
             )
             scale = most_scale_bits(epoch, clients, wishes.bound)
             if scale < 0:
@@ -130,7 +132,7 @@ def _helps(clients: int, threat: ThreatModel, wishes: SettingWishes) -> list[str
     )
     first(
         (f"lower threat.statistical_bits to {bits}", replace(threat, statistical_bits=bits), wishes)
-        for bits in range(threat.statistical_bits - 1, STATISTICAL_BITS - 1, -1)
+        for bits in range(threat.statistical_bits - 1, FEWEST_FLOOD_BITS - 1, -1)
     )
     helps.append("take suite 'masking', whose sums are exact")
     return helps
@@ -203,7 +205,7 @@ def modulus_of(epoch: KeyEpoch) -> Modulus:
     return modulus(epoch.degree, epoch.modulus_bits)
 
 
-@cache
+@lru_cache(maxsize=64)  # epochs come from parameters, which anybody may propose
 def flood_of(epoch: KeyEpoch) -> Flood:
     """Return what every member adds to its answers."""
     shape = epoch.committee
@@ -216,11 +218,16 @@ def flood_of(epoch: KeyEpoch) -> Flood:
     )
 
 
-def coefficient_std(epoch: KeyEpoch) -> float:
-    """Standard deviation of what a coefficient of an opened sum is off by, in units of its own."""
+def coefficient_std(epoch: KeyEpoch, floods: int | None = None) -> float:
+    """Standard deviation of what a coefficient of an opened sum is off by, in units of its own.
+
+    Args:
+        epoch: of the key.
+        floods: members that answered; as many as open a sum unless given.
+    """
     shape = epoch.committee
     errors = KEY_MARGIN * cipher_error_std(epoch.degree, shape.members, epoch.clients)
-    return math.sqrt(shape.threshold * flood_of(epoch).std ** 2 + errors**2)
+    return math.sqrt((floods or shape.threshold) * flood_of(epoch).std ** 2 + errors**2)
 
 
 def error_std(setting: CkksSetting, _clients: int) -> float:

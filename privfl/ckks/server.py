@@ -212,13 +212,13 @@ def _aggregate(
         RoundAborted: it cannot: a client encrypted something else, or a member answered something else.
     """
     opened /= 2.0**setting.scale_bits  # exact: a power of two
-    total = np.rint(opened).astype(np.int64)
+    np.rint(opened, out=opened)
     error, limit = error_std(setting, contributors), contributors * params.vector.bound
-    reach = max(int(total.max()), -int(total.min()))
-    if reach > limit + math.ceil(DEVIATIONS * error):
+    if float(np.abs(opened).max()) > limit + math.ceil(DEVIATIONS * error):
         raise RoundAborted(
             "the opened sum is out of range: a client left its bound or another key was used; nothing is released"
         )
+    total = opened.astype(np.int64)  # in range, or it would not be here
     np.clip(total, -limit, limit, out=total)  # what errors pushed over the edge
     return Aggregate(vector=total, contributors=contributors, error_std=error)
 
@@ -247,4 +247,6 @@ class CkksServer(LockstepServer):
         if params.roster_digest != (roster.digest if roster is not None and params.roster_digest else b""):
             raise ConfigurationError("these parameters want signed uploads: give the roster that they name")
         signers = roster if params.roster_digest else None
+        if signers is not None:
+            signers.require(params.cohort)
         super().__init__(params, UploadStep(params, require_key(params, committee), signers))
