@@ -26,8 +26,8 @@ from ckks_attack import (
 from privfl import ThreatModel
 from privfl.ckks import planner
 from privfl.ckks.answer import answer, opening_id
-from privfl.ckks.ceremony import KeyTest
 from privfl.ckks.flood import Flood
+from privfl.ckks.keytest import KeyTest
 from privfl.ckks.planner import coefficient_std, flood_of, modulus_of
 from privfl.ckks.rehearsal import SimulatedCommittee, hold_ceremony
 from privfl.params import CommitteeShape, ServerModel, SettingWishes

@@ -25,7 +25,8 @@ from privfl import (
 from privfl.ckks import ceremony as ceremonies
 from privfl.ckks import coordinator as coordinators
 from privfl.ckks import messages, planner, sharing  # the module: pytest would take TestRequest for tests
-from privfl.ckks.ceremony import CeremonyMember, commitment_to
+from privfl.ckks.agreement import commitment_to
+from privfl.ckks.ceremony import CeremonyMember
 from privfl.ckks.key import CeremonyParams, CommitteeKey, common_polynomial
 from privfl.ckks.messages import (
     COMBINED_BYTES,
@@ -531,7 +532,7 @@ def signed_for_another_ceremony(request, ceremony):
 )
 def test_members_commit_to_nothing_over_keys_that_are_not_the_members(forge, why):
     """Member guarantee 2, before anything of it is made. The session id fits what is shown: that alone would pass."""
-    from privfl.ckks.ceremony import ceremony_id
+    from privfl.ckks.agreement import ceremony_id
 
     ceremony = Ceremony().to(Phase.COMMIT)
     message = forge(asked(ceremony, 0), ceremony)
@@ -541,7 +542,7 @@ def test_members_commit_to_nothing_over_keys_that_are_not_the_members(forge, why
 
 def test_a_ceremony_over_fewer_keys_than_another_member_is_shown_does_not_come_together():
     """Member 0 is shown four keys, the others five: another id, another polynomial; it counts as silent."""
-    from privfl.ckks.ceremony import ceremony_id
+    from privfl.ckks.agreement import ceremony_id
 
     ceremony = Ceremony().to(Phase.COMMIT)
     request = asked(ceremony, 0)

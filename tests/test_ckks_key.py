@@ -9,8 +9,9 @@ import pytest
 from harness import Ceremony, identity_of
 
 from privfl import ConfigurationError, DecodeError, Phase
-from privfl.ckks.ceremony import KeyTest, statement_of
+from privfl.ckks.agreement import statement_of
 from privfl.ckks.key import CommitteeKey, MemberKey
+from privfl.ckks.keytest import KeyTest
 from privfl.ckks.planner import modulus_of
 from privfl.primitives.labels import Label
 from privfl.simulate import roster_of

@@ -26,18 +26,28 @@ References:
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from privfl.ckks import sharing
-from privfl.ckks.answer import answer, opening_id
+from privfl.ckks.agreement import (
+    body_limit_bytes,
+    ceremony_id,
+    check_advertisement,
+    combined_bytes,
+    commitment_to,
+    names_share,
+    number_bytes,
+    qualified_dealers,
+    statement_of,
+)
+from privfl.ckks.answer import answer
 from privfl.ckks.cipher import ERRORS
-from privfl.ckks.key import CeremonyParams, KeyStatement, MemberKey, common_polynomial
+from privfl.ckks.key import CeremonyParams, MemberKey, common_polynomial
+from privfl.ckks.keytest import KeyTest
 from privfl.ckks.messages import (
-    COMBINED_BYTES,
     Advertise,
     AdvertiseRequest,
     CheckRequest,
@@ -51,23 +61,21 @@ from privfl.ckks.messages import (
     TestAnswer,
     TestRequest,
 )
-from privfl.ckks.modulus import PRIMES, Modulus, Residues, times
-from privfl.ckks.planner import DEVIATIONS, coefficient_std, modulus_of
+from privfl.ckks.modulus import PRIMES, Residues
+from privfl.ckks.planner import modulus_of
 from privfl.ckks.seal import seal_ring
-from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused, LocalProtocolError, RemoteProtocolError
-from privfl.lattice.sampling import TERNARY, Sampler, sampler
+from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused, LocalProtocolError
+from privfl.lattice.sampling import TERNARY, sampler
 from privfl.lockstep.party import Handler, Incoming, LockstepParty, SessionOver
 from privfl.primitives import aead
 from privfl.primitives.entropy import Entropy, OsEntropy
 from privfl.primitives.keys import KeyPair, derive
 from privfl.primitives.labels import Label
-from privfl.primitives.prg import PRG_KEY_BYTES, Stream
 from privfl.primitives.secret import Secret
-from privfl.primitives.signatures import Identity, verify
-from privfl.primitives.transcript import digest, merkle_root, session_id
+from privfl.primitives.signatures import Identity
+from privfl.primitives.transcript import digest
 from privfl.wire import SERVER, Message, PartyId, Role, SuiteCode
 
-_TEST_HEADROOM_BITS = 4
 _PAIR_BYTES = 32
 
 
@@ -215,7 +223,7 @@ class CeremonyMember(LockstepParty):
             raise DisclosureRefused("a request for another ceremony", peer=SERVER)
         channel = KeyPair.generate(self._entropy)
         signature = self._identity.sign(
-            Label.CKKS_ADVERTISEMENT, self._params.digest, _number(self.party.number), channel.public
+            Label.CKKS_ADVERTISEMENT, self._params.digest, number_bytes(self.party.number), channel.public
         )
         message = Advertise(channel_key=channel.public, signature=signature)
         return Advertised(channel), self._frame(message, incoming.session).finish()
@@ -286,14 +294,17 @@ class CeremonyMember(LockstepParty):
                 raise DisclosureRefused(f"a part of the key of member {dealer} that is no polynomial", peer=SERVER)
         shares = {me: state.kept}
         for dealer, digests, sealed in zip(message.dealers, message.digests, message.sealed, strict=True):
-            if dealer != me and _names(digests, sealed, [holder for holder in holders if holder != dealer].index(me)):
+            if dealer == me:
+                continue
+            place = [holder for holder in holders if holder != dealer].index(me)
+            if names_share(digests, sealed, place):
                 share = self._open(secrets, dealer, sealed)
                 if share is not None:
                     shares[dealer] = share
         # Drawn after the dealing: over every part and every sealed share.
         challenge = digest(Label.CKKS_CHALLENGE, secrets.session, *message.parts, *message.digests)
         said = tuple(
-            _combined_bytes(sharing.combine(self._modulus, shares[dealer], challenge=challenge))
+            combined_bytes(sharing.combine(self._modulus, shares[dealer], challenge=challenge))
             if dealer in shares
             else b""
             for dealer in message.dealers
@@ -376,7 +387,7 @@ class CeremonyMember(LockstepParty):
 
     def _seal(self, secrets: Secrets, holder: int, share: Residues) -> bytes:
         me = self.party.number
-        context = secrets.session + _number(me) + _number(holder)
+        context = secrets.session + number_bytes(me) + number_bytes(holder)
         return aead.seal_once(
             self._channel_key(secrets, holder, dealer=me, holder=holder), self._modulus.packed(share), context
         )
@@ -384,7 +395,7 @@ class CeremonyMember(LockstepParty):
     def _open(self, secrets: Secrets, dealer: int, sealed: bytes) -> Residues | None:
         """Open a share; None if it does not open, or is none."""
         me = self.party.number
-        context = secrets.session + _number(dealer) + _number(me)
+        context = secrets.session + number_bytes(dealer) + number_bytes(me)
         length = self._modulus.degree + sharing.COMBINATIONS
         try:
             raw = aead.open_once(self._channel_key(secrets, dealer, dealer=dealer, holder=me), sealed, context)
@@ -401,151 +412,3 @@ class CeremonyMember(LockstepParty):
             ends=(dealer, holder),
             length=aead.KEY_BYTES,
         )
-
-
-class KeyTest:
-    """A ciphertext under a joint key that everybody can make, of a plaintext that everybody knows.
-
-    Args:
-        statement: of the key.
-    """
-
-    def __init__(self, statement: KeyStatement) -> None:
-        modulus = self._modulus = modulus_of(statement.epoch)
-        degree = modulus.degree
-        mask, first, second, plaintext = (
-            _public(statement, name, degree) for name in (b"mask", b"first", b"second", b"plaintext")
-        )
-        ring, by = seal_ring(modulus), modulus.residues_of(mask)
-        common = common_polynomial(modulus, statement.ceremony)
-        products = ring.multiply(np.stack([modulus.unpack(statement.own, degree), common], axis=1), by)
-        self._own, self.common = np.ascontiguousarray(products[:, 0]), np.ascontiguousarray(products[:, 1])
-        modulus.add(self._own, modulus.residues_of(first))
-        modulus.add(self.common, modulus.residues_of(second))
-        # Far above floods and errors, which leave a planned sum its room, and far below Q/2.
-        scale = 1 << (modulus.product.bit_length() - _TEST_HEADROOM_BITS)
-        scaled = [times(plaintext, scale % prime, prime) for prime in modulus.primes]
-        self._scaled = np.stack(scaled)
-        modulus.add(self._own, self._scaled)
-        self._largest = DEVIATIONS * coefficient_std(statement.epoch, floods=len(statement.qualified))
-        self.opening = opening_id(statement.digest, modulus.packed(self.common), statement.qualified)
-
-    def passes(self, answers: Residues) -> bool:
-        """Whether the sum of the members' answers, int64, shape (2, N), opens the plaintext.
-
-        What is left beside it may be no more than floods and errors: a part of the key with wider errors would spoil
-        sums that seem to be exact.
-        """
-        rest = self._scaled.copy()
-        self._modulus.negate(rest)
-        self._modulus.add(rest, answers)
-        self._modulus.add(rest, self._own)
-        return bool(np.abs(self._modulus.centred(rest)).max() <= self._largest)
-
-
-def body_limit_bytes(params: CeremonyParams) -> int:
-    """Longest struct of a ceremony's messages: every other member's part and share."""
-    modulus, members = modulus_of(params.epoch), params.epoch.committee.members
-    share = modulus.vector_bytes(modulus.degree + sharing.COMBINATIONS)
-    return 4096 + members * (2 * share + members * COMBINED_BYTES + 512)
-
-
-def check_advertisement(params: CeremonyParams, member: int, key: bytes, signature: bytes) -> None:
-    """Raise unless a member of the roster advertised this key.
-
-    Raises:
-        RemoteProtocolError: it did not.
-    """
-    identity = params.roster.identities.get(member)
-    if identity is None:
-        raise RemoteProtocolError(f"member {member} is not on the committee's roster")
-    verify(identity, signature, Label.CKKS_ADVERTISEMENT, params.digest, _number(member), key)
-
-
-def ceremony_id(params: CeremonyParams, keys: Mapping[int, bytes]) -> bytes:
-    """Name the ceremony: by what was agreed, and all advertised keys."""
-    return session_id(params.digest, merkle_root([_number(member) + keys[member] for member in sorted(keys)]))
-
-
-def commitment_to(session: bytes, member: int, part: bytes) -> bytes:
-    """Digest of a part of the key, 32 bytes. Hiding: a part has thousands of bits of entropy."""
-    return digest(Label.CKKS_COMMITMENT, session, _number(member), part)
-
-
-def qualified_dealers(
-    params: CeremonyParams, dealers: Sequence[int], said: Mapping[int, Sequence[bytes]]
-) -> tuple[int, ...]:
-    """Return the members whose dealings hold, from what members said of all dealings.
-
-    Raises:
-        RemoteProtocolError: too few are left, or what was said is malformed.
-    """
-    modulus, threshold, members = modulus_of(params.epoch), params.epoch.committee.threshold, sorted(said)
-    if len(members) < threshold or any(len(combined) != len(dealers) for combined in said.values()):
-        raise RemoteProtocolError("combinations of too few members, or not of every dealer")
-    qualified = []
-    for place, dealer in enumerate(dealers):
-        column = [said[member][place] for member in members]
-        if dealer in said and all(column):
-            combined = [_combined_residues(modulus, raw) for raw in column]
-            if sharing.consistent(modulus, combined, holders=members, threshold=threshold):
-                qualified.append(dealer)
-    if len(qualified) < threshold:
-        raise RemoteProtocolError(f"{len(qualified)} dealings hold, and {threshold} are needed (committee.threshold)")
-    return tuple(qualified)
-
-
-def statement_of(params: CeremonyParams, session: bytes, parts: Mapping[int, bytes]) -> KeyStatement:
-    """Form the joint key from the parts of the qualified members."""
-    modulus = modulus_of(params.epoch)
-    total = np.zeros((PRIMES, modulus.degree), np.int64)
-    for part in parts.values():
-        modulus.add(total, modulus.unpack(part, modulus.degree))
-    return KeyStatement(
-        epoch=params.epoch,
-        roster_digest=params.roster.digest,
-        ceremony=session,
-        qualified=tuple(sorted(parts)),
-        parts=tuple(hashlib.sha256(parts[dealer]).digest() for dealer in sorted(parts)),
-        own=modulus.packed(total),
-    )
-
-
-def _names(digests: bytes, sealed: bytes, place: int) -> bool:
-    """Whether a dealer's list of digests names this sealed share at its holder's place."""
-    return digests[32 * place : 32 * place + 32] == hashlib.sha256(sealed).digest()
-
-
-def _combined_bytes(combined: Residues) -> bytes:
-    return combined.astype(">i8").tobytes()
-
-
-def check_combined(modulus: Modulus, raw: bytes) -> None:
-    """Raise unless this is a complaint, or combinations of residues.
-
-    Raises:
-        RemoteProtocolError: it is neither.
-    """
-    if raw:
-        _combined_residues(modulus, raw)
-
-
-def _combined_residues(modulus: Modulus, raw: bytes) -> Residues:
-    if len(raw) != COMBINED_BYTES:
-        raise RemoteProtocolError("combinations of another length")
-    combined = np.frombuffer(raw, ">i8").astype(np.int64).reshape(PRIMES, sharing.COMBINATIONS)
-    primes = np.array(modulus.primes)[:, None]
-    if ((combined < 0) | (combined >= primes)).any():
-        raise RemoteProtocolError("a combination that is no residue")
-    return combined
-
-
-def _public(statement: KeyStatement, name: bytes, count: int) -> Residues:
-    """Expand a key's digest into ternary coefficients that everybody may know."""
-    keys = [digest(Label.CKKS_TEST, statement.digest, name, bytes([i]))[:PRG_KEY_BYTES] for i in range(2)]
-    draws = Sampler(TERNARY, *(Stream(Secret(key)) for key in keys), largest_batch=count)
-    return draws.draw(count).astype(np.int64)
-
-
-def _number(number: int) -> bytes:
-    return number.to_bytes(4, "big")

@@ -9,8 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from privfl.ckks import sharing
-from privfl.ckks.ceremony import (
-    KeyTest,
+from privfl.ckks.agreement import (
     body_limit_bytes,
     ceremony_id,
     check_advertisement,
@@ -20,6 +19,7 @@ from privfl.ckks.ceremony import (
     statement_of,
 )
 from privfl.ckks.key import CeremonyParams, CommitteeKey, KeyStatement
+from privfl.ckks.keytest import KeyTest
 from privfl.ckks.messages import (
     Advertise,
     AdvertiseRequest,
