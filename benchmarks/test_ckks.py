@@ -92,7 +92,7 @@ def test_client_against_peers(benchmark, planned):
     keys = {peer.name: peer.keys() for peer in (NVFLARE, NVFLARE_PUBLIC, TUTORIAL)}
     modulus = modulus_of(params.setting.epoch)
     seals = SealsOwn(modulus, params.setting.scale_bits)
-    products = sum(len(parts) for key in committee.key.statement.joint_key()._spectra for parts in key)
+    products = sum(len(parts) for key in committee.key.statement.joint_key._spectra for parts in key)
     points = np.ones((BATCH, modulus.degree // 2), np.complex128)
     names = ["privfl", *keys, "SEAL encrypt", "SEAL encode + encrypt", "transforms"]
     upload, opening = {name: [] for name in names}, {name: [] for name in keys}

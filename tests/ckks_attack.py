@@ -332,7 +332,7 @@ def hold_session(
 def rounds(modulus: Modulus, own: Residues, common: Residues, message: Residues) -> list[Round]:
     """Take one polynomial's c₀, c₁ and message, each int64 of shape (2, N), to the roots: a round for each prime."""
     ring = seal_ring(modulus)
-    words = ring._words(ring._to_ntt(np.stack([own, common, message], axis=1))).astype(object)
+    words = ring._words(ring.ciphertext(np.stack([own, common, message], axis=1))).astype(object)
     return [
         Round(prime=prime, own=words[0, row], common=words[1, row], message=words[2, row])
         for row, prime in enumerate(modulus.primes)
@@ -354,7 +354,7 @@ def joint_secret(committee: SimulatedCommittee) -> Residues:
 def key_values(modulus: Modulus, secret: Residues) -> list[Numbers]:
     """Return the key's values at the roots modulo each prime: what is to be recovered."""
     ring = seal_ring(modulus)
-    words, _ = ring._words(ring._to_ntt(np.stack([secret, secret], axis=1)))  # SEAL takes two polynomials or more
+    words, _ = ring._words(ring.ciphertext(np.stack([secret, secret], axis=1)))  # SEAL takes two polynomials or more
     return list(words.astype(object))
 
 

@@ -272,7 +272,9 @@ class SealParty:
         """A plaintext of these coefficients for SEAL's encryptor, int64, shape (2, N)."""
         one = np.zeros((2, 1, self.modulus.degree), np.int64)
         one[:, 0, 0] = 1
-        return self.ring._plaintext(self.ring._words(self.ring._to_ntt(np.concatenate([residues[:, None], one], 1)))[0])
+        return self.ring._plaintext(
+            self.ring._words(self.ring.ciphertext(np.concatenate([residues[:, None], one], 1)))[0]
+        )
 
 
 @cache

@@ -115,10 +115,10 @@ def test_a_plan_is_kept_by_a_session_from_ceremony_to_sum():
 def test_errors_far_below_a_half_are_none():
     """Rounded away with more than 2^−140 to spare; beside that, rounding itself is told."""
     setting = make_params(suite_name="ckks").setting
-    assert planner.error_std(setting, 5) == 0.0
+    assert planner.error_std(setting) == 0.0
     coarse = replace(setting, scale_bits=50)
     expected = math.hypot(planner.coefficient_std(setting.epoch) / 2.0**50, 1 / math.sqrt(12))
-    assert planner.error_std(coarse, 5) == pytest.approx(expected)
+    assert planner.error_std(coarse) == pytest.approx(expected)
     with pytest.raises(TypeError, match="given to suite 'ckks'"):
         suite("ckks").error_std(make_params(suite_name="plain").setting, 5)
 
@@ -139,7 +139,7 @@ def test_floods_are_as_wide_as_the_formula_says(members, threshold, openings):
     coefficients = 8192 * openings * (members - threshold + 1) + 4096
     errors = 1.1 * 3.2 * math.sqrt(100 * (1 + 4096 * members * 4 / 3))
     least = math.sqrt(24 * coefficients) * 2**25 * errors
-    assert least == pytest.approx(wanted_std(errors, coefficients=coefficients, openings=1, statistical_bits=50))
+    assert least == pytest.approx(wanted_std(errors, coefficients=coefficients, statistical_bits=50))
     assert least <= flood_of(made_for).std <= 1.001 * least
 
 

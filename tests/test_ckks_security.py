@@ -66,7 +66,7 @@ def test_usual_sums_take_as_many_bits_as_the_text_says(clients):
 def test_floods_leave_the_divergence_and_the_distance_that_are_stated(statistical_bits):
     """m·Q·E²/(2F²) = 2^−s/48, and by Pinsker's inequality a distance of 2^(−s/2)/9 at most."""
     coefficients, openings, errors = 1_003_520, 48, 1234.5
-    flood = wanted_std(errors, coefficients=coefficients, openings=openings, statistical_bits=statistical_bits)
+    flood = wanted_std(errors, coefficients=coefficients * openings, statistical_bits=statistical_bits)
     divergence = coefficients * openings * errors**2 / (2 * flood**2)
     assert math.isclose(divergence, 2.0**-statistical_bits / 48)
     assert math.sqrt(divergence / 2) <= 2 ** (-statistical_bits / 2) / 9

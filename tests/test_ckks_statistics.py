@@ -496,7 +496,7 @@ def encrypted(committee, value):
     def store(start, out):
         out[:] = np.uint32(value % 2**32)
 
-    return committee.key.statement.joint_key().encrypt(store, length=LENGTH, scale_bits=50, entropy=ENTROPY)
+    return committee.key.statement.joint_key.encrypt(store, length=LENGTH, scale_bits=50, entropy=ENTROPY)
 
 
 def test_ciphertexts_are_uniform_whatever_the_vector(committee):

@@ -98,6 +98,10 @@ def test_a_resumed_run_makes_a_key_of_its_own(tmp_path):
             {"failures": {"absent": [{"round": 1, "members": [0], "phase": "Unmask"}]}},
             "failures.absent.phase is 'Unmask': 'Convene', 'Open' work",
         ),
+        (
+            {"failures": {"absent": [{"round": 1, "members": [0], "phase": "Opening"}]}},
+            "failures.absent.phase is 'Opening': 'Convene' or 'Open' works",
+        ),
         ({"failures": {"absent": [{"round": 0, "members": [0]}]}}, "failures.absent.round is 0: 1 or more works"),
         ({"threat": {"server": "active"}}, "'honest-but-curious' works with suite 'ckks'"),
         ({"encoding": {"precision": 0.0}}, "encoding.precision is 0.0: a fraction such as 1e-5 works"),

@@ -274,7 +274,7 @@ class CeremonyMember(LockstepParty):
         kept = by_holder.pop(me)
         sealed = tuple(self._seal(secrets, holder, share) for holder, share in by_holder.items())
         frame = self._frame(Dealing(sealed=sealed), secrets.session, tail_bytes=len(own))
-        frame.write_tail(np.uint8, lambda tail: np.copyto(tail, np.frombuffer(own, np.uint8)))
+        frame.write_bytes(own)
         return Dealt(secrets=secrets, commitments=commitments, kept=kept), frame.finish()
 
     def _check(self, state: Dealt, incoming: Incoming) -> tuple[Checked, bytes]:
@@ -352,7 +352,7 @@ class CeremonyMember(LockstepParty):
         )
         raw = self._modulus.packed(part)
         frame = self._frame(TestAnswer(), secrets.session, tail_bytes=len(raw))
-        frame.write_tail(np.uint8, lambda tail: np.copyto(tail, np.frombuffer(raw, np.uint8)))
+        frame.write_bytes(raw)
         return Tested(key), frame.finish()
 
     def _sign(self, state: Tested, incoming: Incoming) -> tuple[SessionOver, bytes]:

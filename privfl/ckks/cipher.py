@@ -1,4 +1,4 @@
-"""Encrypting a vector under the committee's joint key, and reading an opened sum.
+"""Encrypting a vector under the committee's joint key.
 
 A vector of m coordinates is cut into polynomials of N. With the joint key (b, a), b = −a·s + e, and fresh u, e₀, e₁,
 

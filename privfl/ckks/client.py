@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from privfl.ckks.key import CommitteeKey
 from privfl.ckks.messages import Upload, UploadRequest
@@ -143,7 +144,7 @@ class CkksClient(LockstepClient):
             raise DisclosureRefused("an UploadRequest of another session", peer=SERVER)
         modulus, length = modulus_of(self._setting.epoch), self.params.vector.length
         source, most_workers = self._take_vector()
-        own, common = self._committee.statement.joint_key().encrypt(
+        own, common = self._committee.statement.joint_key.encrypt(
             lambda start, out: source.store(_WORDS, start, out),
             length=length,
             scale_bits=self._setting.scale_bits,
@@ -154,17 +155,22 @@ class CkksClient(LockstepClient):
         # Claimed before anything leaves: two sums of one update over different contributors could be differenced.
         self._guard.claim(NONCE, self.params.nonce)
         self._guard.claim(CONTEXT, self.params.context)
-        tail = np.empty((modulus.vector_bytes(common.shape[1]) + modulus.vector_bytes(length)) // 8, np.uint64)
         cut = modulus.vector_bytes(common.shape[1]) // 8
-        modulus.pack(common, tail[:cut])
-        modulus.pack(own, tail[cut:])
-        signature = b""
+        words = cut + modulus.vector_bytes(length) // 8
+
+        def fill(tail: npt.NDArray[np.uint64]) -> None:
+            modulus.pack(common, tail[:cut])
+            modulus.pack(own, tail[cut:])
+
+        signature, write = b"", fill
         if self._identity is not None:
-            signature = self._identity.sign(
-                Label.CKKS_UPLOAD, *upload_parts(self.params, self.party.number, tail.view(np.uint8).data)
-            )
-        frame = self._frame(Upload(signature=signature), self.params.digest, tail_bytes=tail.nbytes)
-        frame.write_tail(np.uint64, lambda out: np.copyto(out, tail))
+            # The signature stands before what it is over, which is therefore written apart.
+            signed = np.empty(words, np.uint64)
+            fill(signed)
+            parts = upload_parts(self.params, self.party.number, signed.view(np.uint8).data)
+            signature, write = self._identity.sign(Label.CKKS_UPLOAD, *parts), lambda tail: np.copyto(tail, signed)
+        frame = self._frame(Upload(signature=signature), self.params.digest, tail_bytes=8 * words)
+        frame.write_tail(np.uint64, write)
         self._vector_taken = True
         return SessionOver("the vector was uploaded"), frame.finish()
 

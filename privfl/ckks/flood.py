@@ -42,9 +42,9 @@ _LAST_STEP: Final = 0.466
 _BATCH: Final = 1 << 16
 
 
-def wanted_std(error_std: float, *, coefficients: int, openings: int, statistical_bits: int) -> float:
-    """Return F for errors of a standard deviation E, m coefficients, Q openings and s."""
-    return math.sqrt(24.0 * coefficients * openings) * 2 ** (statistical_bits / 2) * error_std
+def wanted_std(error_std: float, *, coefficients: int, statistical_bits: int) -> float:
+    """Return F for errors of a standard deviation E, m·Q coefficients that are opened under one key, and s."""
+    return math.sqrt(24.0 * coefficients) * 2 ** (statistical_bits / 2) * error_std
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,8 +104,9 @@ class KeyStatement:
             Label.CKKS_KEY, numbers, self.roster_digest, self.ceremony, members, b"".join(self.parts), self.own
         )
 
+    @cached_property
     def joint_key(self) -> JointKey:
-        """Return the key to encrypt under."""
+        """The key to encrypt under, made ready once for all uploads."""
         modulus = modulus_of(self.epoch)
         return JointKey(modulus, modulus.unpack(self.own, modulus.degree), common_polynomial(modulus, self.ceremony))
 

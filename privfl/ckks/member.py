@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from privfl.ckks.answer import answer, opening_id
 from privfl.ckks.key import MemberKey
@@ -171,11 +170,7 @@ class CommitteeMember(LockstepParty):
             entropy=self._entropy,
         )
         frame = self._frame(Opening(), self.params.digest, tail_bytes=self._modulus.vector_bytes(length))
-
-        def fill(tail: npt.NDArray[np.uint64]) -> None:
-            self._modulus.pack(part, tail)
-
-        frame.write_tail(np.uint64, fill)
+        frame.write_tail(np.uint64, lambda tail: self._modulus.pack(part, tail))
         return SessionOver("this member has answered"), frame.finish()
 
     def _require_session(self, incoming: Incoming) -> None:

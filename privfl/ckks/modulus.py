@@ -89,14 +89,14 @@ class Modulus:
         Raises:
             DecodeError: padding that is not zero, or a number that is no residue: one prime or more.
         """
-        ring, residues = Ring(self.bits), np.empty((PRIMES, length), np.int64)
+        ring, residues = Ring(self.bits), np.zeros((PRIMES, length), np.int64)
         view = memoryview(tail)
         size = len(view) // PRIMES
-        for row, (prime, place) in enumerate(zip(self.primes, range(0, len(view), size), strict=True)):
-            words = ring.received(view[place : place + size], length)
+        for row, prime, place in zip(residues, self.primes, range(0, len(view), size), strict=True):
+            words = row.view(np.uint64)
+            ring.receive(view[place : place + size], words)
             if int(words.max()) >= prime:
                 raise DecodeError("a number that is no residue modulo the agreed primes")
-            residues[row] = words.view(np.int64)
         return residues
 
     def residues_of(self, numbers: npt.NDArray[np.signedinteger[Any]]) -> Residues:

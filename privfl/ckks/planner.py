@@ -213,9 +213,7 @@ def flood_of(epoch: KeyEpoch) -> Flood:
     # The test that ends the ceremony opens one polynomial more.
     coefficients = _whole(epoch.length, epoch.degree) * openings + epoch.degree
     errors = KEY_MARGIN * cipher_error_std(epoch.degree, shape.members, epoch.clients)
-    return Flood.at_least(
-        wanted_std(errors, coefficients=coefficients, openings=1, statistical_bits=epoch.statistical_bits)
-    )
+    return Flood.at_least(wanted_std(errors, coefficients=coefficients, statistical_bits=epoch.statistical_bits))
 
 
 def coefficient_std(epoch: KeyEpoch, floods: int | None = None) -> float:
@@ -230,7 +228,7 @@ def coefficient_std(epoch: KeyEpoch, floods: int | None = None) -> float:
     return math.sqrt((floods or shape.threshold) * flood_of(epoch).std ** 2 + errors**2)
 
 
-def error_std(setting: CkksSetting, _clients: int) -> float:
+def error_std(setting: CkksSetting) -> float:
     """Standard deviation of a coordinate's error in the sum, whatever the number of contributors; 0.0 is exact."""
     error = _coordinate_std(setting)
     # The sum is rounded to whole numbers: away with what is far below one, or one error more.

@@ -92,28 +92,17 @@ class SealRing:
             return products  # SEAL refuses to make a ciphertext that hides nothing
         one = np.zeros((PRIMES, 1, degree), np.int64)
         one[:, 0, 0] = 1
-        by = self._plaintext(self._words(self._to_ntt(np.concatenate([factor[:, None], one], axis=1)))[0])
+        by = self._plaintext(self._words(self.ciphertext(np.concatenate([factor[:, None], one], axis=1)))[0])
         step = _MOST_POLYNOMIALS - 1
         for start in range(0, count, step):
             part = polynomials[:, start : start + step]
             # The last polynomial, 1, keeps SEAL from taking the rest, should it be zero, for a ciphertext in clear.
-            several = self._to_ntt(np.concatenate([part, one], axis=1))
+            several = self.ciphertext(np.concatenate([part, one], axis=1))
             self._evaluator.multiply_plain_inplace(several, by)
             self._evaluator.transform_from_ntt_inplace(several)
             natural = self._words(several)[: part.shape[1]]
             products[:, start : start + step] = _paired(natural).swapaxes(0, 1)
         return products
-
-    def ciphertext(self, residues: Residues) -> Any:
-        """Make a SEAL ciphertext of polynomials.
-
-        Args:
-            residues: int64, shape (2, size, N), in paired order: c₀, c₁, ….
-
-        Raises:
-            DecodeError: SEAL does not take them.
-        """
-        return self._to_ntt(residues)
 
     def add(self, one: Any, other: Any) -> Any:
         """Add two SEAL ciphertexts."""
@@ -127,8 +116,15 @@ class SealRing:
         self._evaluator.transform_from_ntt_inplace(copy)
         return np.ascontiguousarray(_paired(self._words(copy)).swapaxes(0, 1))
 
-    def _to_ntt(self, residues: Residues) -> Any:
-        """Make a ciphertext, and let SEAL transform it."""
+    def ciphertext(self, residues: Residues) -> Any:
+        """Make a SEAL ciphertext of polynomials, and let SEAL transform it.
+
+        Args:
+            residues: int64, shape (2, size, N), in paired order: c₀, c₁, ….
+
+        Raises:
+            DecodeError: SEAL does not take them.
+        """
         words = np.ascontiguousarray(_natural(residues).swapaxes(0, 1)).view(np.uint64)
         size, primes, degree = words.shape
         metadata = _CIPHERTEXT.pack(self._parms_id, 0, size, degree, primes, 1.0, 1)
@@ -199,7 +195,7 @@ class SealRing:
         primes = np.array(self.modulus.primes, np.int64)[:, None, None]
         ramp = (np.arange(2 * degree).reshape(2, degree) * (primes // (2 * degree) - 1) + 1) % primes
         turned = np.roll(ramp, 1, axis=-1)
-        summed = self.residues(self.add(self._to_ntt(ramp), self._to_ntt(turned)))
+        summed = self.residues(self.add(self.ciphertext(ramp), self.ciphertext(turned)))
         # Multiplying by X^(N/2), which stands second in paired order, turns p + i·q into −q + i·p.
         half = np.zeros((PRIMES, degree), np.int64)
         half[:, 1] = 1

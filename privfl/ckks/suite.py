@@ -34,7 +34,7 @@ def error_std(setting: Setting, clients: int) -> float:
     """See `SuitePackage.error_std`."""
     if not isinstance(setting, CkksSetting):
         raise TypeError(f"a {type(setting).__name__} given to suite 'ckks'")
-    return planner.error_std(setting, clients)
+    return planner.error_std(setting)
 
 
 def client(

@@ -122,9 +122,17 @@ class Ring:
     def received(self, tail: memoryview, length: int) -> npt.NDArray[Any]:
         """Return the residues of one vector as it travelled: words below 2^bits, shape (length,)."""
         words: npt.NDArray[Any] = np.zeros(length, self.dtype)
-        self.add(tail, words)
-        np.bitwise_and(words, self.dtype.type((1 << self.bits) - 1), out=words)
+        self.receive(tail, words)
         return words
+
+    def receive(self, tail: memoryview, out: npt.NDArray[Any]) -> None:
+        """Read the residues of one vector as it travelled into zeros: this ring's words, shape (m,).
+
+        Raises:
+            DecodeError: packed, and its padding is not zero.
+        """
+        self.add(tail, out)
+        np.bitwise_and(out, self.dtype.type((1 << self.bits) - 1), out=out)
 
     def centred(self, words: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """Read residues as signed numbers in [−2^(bits−1), 2^(bits−1)): int64, shape (m,).

@@ -24,6 +24,9 @@ from privfl.suites import suite
 
 MAX_ROUNDS: Final = 100_000
 _DROP_PHASES: Final = (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK)
+_ABSENCE_PHASES: Final = (Phase.CONVENE, Phase.OPEN)
+_OFFERED: Final = "offered"
+"""In a field's metadata: the members of its enumeration that a job may name; all unless given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +128,7 @@ class Drop:
 
     round: int
     clients: tuple[int, ...]
-    phase: Phase = Phase.MASKED_INPUT
+    phase: Phase = field(default=Phase.MASKED_INPUT, metadata={_OFFERED: _DROP_PHASES})
 
     def __post_init__(self) -> None:
         if self.round < 1:
@@ -148,15 +151,14 @@ class Absence:
 
     round: int
     members: tuple[int, ...]
-    phase: Phase = Phase.CONVENE
+    phase: Phase = field(default=Phase.CONVENE, metadata={_OFFERED: _ABSENCE_PHASES})
 
     def __post_init__(self) -> None:
         if self.round < 1:
             raise ConfigurationError(f"failures.absent.round is {self.round}: 1 or more works")
-        if self.phase not in {Phase.CONVENE, Phase.OPEN}:
-            raise ConfigurationError(
-                f"failures.absent.phase is {self.phase.value!r}: {Phase.CONVENE.value!r}, {Phase.OPEN.value!r} work"
-            )
+        if self.phase not in _ABSENCE_PHASES:
+            names = ", ".join(repr(phase.value) for phase in _ABSENCE_PHASES)
+            raise ConfigurationError(f"failures.absent.phase is {self.phase.value!r}: {names} work")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,14 +343,19 @@ def _read(kind: type[T], table: object, prefix: str) -> T:
     missing = [name for name, entry in known.items() if name not in table and _required(entry)]
     if missing:
         raise ConfigurationError(f"{prefix}{missing[0]} is missing: give it a value")
-    return kind(**{key: _value(hints[key], value, f"{prefix}{key}") for key, value in table.items()})
+    return kind(
+        **{
+            key: _value(hints[key], value, f"{prefix}{key}", known[key].metadata.get(_OFFERED))
+            for key, value in table.items()
+        }
+    )
 
 
 def _required(entry: Any) -> bool:
     return entry.default is MISSING and entry.default_factory is MISSING
 
 
-def _value(hint: Any, value: Any, key: str) -> Any:
+def _value(hint: Any, value: Any, key: str, offered: Sequence[Enum] | None = None) -> Any:
     origin, choices = get_origin(hint), get_args(hint)
     if origin in {Union, types.UnionType}:
         return _value(next(choice for choice in choices if choice is not types.NoneType), value, key)
@@ -360,8 +367,7 @@ def _value(hint: Any, value: Any, key: str) -> Any:
         return _read(hint, value, f"{key}.")  # type: ignore[arg-type]  # a class, not an instance
     if isinstance(hint, type) and issubclass(hint, Enum):
         if value not in [member.value for member in hint]:
-            offered = _DROP_PHASES if hint is Phase else hint  # clients do not drop out in every phase there is
-            names = " or ".join(repr(member.value) for member in offered)
+            names = " or ".join(repr(member.value) for member in offered or hint)
             raise ConfigurationError(f"{key} is {value!r}: {names} works")
         return hint(value)
     return _plain_value(hint, value, key)

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar, Final, Generic, NoReturn, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 
 from privfl.encoding.residues import Ring
@@ -136,7 +135,7 @@ class StepServer(Generic[ResultT]):
         message, tail = step.request_for(party.number), step.tail_for(party.number)
         frame = encode_message(message, suite=self._suite, session=step.session, sender=SERVER, tail_bytes=tail.nbytes)
         if tail.nbytes:
-            frame.write_tail(np.uint8, lambda out: np.copyto(out, np.frombuffer(tail, np.uint8)))
+            frame.write_bytes(tail)
         return frame.finish()
 
     def receive(self, sender: PartyId, response: bytes) -> None:

@@ -132,6 +132,10 @@ class OutgoingFrame:
         write(words)
         del words, view
 
+    def write_bytes(self, tail: bytes | memoryview) -> None:
+        """Fill the whole tail with bytes that are at hand; copies them once."""
+        self.write_tail(np.uint8, lambda out: np.copyto(out, np.frombuffer(tail, np.uint8)))
+
     def finish(self) -> bytes:
         """Return the frame."""
         return self._buffer.getvalue()
