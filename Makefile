@@ -19,7 +19,7 @@ $(VENV)/.made:
 
 # Installed again only when what is installed changes.
 $(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
-	$(PIP) --editable ".[learning,ckks]"
+	$(PIP) --editable ".[learning,ckks,dp]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo

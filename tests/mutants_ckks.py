@@ -423,7 +423,7 @@ MUTANTS = (
         "                masks, *errors = draws[start // (_BLOCK * degree)]",
         "                masks, *errors = draws[start // (_BLOCK * degree)]\n"
         "                from copy import deepcopy\n"
-        "                masks = __import__('privfl.lattice.sampling').lattice.sampling.sampler(TERNARY, "
+        "                masks = __import__('privfl.primitives.sampling').primitives.sampling.sampler(TERNARY, "
         "__import__('privfl.testing').testing.UnsafeFixedEntropy(bytes(16)), BATCH * degree)",
         ("test_ckks_cipher.py::test_every_polynomial_has_draws_of_its_own",),
     ),

@@ -14,8 +14,8 @@ from privfl.ckks.modulus import PRIMES, modulus
 from privfl.ckks.seal import _CIPHERTEXT, _special_prime, seal_ring
 from privfl.ckks.sharing import uniform_residues
 from privfl.encoding.residues import Ring
-from privfl.lattice.sampling import TERNARY, sampler
 from privfl.primitives.entropy import OsEntropy
+from privfl.primitives.sampling import TERNARY, sampler
 from privfl.testing import UnsafeFixedEntropy
 
 WORDS = Ring(32)

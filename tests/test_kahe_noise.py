@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from privfl.kahe.noise import TAIL, Gaussian, distribution, thresholds
-from privfl.lattice.sampling import Sampler, gaussian
 from privfl.primitives.prg import Stream
+from privfl.primitives.sampling import Sampler, gaussian
 from privfl.primitives.secret import Secret
 
 VALUES = range(-TAIL, TAIL + 1)

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from privfl.lattice import sampling
 from privfl.lattice.fourier import HIGHEST_DEGREE, Fourier, fourier
-from privfl.lattice.sampling import TERNARY, Distribution, Sampler, bisect, gaussian, sampler, stream_keys
+from privfl.primitives import sampling
 from privfl.primitives.prg import Mask, Stream, apply_masks
+from privfl.primitives.sampling import TERNARY, Distribution, Sampler, bisect, gaussian, sampler, stream_keys
 from privfl.primitives.secret import Secret
 
 # Products

@@ -22,7 +22,6 @@ from privfl.errors import ReconstructionError
 from privfl.kahe import cipher
 from privfl.kahe.client import KEY_BYTES
 from privfl.kahe.ring import HALF, N
-from privfl.lattice.sampling import TERNARY, Sampler
 from privfl.lockstep.sleep import open_slept
 from privfl.masking import secrets
 from privfl.masking.graph import Graph
@@ -30,6 +29,7 @@ from privfl.masking.messages import AdvertiseKeys, DroppedShare, ShareKeys, Unma
 from privfl.masking.recovery import ShareTable
 from privfl.primitives import shamir
 from privfl.primitives.prg import Stream, apply_masks
+from privfl.primitives.sampling import TERNARY, Sampler
 from privfl.primitives.secret import Secret
 from privfl.roster import Credentials
 from privfl.wire import SuiteCode

@@ -65,12 +65,12 @@ from privfl.ckks.modulus import PRIMES, Residues
 from privfl.ckks.planner import modulus_of
 from privfl.ckks.seal import seal_ring
 from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused, LocalProtocolError
-from privfl.lattice.sampling import TERNARY, sampler
 from privfl.lockstep.party import Handler, Incoming, LockstepParty, SessionOver
 from privfl.primitives import aead
 from privfl.primitives.entropy import Entropy, OsEntropy
 from privfl.primitives.keys import KeyPair, derive
 from privfl.primitives.labels import Label
+from privfl.primitives.sampling import TERNARY, sampler
 from privfl.primitives.secret import Secret
 from privfl.primitives.signatures import Identity
 from privfl.primitives.transcript import digest

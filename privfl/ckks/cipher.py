@@ -29,9 +29,9 @@ import numpy.typing as npt
 
 from privfl.ckks.modulus import PRIMES, Modulus, Residues, times
 from privfl.lattice.fourier import fourier
-from privfl.lattice.sampling import TERNARY, gaussian, sampler
 from privfl.primitives.entropy import Entropy
 from privfl.primitives.prg import spread
+from privfl.primitives.sampling import TERNARY, gaussian, sampler
 
 ERROR_STD: Final = 3.2
 """Of keys and ciphertexts: 8/√(2π) to two digits, as the homomorphic encryption standard has it."""

@@ -30,8 +30,8 @@ from typing import Final
 import numpy as np
 
 from privfl.ckks.modulus import PRIMES, Modulus, Residues, times
-from privfl.lattice.sampling import gaussian, sampler
 from privfl.primitives.entropy import Entropy
+from privfl.primitives.sampling import gaussian, sampler
 
 NARROW_STD: Final = 20.0
 STEP: Final = 9

@@ -11,9 +11,9 @@ from privfl.ckks.key import KeyStatement, common_polynomial
 from privfl.ckks.modulus import Residues, times
 from privfl.ckks.planner import DEVIATIONS, coefficient_std, modulus_of
 from privfl.ckks.seal import seal_ring
-from privfl.lattice.sampling import TERNARY, Sampler
 from privfl.primitives.labels import Label
 from privfl.primitives.prg import PRG_KEY_BYTES, Stream
+from privfl.primitives.sampling import TERNARY, Sampler
 from privfl.primitives.secret import Secret
 from privfl.primitives.transcript import digest
 

@@ -26,10 +26,10 @@ from privfl.encoding.residues import Ring
 from privfl.kahe.noise import Gaussian, distribution
 from privfl.kahe.ring import BATCH, N, Products, centred_high_bits, exact, split
 from privfl.lattice.fourier import Integers
-from privfl.lattice.sampling import Draws, sampler, stream_keys
 from privfl.primitives.entropy import Entropy
 from privfl.primitives.labels import Label
 from privfl.primitives.prg import PRG_KEY_BYTES, Stream, spread
+from privfl.primitives.sampling import Draws, sampler, stream_keys
 from privfl.primitives.secret import Secret
 from privfl.primitives.transcript import digest
 

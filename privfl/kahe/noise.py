@@ -1,15 +1,16 @@
 """What keys and errors are drawn from: the discrete Gaussian of standard deviation 6.5.
 
-A draw lies within 2^−135 of the exact distribution: what the thresholds' rounding moves, as `privfl.lattice.sampling`
-says, is below 2^−137 for fewer than 2^8 values, and the tails beyond them weigh less than 2^−136.
+A draw lies within 2^−135 of the exact distribution: what the thresholds' rounding moves, as
+`privfl.primitives.sampling` says, is below 2^−137 for fewer than 2^8 values, and the tails beyond them weigh less than
+2^−136.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from privfl.lattice.sampling import Distribution, Sampler, gaussian
 from privfl.primitives.prg import Stream
+from privfl.primitives.sampling import Distribution, Sampler, gaussian
 
 STD: Final = 6.5
 TAIL: Final = 88

@@ -1,1 +1,1 @@
-"""What suites over rings of polynomials share: exact products by Fourier transforms, and exact sampling."""
+"""What suites over rings of polynomials share: exact products by Fourier transforms."""

@@ -1,0 +1,1 @@
+"""Differential privacy: clipping, noise, events, accountants, and the ledger of what was spent."""
