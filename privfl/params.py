@@ -83,14 +83,24 @@ class VectorSpec:
     Attributes:
         length: coordinates.
         bound: largest magnitude of a coordinate of one client.
+        sum_bound: largest magnitude that a coordinate of the sum is given room for, where that is less than all
+            clients' bounds together: noise has long tails, of which sums reach the ends with a probability that whoever
+            states this bound answers for. A sum beyond it may wrap, and is not released as one where that shows.
     """
 
     length: int
     bound: int
+    sum_bound: int | None = None
 
     def __post_init__(self) -> None:
         _check_whole("vector.length", self.length, 1, MAX_VECTOR_LENGTH, such_as=1000)
         _check_whole("vector.bound", self.bound, 1, MAX_VECTOR_BOUND, such_as=32_767)
+        if self.sum_bound is not None:
+            _check_whole("vector.sum_bound", self.sum_bound, 1, MAX_COHORT * MAX_VECTOR_BOUND, such_as=1_000_000)
+
+    def reach(self, contributors: int) -> int:
+        """Return the largest magnitude that a coordinate of the sum of so many clients is given room for."""
+        return _reach(contributors, self.bound, self.sum_bound)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +134,7 @@ class SettingWishes:
 
     Attributes:
         bound: largest magnitude of a coordinate.
+        sum_bound: of a coordinate of the sum, if that is less than all clients' bounds together.
         minimum: fewest contributors; the suite's own unless given.
         wire: how vectors travel.
         length: coordinates of a vector, if they are known.
@@ -134,12 +145,17 @@ class SettingWishes:
     """
 
     bound: int
+    sum_bound: int | None = None
     minimum: int | None = None
     wire: WireForm = WireForm.WORDS
     length: int | None = None
     committee: CommitteeShape | None = None
     precision: float = DEFAULT_PRECISION
     key: object | None = None
+
+    def reach(self, contributors: int) -> int:
+        """Return the largest magnitude that a coordinate of the sum of so many clients is given room for."""
+        return _reach(contributors, self.bound, self.sum_bound)
 
 
 def refuse_committee(suite: str, *committees: object) -> None:
@@ -388,7 +404,7 @@ class SessionParams:
         if isinstance(self.setting, CkksSetting):
             return Ring(self.setting.epoch.modulus_bits)  # of residues modulo either prime, packed
         packed = isinstance(self.setting, MaskingSetting) and self.setting.wire is WireForm.PACKED
-        return Ring.for_sum(len(self.cohort), self.vector.bound, packed=packed)
+        return Ring.for_sum(len(self.cohort), self.vector.bound, sum_bound=self.vector.sum_bound, packed=packed)
 
     @property
     def digest(self) -> bytes:
@@ -413,7 +429,7 @@ class SessionParams:
             wire = msgspec.msgpack.decode(raw, type=_Wire)
             params = cls(
                 cohort=wire.cohort,
-                vector=VectorSpec(length=wire.vector[0], bound=wire.vector[1]),
+                vector=_vector(wire.vector),
                 setting=_setting(wire.suite, wire.setting),
                 threat=ThreatModel(
                     server=ServerModel(wire.threat[0]),
@@ -439,7 +455,7 @@ class _Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     suite: str
     setting: tuple[int, ...]
     cohort: tuple[int, ...]
-    vector: tuple[int, int]
+    vector: tuple[int, ...]
     threat: tuple[str, float, float, int, int]
     minimum_contributors: int
     nonce: bytes
@@ -454,7 +470,7 @@ def _plain(params: SessionParams) -> _Wire:
         suite=params.suite,
         setting=_numbers(params.setting),
         cohort=params.cohort,
-        vector=(params.vector.length, params.vector.bound),
+        vector=_vector_numbers(params.vector),
         threat=(
             threat.server.value,
             threat.corrupt,
@@ -477,6 +493,22 @@ def _whole_numbers(cohort: Iterable[object]) -> tuple[int, ...]:
     if any(isinstance(number, bool) for number in numbers):
         raise ConfigurationError("cohort holds truth values: whole numbers work, such as (0, 1, 2)")
     return numbers
+
+
+def _reach(contributors: int, bound: int, sum_bound: int | None) -> int:
+    return contributors * bound if sum_bound is None else min(contributors * bound, sum_bound)
+
+
+def _vector_numbers(vector: VectorSpec) -> tuple[int, ...]:
+    return (
+        (vector.length, vector.bound) if vector.sum_bound is None else (vector.length, vector.bound, vector.sum_bound)
+    )
+
+
+def _vector(numbers: tuple[int, ...]) -> VectorSpec:
+    if len(numbers) not in {2, 3}:
+        raise ConfigurationError(f"a vector of {len(numbers)} numbers")
+    return VectorSpec(length=numbers[0], bound=numbers[1], sum_bound=numbers[2] if len(numbers) == 3 else None)
 
 
 def _check_whole(key: str, value: object, low: int, high: int, *, such_as: int) -> None:

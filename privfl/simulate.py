@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # a suite's package is imported when it is asked for
 
 VectorSource = Mapping[int, Vector] | Callable[[int], Vector]
 Watcher = Callable[[int, Phase, bytes], None]
+BeforeOpening = Callable[[int], None]
 
 _PHASE_ORDER: Final = {
     Phase.ADVERTISE_KEYS: 0,
@@ -205,6 +206,7 @@ def simulate(
     identities: Mapping[int, Identity] | None = None,
     committee: SimulatedCommittee | None = None,
     absent_members: Mapping[Phase, Collection[int]] | None = None,
+    before_opening: BeforeOpening | None = None,
 ) -> Simulation:
     """Run one session from its first phase to its sum.
 
@@ -220,12 +222,17 @@ def simulate(
         identities: the clients' signing keys; needed against an active server. They make the roster.
         committee: who opens the sum, for suites that have a committee; its budget is spent by one opening.
         absent_members: members of the committee that fall silent from that phase on.
+        before_opening: called with the number of contributors when uploads are closed, if they are enough, and before
+            anything is asked or computed that opens their sum. What it raises is raised here, and nothing is opened.
 
     Returns:
         The sum and what it cost. An abort is an outcome, not an exception.
 
     Raises:
         ConfigurationError: a vector does not fit the parameters.
+
+    Guarantees:
+        1. No sum is opened unless `before_opening` has returned.
     """
     run = _Run(
         params=params,
@@ -251,6 +258,8 @@ def simulate(
             answered = [party for party in sorted(server.waiting) if _exchange(run, server, party, phase, cost)]
             if phase in _UPLOADS:
                 contributors = tuple(party.number for party in answered)
+                if before_opening is not None and server.ready:
+                    before_opening(len(contributors))
             started = time.process_time()
             server.advance()
             cost.server_cpu_s += time.process_time() - started

@@ -108,6 +108,7 @@ class Suite:
         threat: ThreatModel,
         *,
         bound: int,
+        sum_bound: int | None = None,
         minimum: int | None = None,
         wire: WireForm = WireForm.WORDS,
         length: int | None = None,
@@ -121,6 +122,7 @@ class Suite:
             clients: size of the cohort.
             threat: the threat model.
             bound: largest magnitude of a coordinate.
+            sum_bound: of a coordinate of the sum, if that is less than all clients' bounds together.
             minimum: fewest contributors; `fewest_contributors` unless given.
             wire: how vectors travel; `plain`, the baseline, always sends words.
             length: coordinates of a vector, if they are known.
@@ -134,6 +136,7 @@ class Suite:
         """
         wishes = SettingWishes(
             bound=bound,
+            sum_bound=sum_bound,
             minimum=minimum,
             wire=wire,
             length=length,
@@ -331,6 +334,7 @@ def plan_session(
             len(cohort),
             threat,
             bound=vector.bound,
+            sum_bound=vector.sum_bound,
             minimum=minimum_contributors,
             wire=wire,
             length=vector.length,

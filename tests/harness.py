@@ -81,6 +81,7 @@ def make_params(
     server=HONEST,
     wire=WireForm.WORDS,
     bound=BOUND,
+    sum_bound=None,
     key=None,
     signed=False,
 ):
@@ -91,7 +92,7 @@ def make_params(
         suite_name,
         roster=roster_of(identities) if signed or server is ACTIVE or threat.server is ACTIVE else None,
         cohort=cohort,
-        vector=VectorSpec(length=length, bound=bound),
+        vector=VectorSpec(length=length, bound=bound, sum_bound=sum_bound),
         threat=threat,
         wire=wire,
         minimum_contributors=minimum,

@@ -535,7 +535,7 @@ MUTANTS = (
     Mutant(
         "no room left in the ring for noise to be seen",
         "kahe/planner.py",
-        "    if _crowded(bits, scale, clients, bound):",
+        "    if _crowded(bits, scale, reach):",
         "    if False:",
         ("test_kahe_session.py::test_noise_is_not_released_as_a_sum",),
     ),
@@ -646,4 +646,20 @@ MUTANTS = (
         ("test_primitives.py::test_masking_is_a_straightforward_expansion_for_every_number_of_workers",),
     ),
     # ckks: the ceremony
+    Mutant(
+        "a sum opened before its caller's word",
+        "simulate.py",
+        "                    before_opening(len(contributors))\n            started = time.process_time()\n"
+        "            server.advance()\n",
+        "                    server.advance()\n                    before_opening(len(contributors))\n"
+        "            started = time.process_time()\n",
+        ("test_simulate.py::test_nothing_is_opened_unless_the_callers_word_was_taken_first",),
+    ),
+    Mutant(
+        "room for all bounds though the sum has one of its own",
+        "params.py",
+        "    return contributors * bound if sum_bound is None else min(contributors * bound, sum_bound)\n",
+        "    return contributors * bound\n",
+        ("test_suites.py::test_a_sum_beyond_its_bound_is_not_released_as_one",),
+    ),
 )

@@ -72,7 +72,7 @@ def test_no_smaller_modulus_would_do():
         assert setting.epoch.modulus_bits > FEWEST_MODULUS_BITS or setting.epoch.degree == min(CKKS_DEGREES)
         for bits in range(FEWEST_MODULUS_BITS, setting.epoch.modulus_bits):
             smaller = replace(setting.epoch, modulus_bits=bits)
-            scale = most_scale_bits(smaller, clients, HALF.bound)
+            scale = most_scale_bits(smaller, clients * HALF.bound)
             error = planner.coefficient_std(smaller) / 2.0**scale
             left = clients - math.floor(0.1 * clients)
             assert scale < 0 or error > min(DEFAULT_PRECISION, 1 / (64 * clients)) * left * HALF.bound
@@ -233,7 +233,7 @@ def test_a_key_serves_cohorts_and_vectors_up_to_what_it_is_made_for():
     with pytest.raises(ConfigurationError, match="committee is a bytes: a CommitteeKey works"):
         make_params(suite_name="ckks", key=b"key")
     with pytest.raises(ConfigurationError, match=r"do not fit the committee's key: lower encoding\.bits"):
-        planner.keyed(replace(key.epoch, modulus_bits=33, statistical_bits=80), key.digest, 100, 2**31 - 1)
+        planner.keyed(replace(key.epoch, modulus_bits=33, statistical_bits=80), key.digest, 100, 100 * (2**31 - 1))
 
 
 def test_settings_that_wrap_or_exceed_the_key_are_refused():

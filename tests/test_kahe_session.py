@@ -146,14 +146,14 @@ def test_no_plan_wraps_or_breaks_its_promise(n, bits, wire):
     bound, threat = 2 ** (bits - 1) - 1, ThreatModel(corrupt=0.05, dropout=0.05 if n > 9 else 0.0)
     minimum = planner.fewest_contributors(n, threat)
     try:
-        setting = planner.plan(n, threat, bound=bound, minimum=minimum, wire=wire)
+        setting = planner.plan(n, threat, reach=n * bound, minimum=minimum, wire=wire)
     except ConfigurationError as error:
         assert "lower encoding.bits to" in str(error)  # noqa: PT017 - either outcome is right; this one says why
         return
     largest = n * bound * 2**setting.scale_bits + planner.DEVIATIONS * STD * math.sqrt(n)
     assert largest < 2 ** (setting.modulus_bits - 1)
     assert planner.error_std(setting, n, minimum) / minimum <= planner.ERROR_OF_MEAN
-    planner.verify(setting, n, bound=bound, minimum=minimum)
+    planner.verify(setting, n, reach=n * bound, minimum=minimum)
 
 
 def test_what_32_bits_cannot_hold_is_refused_and_says_what_to_lower():
@@ -167,10 +167,10 @@ def test_a_minimum_too_small_for_the_promised_error_is_refused_with_one_that_wor
     threat = ThreatModel(corrupt=0.0, dropout=0.1)
     needs = "need 33 bits, 1 more than it has: lower encoding.bits to 15, or raise cohort.minimum to 5, or take suite"
     with pytest.raises(ConfigurationError, match=needs):
-        planner.plan(1000, threat, bound=BOUND, minimum=4, wire=WireForm.WORDS)
-    assert planner.plan(1000, threat, bound=BOUND, minimum=5, wire=WireForm.WORDS).modulus_bits == 32
+        planner.plan(1000, threat, reach=1000 * BOUND, minimum=4, wire=WireForm.WORDS)
+    assert planner.plan(1000, threat, reach=1000 * BOUND, minimum=5, wire=WireForm.WORDS).modulus_bits == 32
     with pytest.raises(ConfigurationError, match=r"^cohort.minimum is 0: 2 to 1000 works"):
-        planner.plan(1000, threat, bound=BOUND, minimum=0, wire=WireForm.WORDS)
+        planner.plan(1000, threat, reach=1000 * BOUND, minimum=0, wire=WireForm.WORDS)
 
 
 @pytest.mark.parametrize("wire", list(WireForm))

@@ -125,7 +125,7 @@ def test_a_ring_that_sums_would_fill_gets_a_spare_bit_where_five_percent_allow_i
         return
     noise = random_words(1000, ring)
     with pytest.raises(RoundAborted, match="out of range"):
-        finish_sum(noise, ring, contributors=clients, bound=2**15 - 1)
+        finish_sum(noise, ring, contributors=clients, vector=VectorSpec(length=len(noise), bound=2**15 - 1))
 
 
 # Sessions

@@ -72,6 +72,7 @@ OTHER_VALUES = {
     "cohort": [(1, 4, 70_001), (0, 4, 70_000), (1, 4), (1, 2, 4, 70_000)],
     "vector.length": [999, 1],
     "vector.bound": [32_766, 127],
+    "vector.sum_bound": [1, 98_301],
     "setting": [PlainSetting()],
     "setting.degree": [3, MAX_COHORT],
     "setting.threshold": [1],
@@ -114,7 +115,11 @@ def session_params(draw):
     roster_bytes = 32 if threat.server is ServerModel.ACTIVE and isinstance(setting, MaskingSetting) else 0
     return SessionParams(
         cohort=cohort,
-        vector=VectorSpec(length=draw(st.integers(1, MAX_VECTOR_LENGTH)), bound=draw(st.integers(1, MAX_VECTOR_BOUND))),
+        vector=VectorSpec(
+            length=draw(st.integers(1, MAX_VECTOR_LENGTH)),
+            bound=draw(st.integers(1, MAX_VECTOR_BOUND)),
+            sum_bound=draw(st.none() | st.integers(1, MAX_VECTOR_BOUND)),
+        ),
         setting=setting,
         threat=threat,
         minimum_contributors=draw(st.integers(2, len(cohort))),
@@ -524,6 +529,19 @@ def test_bounds_out_of_range_are_refused_by_key_with_a_value_that_works(bound):
     low, high = map(int, re.search(r"(\d+) to (\d+) works", str(error.value)).groups())
     assert VectorSpec(length=1, bound=low).bound == 1
     assert VectorSpec(length=1, bound=high).bound == MAX_VECTOR_BOUND
+
+
+@pytest.mark.parametrize("bound", [-7, 0, True, 2.0, MAX_COHORT * MAX_VECTOR_BOUND + 1])
+def test_bounds_of_sums_out_of_range_are_refused_by_key_with_a_value_that_works(bound):
+    with pytest.raises(ConfigurationError, match=f"^vector.sum_bound is {bound}: ") as error:
+        VectorSpec(length=1, bound=7, sum_bound=bound)
+    VectorSpec(length=1, bound=7, sum_bound=int(suggested(error, r"such as (\d+)")))
+
+
+def test_sums_are_given_room_for_all_bounds_together_or_for_the_bound_of_the_sum_if_that_is_less():
+    assert VectorSpec(length=1, bound=7).reach(10) == 70
+    assert VectorSpec(length=1, bound=7, sum_bound=50).reach(10) == 50
+    assert VectorSpec(length=1, bound=7, sum_bound=50).reach(5) == 35
 
 
 @pytest.mark.parametrize("degree", [-2, 0, MAX_COHORT + 1, 2**31])

@@ -8,6 +8,7 @@ from harness import committee_of, make_params, make_vectors
 
 from privfl import (
     SUITE_NAMES,
+    BudgetExceeded,
     ConfigurationError,
     Phase,
     ThreatModel,
@@ -50,6 +51,44 @@ def test_an_abort_is_an_outcome():
     assert outcome.aggregate is None
     assert outcome.contributors == ()
     assert "cohort.minimum" in outcome.aborted
+
+
+@pytest.mark.parametrize("name", SUITE_NAMES)
+def test_nothing_is_opened_unless_the_callers_word_was_taken_first(name):
+    """Guarantee 1 of `simulate`: what `before_opening` raises ends the session before any share, or sum, is told."""
+    params = make_params(n=6, suite_name=name)
+    committee = committee_of(params)
+    server = suite(name).server(params, committee=committee.key if committee else None)
+    told = []
+
+    def refuse(contributors):
+        told.append((contributors, server.phase))
+        raise BudgetExceeded("no more")
+
+    with pytest.raises(BudgetExceeded):
+        simulate(
+            params,
+            make_vectors(params),
+            drops={Phase.MASKED_INPUT: {12}},
+            server=server,
+            committee=committee,
+            before_opening=refuse,
+        )
+    assert told == [(5, Phase.UPLOAD if name in {"plain", "ckks"} else Phase.MASKED_INPUT)]
+    assert server.phase is told[0][1]  # not a step further
+    assert committee is None or committee.remaining() == committee_of(params).remaining()
+
+    asked = []
+    simulate(params, make_vectors(params), committee=committee_of(params), before_opening=asked.append)
+    assert asked == [6]
+    few = {Phase.MASKED_INPUT: set(params.cohort[1:])}
+    asked = []
+    if name != "plain":  # which is content with one
+        outcome = simulate(
+            params, make_vectors(params), drops=few, committee=committee_of(params), before_opening=asked.append
+        )
+        assert outcome.aborted
+        assert asked == []
 
 
 def test_two_hundred_clients_sum_exactly_with_a_tenth_dropping_and_memory_stays_flat():

@@ -5,23 +5,27 @@ import subprocess
 import sys
 from importlib import import_module
 
+import numpy as np
 import pytest
-from harness import make_params
+from harness import Play, make_params
 
 from privfl import (
     SUITE_NAMES,
     ConfigurationError,
     DecodeError,
     MemoryGuard,
+    Phase,
+    RoundAborted,
     ThreatModel,
     VectorSpec,
+    WireForm,
     plan_session,
     suite,
     wake,
 )
 from privfl.kahe.client import KaheClient
 from privfl.lockstep.sleep import sleeping_suite
-from privfl.params import CommitteeShape, KaheSetting, PlainSetting, SettingWishes
+from privfl.params import CommitteeShape, KaheSetting, PlainSetting, SessionParams, SettingWishes
 from privfl.suites import SuitePackage
 from privfl.wire import SuiteCode
 
@@ -113,3 +117,28 @@ def test_a_session_at_rest_of_a_suite_that_is_not_in_the_table_is_not_decoded(co
     raw = KaheClient(params, 10, guard=MemoryGuard()).to_bytes(bytes(32))
     with pytest.raises(DecodeError, match=r"^a session at rest of an unknown suite$"):
         wake(raw[:5] + bytes([code]) + raw[6:], key=bytes(32), guard=MemoryGuard())
+
+
+@pytest.mark.parametrize("wire", WireForm)
+@pytest.mark.parametrize("name", SUITE_NAMES)
+def test_sums_up_to_a_bound_of_their_own_come_out_whatever_single_coordinates_reach(name, wire):
+    """Noise has long tails that sums do not reach: each client may be far off, all of them together are not."""
+    chance = np.random.default_rng(5)
+    total, wide = chance.integers(-999, 1000, 500), chance.integers(-(2**14), 2**14, (5, 500))
+    vectors = {10 + i: vector for i, vector in enumerate((*wide, total - wide.sum(axis=0)))}
+    params = make_params(n=6, length=500, suite_name=name, bound=6 * 2**14, sum_bound=1000, wire=wire)
+    play = Play(params, vectors).to(Phase.FINISHED)
+    assert np.abs(play.server.result.vector - total).max() <= 9 * play.server.result.error_std
+    roomy = make_params(n=6, length=500, suite_name=name, bound=6 * 2**14, wire=wire)
+    if wire is WireForm.PACKED and name in {"masking", "kahe"}:
+        assert params.ring.bits < roomy.ring.bits
+    assert SessionParams.from_bytes(params.to_bytes()) == params
+    assert params.digest != roomy.digest
+
+
+@pytest.mark.parametrize("name", SUITE_NAMES)
+def test_a_sum_beyond_its_bound_is_not_released_as_one(name):
+    vectors = {10 + i: np.full(50, 202) for i in range(5)}
+    params = make_params(n=5, length=50, suite_name=name, bound=500, sum_bound=1000, wire=WireForm.PACKED)
+    with pytest.raises(RoundAborted, match="out of range"):
+        Play(params, vectors).to(Phase.FINISHED)

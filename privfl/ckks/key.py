@@ -51,7 +51,7 @@ class CeremonyParams:
                 f"the committee's roster names {sorted(self.roster.identities)}: exactly the members 0 to "
                 f"{members - 1} work, because committee.members is {members}"
             )
-        if most_scale_bits(self.epoch, 2, 1) < 0:
+        if most_scale_bits(self.epoch, 2) < 0:
             raise ConfigurationError(
                 "the floods of this key epoch leave no room for a sum: plan one with privfl.suite('ckks').setting(…)"
             )

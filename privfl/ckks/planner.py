@@ -97,7 +97,7 @@ def _smallest(clients: int, threat: ThreatModel, wishes: SettingWishes) -> CkksS
                 length=_whole(wishes.length or LENGTH, degree),
                 statistical_bits=max(FEWEST_FLOOD_BITS, threat.statistical_bits),
             )
-            scale = most_scale_bits(epoch, clients, wishes.bound)
+            scale = most_scale_bits(epoch, wishes.reach(clients))
             if scale < 0:
                 continue
             setting = CkksSetting(epoch=epoch, scale_bits=scale)
@@ -142,8 +142,8 @@ def _shape(wishes: SettingWishes) -> CommitteeShape:
     return wishes.committee or CommitteeShape()
 
 
-def keyed(epoch: KeyEpoch, key: bytes, clients: int, bound: int) -> CkksSetting:
-    """Return the setting of a session under a key that is there.
+def keyed(epoch: KeyEpoch, key: bytes, clients: int, reach: int) -> CkksSetting:
+    """Return the setting of a session under a key that is there, for sums of clients that reach so far.
 
     Raises:
         ConfigurationError: the key is not made for so many clients, or so long sums.
@@ -152,10 +152,10 @@ def keyed(epoch: KeyEpoch, key: bytes, clients: int, bound: int) -> CkksSetting:
         raise ConfigurationError(
             f"cohort.size is {clients}: up to {epoch.clients} works, which the committee's key is made for"
         )
-    scale = most_scale_bits(epoch, clients, bound)
+    scale = most_scale_bits(epoch, reach)
     if scale < 0:
         raise ConfigurationError(
-            f"sums of {clients} clients with vector.bound {bound} do not fit the committee's key: lower encoding.bits, "
+            f"sums of {clients} clients up to {reach} do not fit the committee's key: lower encoding.bits, "
             f"or have a key made for them"
         )
     return CkksSetting(epoch=epoch, scale_bits=scale, key=key)
@@ -184,7 +184,7 @@ def verified(params: SessionParams) -> CkksSetting:
             f"vector.length is {params.vector.length}: up to {setting.epoch.length} works, which the committee's key "
             f"is made for"
         )
-    allowed = keyed(setting.epoch, setting.key, len(params.cohort), params.vector.bound)
+    allowed = keyed(setting.epoch, setting.key, len(params.cohort), params.vector.reach(len(params.cohort)))
     if setting.scale_bits > allowed.scale_bits:
         raise ConfigurationError(f"ckks scale_bits is {setting.scale_bits}: up to {allowed.scale_bits} works")
     return setting
@@ -240,14 +240,14 @@ def _coordinate_std(setting: CkksSetting) -> float:
     return coefficient_std(setting.epoch) / 2.0**setting.scale_bits
 
 
-def most_scale_bits(epoch: KeyEpoch, clients: int, bound: int) -> int:
-    """Largest log₂ Δ under which no sum wraps, or fills the modulus; −1 if there is none."""
+def most_scale_bits(epoch: KeyEpoch, reach: int) -> int:
+    """Largest log₂ Δ under which no sum up to `reach` wraps, or fills the modulus; −1 if there is none."""
     slack = math.ceil(DEVIATIONS * coefficient_std(epoch))
     modulus = modulus_of(epoch)
     product = modulus.product
     # Up to there `Modulus.centred` reads numbers as themselves, on the shorter of both sides.
     room = min((product - modulus.primes[0]) // 2 - slack, product * _CROWDED_PERCENT // 200)
-    return max(room // (clients * bound), 0).bit_length() - 1
+    return max(room // reach, 0).bit_length() - 1
 
 
 def _whole(length: int, degree: int) -> int:

@@ -213,7 +213,7 @@ def _aggregate(
     """
     opened /= 2.0**setting.scale_bits  # exact: a power of two
     np.rint(opened, out=opened)
-    error, limit = error_std(setting), contributors * params.vector.bound
+    error, limit = error_std(setting), params.vector.reach(contributors)
     if float(np.abs(opened).max()) > limit + math.ceil(DEVIATIONS * error):
         raise RoundAborted(
             "the opened sum is out of range: a client left its bound or another key was used; nothing is released"

@@ -22,7 +22,7 @@ def setting(clients: int, threat: ThreatModel, wishes: SettingWishes) -> Setting
     key = wishes.key
     if not isinstance(key, CommitteeKey):
         raise ConfigurationError(f"committee is a {type(key).__name__}: a CommitteeKey works")
-    return planner.keyed(key.epoch, key.digest, clients, wishes.bound)
+    return planner.keyed(key.epoch, key.digest, clients, wishes.reach(clients))
 
 
 def fewest_contributors(clients: int, threat: ThreatModel) -> int:

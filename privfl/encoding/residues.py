@@ -43,12 +43,14 @@ class Ring:
             raise ConfigurationError(f"a ring of {self.bits} bits: 1 to {MAX_RING_BITS} works")
 
     @classmethod
-    def for_sum(cls, contributors: int, bound: int, *, packed: bool = False) -> Ring:
+    def for_sum(cls, contributors: int, bound: int, *, sum_bound: int | None = None, packed: bool = False) -> Ring:
         """Return the smallest ring whose sums cannot wrap.
 
         Args:
             contributors: the most that can ever contribute (the cohort).
             bound: largest magnitude of one coordinate.
+            sum_bound: largest magnitude of a coordinate of the sum, where that is known to be less than `contributors`
+                times `bound`.
             packed: take no more bits than the sum needs; else a machine word. A ring that sums would fill to the last
                 hundredth gets one bit more, if that is at most 5 %: in a full ring noise looks like a sum, and the
                 check of the opened sum's range would say nothing.
@@ -56,7 +58,8 @@ class Ring:
         Raises:
             ConfigurationError: not even 64 bits hold the sum; names the knob and a value that works.
         """
-        needed = sum_bits(contributors, bound)
+        reach = contributors * bound if sum_bound is None else min(contributors * bound, sum_bound)
+        needed = sum_bits(1, reach)
         if needed > MAX_RING_BITS:
             fitting = ((1 << (MAX_RING_BITS - 1)) - 1) // contributors
             raise ConfigurationError(
@@ -65,7 +68,7 @@ class Ring:
             )
         if not packed:
             return cls(32 if needed <= 32 else 64)
-        crowded = 2 * contributors * bound + 1 > _CROWDED * (1 << needed)
+        crowded = 2 * reach + 1 > _CROWDED * (1 << needed)
         return cls(needed + 1 if crowded and needed >= _SPARE_FROM_BITS and needed not in {32, 64} else needed)
 
     @property

@@ -34,13 +34,13 @@ ERROR_OF_MEAN: Final = 0.05
 """Standard deviation of the mean's error where sums are not exact, in quantisation steps."""
 
 
-def plan(clients: int, threat: ThreatModel, *, bound: int, minimum: int, wire: WireForm) -> KaheSetting:
+def plan(clients: int, threat: ThreatModel, *, reach: int, minimum: int, wire: WireForm) -> KaheSetting:
     """Choose modulus and scale.
 
     Args:
         clients: n, size of the cohort and most contributors.
         threat: the threat model.
-        bound: largest magnitude of a coordinate.
+        reach: largest magnitude of a coordinate of their sum.
         minimum: fewest contributors.
         wire: how ciphertexts travel.
 
@@ -54,16 +54,16 @@ def plan(clients: int, threat: ThreatModel, *, bound: int, minimum: int, wire: W
         )
     exact = _scale_bits_of(DEVIATIONS * STD * math.sqrt(clients))
     enough = _enough_scale_bits(minimum)
-    most = _most_scale_bits(MOST_BITS, clients, bound)
+    most = _most_scale_bits(MOST_BITS, clients, reach)
     if most < enough:
-        raise ConfigurationError(_too_much(clients, bound, enough))
+        raise ConfigurationError(_too_much(clients, reach, enough))
     wanted = exact if most >= exact else enough
     if wire is WireForm.WORDS:
         bits, scale = MOST_BITS, most
     else:
-        bits = next(b for b in range(FEWEST_BITS, MOST_BITS + 1) if _most_scale_bits(b, clients, bound) >= wanted)
-        scale = _most_scale_bits(bits, clients, bound)
-    if _crowded(bits, scale, clients, bound):
+        bits = next(b for b in range(FEWEST_BITS, MOST_BITS + 1) if _most_scale_bits(b, clients, reach) >= wanted)
+        scale = _most_scale_bits(bits, clients, reach)
+    if _crowded(bits, scale, reach):
         if scale > wanted:
             scale -= 1
         elif bits < MOST_BITS:
@@ -80,24 +80,26 @@ def verified(params: SessionParams) -> KaheSetting:
     masking.verified(params, "kahe")
     setting = params.setting
     assert isinstance(setting, KaheSetting)  # noqa: S101 - the suite's name follows from it; for the type checker
-    verify(setting, len(params.cohort), bound=params.vector.bound, minimum=params.minimum_contributors)
+    verify(
+        setting, len(params.cohort), reach=params.vector.reach(len(params.cohort)), minimum=params.minimum_contributors
+    )
     return setting
 
 
-def verify(setting: KaheSetting, clients: int, *, bound: int, minimum: int) -> None:
+def verify(setting: KaheSetting, clients: int, *, reach: int, minimum: int) -> None:
     """Check that a setting, whoever proposed it, neither wraps nor drowns the sum.
 
     Raises:
         ConfigurationError: it does; names what is wrong and what works.
     """
-    most = _most_scale_bits(setting.modulus_bits, clients, bound)
+    most = _most_scale_bits(setting.modulus_bits, clients, reach)
     enough = _enough_scale_bits(minimum)
     if setting.masking.wire is WireForm.WORDS and setting.modulus_bits != MOST_BITS:
         raise ConfigurationError(f"kahe modulus_bits is {setting.modulus_bits}: words on the wire have {MOST_BITS}")
     if not enough <= setting.scale_bits <= most:
         raise ConfigurationError(
-            f"kahe scale_bits {setting.scale_bits} with {setting.modulus_bits} bits, {clients} clients and "
-            f"vector.bound {bound}: {enough} to {most} works"
+            f"kahe scale_bits {setting.scale_bits} with {setting.modulus_bits} bits and sums of {clients} clients "
+            f"up to {reach}: {enough} to {most} works"
         )
 
 
@@ -118,21 +120,21 @@ def error_std(setting: KaheSetting, clients: int, contributors: int) -> float:
     return STD * math.sqrt(contributors) / scale
 
 
-def _crowded(bits: int, scale_bits: int, clients: int, bound: int) -> bool:
+def _crowded(bits: int, scale_bits: int, reach: int) -> bool:
     """Whether sums may fill all but a hundredth of the ring, in which noise would then look like one of them."""
-    return (clients * bound << scale_bits + 1) > _CROWDED * (1 << bits)
+    return (reach << scale_bits + 1) > _CROWDED * (1 << bits)
 
 
-def _too_much(clients: int, bound: int, enough: int) -> str:
-    needed = next(bits for bits in count(MOST_BITS) if _most_scale_bits(bits, clients, bound) >= enough)
+def _too_much(clients: int, reach: int, enough: int) -> str:
+    needed = next(bits for bits in count(MOST_BITS) if _most_scale_bits(bits, clients, reach) >= enough)
     fitting = (_room(MOST_BITS, clients) // (clients << enough) + 1).bit_length()
     helps = [f"lower encoding.bits to {fitting}"] if fitting > 1 else []
-    most = _most_scale_bits(MOST_BITS, clients, bound)
+    most = _most_scale_bits(MOST_BITS, clients, reach)
     if _enough_scale_bits(clients) <= most:
         helps.append(f"raise cohort.minimum to {math.ceil((STD / (ERROR_OF_MEAN * 2**most)) ** 2)}")
     helps.append("take suite 'masking', which has 64")
     return (
-        f"sums of {clients} clients with vector.bound {bound} and the error that kahe promises need {needed} bits, "
+        f"sums of {clients} clients up to {reach} and the error that kahe promises need {needed} bits, "
         f"{needed - MOST_BITS} more than it has: {', or '.join(helps)}"
     )
 
@@ -146,9 +148,9 @@ def _scale_bits_of(smallest: float) -> int:
     return max(0, math.ceil(math.log2(smallest)))
 
 
-def _most_scale_bits(bits: int, clients: int, bound: int) -> int:
-    """Largest scale under which no sum wraps; −1 if there is none."""
-    return max(_room(bits, clients) // (clients * bound), 0).bit_length() - 1
+def _most_scale_bits(bits: int, clients: int, reach: int) -> int:
+    """Largest scale under which no sum up to `reach` wraps; −1 if there is none."""
+    return max(_room(bits, clients) // reach, 0).bit_length() - 1
 
 
 def _room(bits: int, clients: int) -> int:

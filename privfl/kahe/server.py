@@ -54,7 +54,7 @@ class EncryptedVectors:
         except ValueError as error:
             raise RoundAborted(f"the opened sum of keys is no sum of keys: {error}; nothing is released") from None
         error_std = planner.error_std(setting, clients, contributors)
-        limit = contributors * self._params.vector.bound
+        limit = self._params.vector.reach(contributors)
         slack = int(planner.DEVIATIONS * error_std)
         reach = max(int(total.max()), -int(total.min()))
         if reach > limit + slack:

@@ -16,7 +16,7 @@ def setting(clients: int, threat: ThreatModel, wishes: SettingWishes) -> Setting
     """See `SuitePackage.setting`."""
     refuse_committee("kahe", wishes.committee, wishes.key)
     minimum = fewest_contributors(clients, threat) if wishes.minimum is None else wishes.minimum
-    return planner.plan(clients, threat, bound=wishes.bound, minimum=minimum, wire=wishes.wire)
+    return planner.plan(clients, threat, reach=wishes.reach(clients), minimum=minimum, wire=wishes.wire)
 
 
 def fewest_contributors(clients: int, threat: ThreatModel) -> int:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from privfl.encoding.residues import Ring
 from privfl.errors import DecodeError, LocalProtocolError, RemoteProtocolError, RoundAborted
-from privfl.params import SessionParams
+from privfl.params import SessionParams, VectorSpec
 from privfl.session import Aggregate, Phase
 from privfl.wire import (
     SERVER,
@@ -213,21 +213,21 @@ def _require_origin(envelope: Envelope, *, sender: PartyId, suite: SuiteCode, se
         raise DecodeError(f"{sender} answered another session")
 
 
-def finish_sum(words: npt.NDArray[Any], ring: Ring, *, contributors: int, bound: int) -> Aggregate:
+def finish_sum(words: npt.NDArray[Any], ring: Ring, *, contributors: int, vector: VectorSpec) -> Aggregate:
     """Read the opened sum and check that it can be one.
 
     Args:
         words: residues of the sum.
         ring: their ring.
         contributors: clients in the sum.
-        bound: largest magnitude of one client's coordinate.
+        vector: what was agreed on.
 
     Raises:
-        RoundAborted: a coordinate lies outside contributors · bound. Masks that did not cancel (parties that were
-            shown different parameters) or a vector outside its bound: noise is not passed on as a sum.
+        RoundAborted: a coordinate lies outside what sums of so many clients reach. Masks that did not cancel (parties
+            that were shown different parameters) or a vector outside its bound: noise is not passed on as a sum.
     """
     total = ring.centred(words)
-    limit = contributors * bound
+    limit = vector.reach(contributors)
     if total.size and (int(total.min()) < -limit or int(total.max()) > limit):
         raise RoundAborted(
             "the opened sum is out of range: a client left its bound, or masks did not cancel because parties were "

@@ -46,7 +46,7 @@ class MaskedVectors:
 
     def __init__(self, params: SessionParams) -> None:
         self._ring: Ring = params.ring
-        self._bound = params.vector.bound
+        self._vector = params.vector
         self.tail_bytes = self._ring.vector_bytes(params.vector.length)
         self.masked: Words = np.zeros(params.vector.length, self._ring.dtype)
 
@@ -56,4 +56,4 @@ class MaskedVectors:
 
     def open(self, session: bytes, contributors: int) -> Aggregate:  # noqa: ARG002 - nothing here depends on it
         """See `Payload.open`."""
-        return finish_sum(self.masked, self._ring, contributors=contributors, bound=self._bound)
+        return finish_sum(self.masked, self._ring, contributors=contributors, vector=self._vector)

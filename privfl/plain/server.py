@@ -53,7 +53,7 @@ class UploadStep(ServerStep[Upload, Aggregate]):
                 f"{self._contributors} clients uploaded and {self._params.minimum_contributors} are needed "
                 f"(cohort.minimum)"
             )
-        return finish_sum(self._total, self._ring, contributors=self._contributors, bound=self._params.vector.bound)
+        return finish_sum(self._total, self._ring, contributors=self._contributors, vector=self._params.vector)
 
 
 class PlainServer(LockstepServer):
