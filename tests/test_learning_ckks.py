@@ -58,9 +58,9 @@ def test_hospitals_reach_the_accuracy_of_plain(capsys, tmp_path):
 
 def test_the_model_is_that_of_plain_within_the_error_that_is_promised():
     ckks, plain = (finished(FederatedRun(job(suite=name, rounds=1, failures={}))) for name in ("ckks", "plain"))
-    assert ckks.codec.error_std > 0
+    assert ckks.averaging.codec.error_std > 0
     # Ten clients with weights of half the greatest on average. Seven deviations in 1,554 coordinates: one run in 10^8.
-    most = 7 * ckks.codec.error_std / 5 * ckks.codec.coding.step
+    most = 7 * ckks.averaging.codec.error_std / 5 * ckks.averaging.codec.coding.step
     off = max(float(np.abs(ckks.weights[name] - array).max()) for name, array in plain.weights.items())
     assert 0 < off <= most
     assert [(row.local_accuracy, row.contributors) for row in ckks.metrics] == [

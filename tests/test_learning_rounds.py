@@ -7,7 +7,7 @@ import pytest
 
 from privfl import ConfigurationError
 from privfl.evidence import read_evidence
-from privfl.learning import rounds
+from privfl.learning.averaging import SATURATION_WARNING
 from privfl.learning.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
 from privfl.learning.job import job_from_table, job_to_toml
 from privfl.learning.rounds import FederatedRun
@@ -74,10 +74,10 @@ def test_a_hundred_clients_train_under_kahe_where_sums_are_not_exact():
     """The model differs from that of `plain` by less than a step of a mean; counts do not differ at all."""
     table = {"rounds": 1, "data": {"clients": 100}, "strategy": {"epochs": 1}, "encoding": {"wire": "packed"}}
     kahe, plain = (finished(FederatedRun(job_from_table(table | {"suite": name}))) for name in ("kahe", "plain"))
-    assert kahe.codec.error_std > 0
+    assert kahe.averaging.codec.error_std > 0
     assert not same(kahe.weights, plain.weights)
     # Weights are half of the greatest on average: 50 of it in all. Seven deviations in 1,554 coordinates.
-    most = 7 * kahe.codec.error_std / 50 * kahe.codec.coding.step
+    most = 7 * kahe.averaging.codec.error_std / 50 * kahe.averaging.codec.coding.step
     assert all(np.abs(kahe.weights[name] - plain.weights[name]).max() < most for name in plain.weights)
     assert kahe.metrics[0].local_accuracy == plain.metrics[0].local_accuracy
     assert kahe.metrics[0].saturated_fraction == plain.metrics[0].saturated_fraction
@@ -95,14 +95,14 @@ def test_the_mean_is_fedavg_weighted_by_hidden_example_counts():
     table = {"rounds": 1, "suite": "masking", "data": {"partition": "dirichlet", "alpha": 1.0}}
     run = FederatedRun(job_from_table(table))
     updates, weights = [], []
-    original = run._encode
+    original = run.averaging.encode
 
-    def spying(result: LocalResult):
+    def spying(result: LocalResult, **options):
         updates.append(result.update)
-        weights.append(min(result.examples, run.codec.weight_max))
-        return original(result)
+        weights.append(min(result.examples, run.averaging.codec.weight_max))
+        return original(result, **options)
 
-    run._encode = spying
+    run.averaging.encode = spying
     before = {name: array.copy() for name, array in run.weights.items()}
     (metrics,) = list(run)
     assert len(set(weights)) > 3  # uneven: weighting matters
@@ -110,7 +110,7 @@ def test_the_mean_is_fedavg_weighted_by_hidden_example_counts():
         clipped = [np.clip(update[name], -1, 1) for update in updates]
         exact = before[name] + np.average(clipped, axis=0, weights=weights)
         # Each client errs by half a step of its weighed value; the mean divides by the mean weight.
-        bound = 0.5 * run.codec.coding.step * len(weights) * run.codec.weight_max / sum(weights)
+        bound = 0.5 * run.averaging.codec.coding.step * len(weights) * run.averaging.codec.weight_max / sum(weights)
         assert np.abs(array - exact).max() <= bound + 1e-6
     assert metrics.local_accuracy <= 1
 
@@ -118,8 +118,8 @@ def test_the_mean_is_fedavg_weighted_by_hidden_example_counts():
 def test_metrics_travel_through_the_sum_exactly():
     run = FederatedRun(job(rounds=1))
     results = []
-    original = run._encode
-    run._encode = lambda result: results.append(result) or original(result)
+    original = run.averaging.encode
+    run.averaging.encode = lambda result, **options: results.append(result) or original(result, **options)
     (metrics,) = list(run)
     examples = sum(result.examples for result in results)
     assert metrics.local_accuracy == sum(result.correct for result in results) / examples
@@ -146,7 +146,7 @@ def test_an_aborted_round_changes_no_weight_and_the_next_one_works():
 def test_saturation_is_counted_through_the_sum_and_a_clip_is_suggested():
     run = finished(FederatedRun(job(rounds=1, encoding={"clip": 0.05})))
     (metrics,) = run.metrics
-    assert metrics.saturated_fraction > rounds.SATURATION_WARNING
+    assert metrics.saturated_fraction > SATURATION_WARNING
     again = finished(FederatedRun(job(rounds=1, encoding={"clip": metrics.suggested_clip})))
     assert again.metrics[0].saturated_fraction <= 0.002
     assert again.metrics[0].suggested_clip is None
@@ -155,16 +155,16 @@ def test_saturation_is_counted_through_the_sum_and_a_clip_is_suggested():
 def test_saturation_count_is_exact():
     run = FederatedRun(job(rounds=1, encoding={"clip": 0.05}))
     clipped = total = 0
-    original = run._encode
+    original = run.averaging.encode
 
-    def spying(result):
+    def spying(result, **options):
         nonlocal clipped, total
         for array in result.update.values():
             clipped += int((np.abs(array) > 0.05).sum())
             total += array.size
-        return original(result)
+        return original(result, **options)
 
-    run._encode = spying
+    run.averaging.encode = spying
     (metrics,) = list(run)
     assert metrics.saturated_fraction == clipped / total
 

@@ -22,10 +22,12 @@ from privfl.cli.exits import Exit
 from privfl.cli.tables import show
 from privfl.errors import ConfigurationError
 from privfl.kahe.ring import N
+from privfl.learning.averaging import SATURATION_WARNING
 from privfl.learning.checkpoint import write_whole
 from privfl.learning.job import job_to_toml, load_job
-from privfl.learning.rounds import SATURATION_WARNING, FederatedRun, RoundMetrics
-from privfl.learning.rounds import Progress as RoundProgress
+from privfl.learning.records import Progress as RoundProgress
+from privfl.learning.records import RoundMetrics
+from privfl.learning.rounds import FederatedRun
 from privfl.masking import planner
 from privfl.params import CkksSetting, KaheSetting, ServerModel
 from privfl.report.run_report import RunReport, render_run_report
@@ -165,9 +167,8 @@ class _Watcher:
 
 def _warnings(run: FederatedRun) -> list[str]:
     found = []
-    saturated = [row for row in run.metrics if row.saturated_fraction > SATURATION_WARNING]
-    if saturated:
-        worst = max(saturated, key=lambda row: row.saturated_fraction)
+    worst = max(run.metrics, key=lambda row: row.saturated_fraction or 0.0)
+    if worst.saturated_fraction is not None and worst.saturated_fraction > SATURATION_WARNING:
         found.append(
             f"{worst.saturated_fraction:.1%} of the coordinates were clipped in round {worst.round}: encoding.clip is "
             f"{run.job.encoding.clip:g}, {worst.suggested_clip:g} would have kept nearly all of them"

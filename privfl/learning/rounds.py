@@ -6,8 +6,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.layout import Layout
-from privfl.encoding.update import UpdateCodec, WeightedMean
 from privfl.errors import ConfigurationError, RoundAborted
 from privfl.evidence import EvidenceLog, SessionRecord
+from privfl.learning.averaging import Averaging, RoundMean, WeightedAveraging
 from privfl.learning.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -30,125 +30,21 @@ from privfl.learning.cohort import draw_absences, draw_cohort, draw_dropouts
 from privfl.learning.data import FederatedData, load, seed_stream
 from privfl.learning.job import Job, job_to_toml, load_job
 from privfl.learning.models import build, default_model
+from privfl.learning.records import Observer, Progress, RoundMetrics, UploadView
 from privfl.learning.strategy import FedAvg, Weights
-from privfl.learning.trainer import LocalResult, TorchTrainer, Trainer
-from privfl.params import NONCE_BYTES, ServerModel, SessionParams, Setting, VectorSpec
+from privfl.learning.trainer import TorchTrainer, Trainer
+from privfl.params import NONCE_BYTES, ServerModel, SessionParams, Setting
 from privfl.primitives.labels import Label
 from privfl.primitives.transcript import digest
-from privfl.session import Phase
+from privfl.session import Phase, Vector
 from privfl.simulate import Simulation, draw_identities, roster_of, simulate, simulated_committee
 from privfl.suites import plan_session, suite
 
-LOSS_MAXIMUM: Final = 16.0
-"""Local losses are averaged through the sum up to here: far above ln(classes), where training has failed anyway."""
-
-EXAMPLES_MAXIMUM: Final = (1 << 24) - 1
-_OVER_CLIP: Final = tuple(2**power for power in range(1, 6))
-SATURATION_WARNING: Final = 0.01
-_ACCEPTABLE_SATURATION: Final = 0.001
 _VIEW_COORDINATES: Final = 4096
 _COUNTS_ROOM: Final = 1024
 """Coordinates for weight, counts and metrics, whose number follows from the error of the sum."""
 
 METRICS, EVIDENCE, MODEL, JOB = "metrics.jsonl", "evidence.jsonl", "model.npz", "job.toml"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundMetrics:
-    """One line of `metrics.jsonl`.
-
-    Attributes:
-        round: from 1.
-        suite: how updates were summed.
-        cohort: clients invited.
-        contributors: clients in the sum; 0 if the round aborted.
-        dropped: clients invited and not in the sum.
-        vanished: contributors that fell silent after their upload, and were unmasked from shares.
-        aborted: whether nothing was released.
-        aborted_because: why; None if a sum was released.
-        accuracy: held out, at the server, after the round.
-        loss: likewise; None where it is not finite (JSON has no such numbers).
-        local_accuracy: of the local models on their own data, through the secure sum; None if the round aborted.
-        local_loss: likewise.
-        epsilon: None: no noise, no claim.
-        upload_bytes: from all clients.
-        download_bytes: to all clients, protocol messages only.
-        plain_upload_bytes: what `plain` would have uploaded: the same vectors, run through it.
-        plain_seconds: what `plain` took for it.
-        seconds: the whole round, training included.
-        secure_seconds: the aggregation.
-        client_seconds: protocol CPU of a client, on average.
-        server_seconds: protocol CPU of the server.
-        committee_seconds: protocol CPU of all members of the committee, a key ceremony included; 0.0 without one.
-        committee_bytes: from and to all members, likewise.
-        saturated_fraction: coordinates clipped, of all contributors' coordinates.
-        suggested_clip: a clip under which few would have been, or None if few were.
-    """
-
-    round: int
-    suite: str
-    cohort: int
-    contributors: int
-    dropped: int
-    vanished: int
-    aborted: bool
-    aborted_because: str | None = None
-    accuracy: float
-    loss: float | None
-    local_accuracy: float | None
-    local_loss: float | None
-    epsilon: float | None
-    upload_bytes: int
-    download_bytes: int
-    plain_upload_bytes: int
-    plain_seconds: float
-    seconds: float
-    secure_seconds: float
-    client_seconds: float
-    server_seconds: float
-    committee_seconds: float = 0.0
-    committee_bytes: int = 0
-    saturated_fraction: float
-    suggested_clip: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class UploadView:
-    """One client's true update beside what arrived at the server; a simulation can show both, nobody else could.
-
-    Attributes:
-        client: its number.
-        round: in which round.
-        true_vector: what it submitted, int32, the first coordinates.
-        received: the words that arrived for them, uint32 or uint64.
-        ring_bits: size of a word.
-    """
-
-    client: int
-    round: int
-    true_vector: npt.NDArray[np.int32]
-    received: npt.NDArray[Any]
-    ring_bits: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Where a run stands, for whoever watches.
-
-    Attributes:
-        round: the round at work.
-        stage: `training` or `aggregating`.
-        done: clients trained.
-        of: clients to train.
-    """
-
-    round: int
-    stage: str
-    done: int
-    of: int
-
-
-Observer = Callable[[Progress], None]
 
 
 class FederatedRun:
@@ -211,13 +107,13 @@ class FederatedRun:
         self.metrics: list[RoundMetrics] = []
         self.view: UploadView | None = None
         self._strategy = FedAvg()
-        self.codec = self._make_codec()
+        self.averaging = self._make_averaging()
         active = job.threat.server is ServerModel.ACTIVE
         self._identities = draw_identities(range(job.data.clients)) if active else None
         self._roster = roster_of(self._identities) if self._identities else None
         self._committee = simulated_committee(self._setting())
         self._unbooked = self._committee  # whose ceremony no round has paid for yet
-        self.params = self._plan(1, tuple(range(job.cohort_size)))
+        self.params = self._plan(self._context(1), tuple(range(job.cohort_size)))
 
     @classmethod
     def resume(cls, out: Path, *, observe: Observer | None = None, workers: int = 1) -> FederatedRun:
@@ -248,7 +144,7 @@ class FederatedRun:
     @property
     def parameters(self) -> int:
         """Coordinates of an update."""
-        return self.codec.layout.length
+        return Layout.of(self.weights).length
 
     def __iter__(self) -> Iterator[RoundMetrics]:
         for number in range(len(self.metrics) + 1, self.job.rounds + 1):
@@ -258,10 +154,11 @@ class FederatedRun:
         started = time.perf_counter()
         cohort = draw_cohort(self.job, number)
         drops = draw_dropouts(self.job, number, cohort)
-        vectors = self._train(number, cohort, drops)
+        context = self._context(number)
+        vectors = self._train(number, cohort, drops, context)
         begun = time.perf_counter()
         ceremony_cpu_s, ceremony_bytes = self._renew_committee()
-        self.params = self._plan(number, cohort)
+        self.params = self._plan(context, cohort)
         catch = _Catch(self.params)
         outcome = simulate(
             self.params,
@@ -275,15 +172,14 @@ class FederatedRun:
             absent_members=draw_absences(self.job, number),
         )
         secure_seconds = time.perf_counter() - begun
-        plain, plain_seconds = self._plain(cohort, vectors, drops, outcome, secure_seconds)
+        plain, plain_seconds = self._plain(context, vectors, drops, outcome, secure_seconds)
 
-        mean, why_not = self._decoded(outcome)
+        mean, why_not = self._decoded(outcome, context)
         if mean is not None:
             self.weights = self._strategy.apply(self.weights, mean.arrays)
             if self.view is None:
                 self.view = self._view(number, catch, vectors)
         evaluation = self._trainer.evaluate(self.weights, self.data.test)
-        saturated, suggestion = self._saturation(mean, len(outcome.contributors))
         metrics = RoundMetrics(
             round=number,
             suite=self.job.suite,
@@ -295,8 +191,8 @@ class FederatedRun:
             aborted_because=why_not,
             accuracy=evaluation.accuracy,
             loss=evaluation.loss if math.isfinite(evaluation.loss) else None,
-            local_accuracy=mean.counts["correct"] / mean.counts["examples"] if mean else None,
-            local_loss=mean.means["loss"] if mean else None,
+            local_accuracy=mean.local_accuracy if mean else None,
+            local_loss=mean.local_loss if mean else None,
             epsilon=None,
             upload_bytes=outcome.upload_bytes,
             download_bytes=outcome.download_bytes,
@@ -308,36 +204,35 @@ class FederatedRun:
             server_seconds=outcome.server_cpu_s,
             committee_seconds=outcome.committee_cpu_s + ceremony_cpu_s,
             committee_bytes=outcome.committee_bytes + ceremony_bytes,
-            saturated_fraction=saturated,
-            suggested_clip=suggestion,
+            saturated_fraction=mean.saturated_fraction if mean else 0.0,
+            suggested_clip=mean.suggested_clip if mean else None,
         )
         self.metrics.append(metrics)
         self._save(metrics, outcome)
         return metrics
 
-    def _decoded(self, outcome: Simulation) -> tuple[WeightedMean | None, str | None]:
+    def _decoded(self, outcome: Simulation, context: bytes) -> tuple[RoundMean | None, str | None]:
         """Return the mean, or why there is none."""
         if outcome.aggregate is None:
             return None, outcome.aborted
         try:
-            summed = outcome.aggregate
-            return self.codec.decode(summed.vector, contributors=summed.contributors), None
+            return self.averaging.decode(outcome.aggregate, context=context), None
         except RoundAborted as error:
             return None, str(error)
 
     def _train(
-        self, number: int, cohort: tuple[int, ...], drops: Mapping[Phase, frozenset[int]]
-    ) -> dict[int, npt.NDArray[np.int32]]:
+        self, number: int, cohort: tuple[int, ...], drops: Mapping[Phase, frozenset[int]], context: bytes
+    ) -> dict[int, Vector]:
         """Train every client that will upload; who drops before would train in vain."""
         silent = frozenset().union(*(clients for phase, clients in drops.items() if phase is not Phase.UNMASK))
         training = [client for client in cohort if client not in silent]
-        vectors = {}
+        vectors: dict[int, Vector] = {}
         for done, client in enumerate(training):
             self._observe(Progress(round=number, stage="training", done=done, of=len(training)))
             seed = int(seed_stream(self.job.seed, f"train/{number}/{client}").generate_state(1, np.uint64)[0] >> 1)
             result = self._trainer.train(self.weights, self.data.clients[client], seed=seed)
             try:
-                vectors[client] = self._encode(result)
+                vectors[client] = self.averaging.encode(result, context=context)
             except ConfigurationError as error:
                 raise ConfigurationError(
                     f"round {number}, client {client}: {error}; strategy.learning_rate is "
@@ -346,40 +241,13 @@ class FederatedRun:
         self._observe(Progress(round=number, stage="aggregating", done=len(training), of=len(training)))
         return vectors
 
-    def _encode(self, result: LocalResult) -> npt.NDArray[np.int32]:
-        counts = {"examples": result.examples, "correct": result.correct}
-        for multiple in _OVER_CLIP:
-            limit = multiple * self.job.encoding.clip
-            counts[f"over_{multiple}_clips"] = sum(
-                int(np.count_nonzero(np.abs(array) > limit)) for array in result.update.values()
-            )
-        loss = result.loss if math.isfinite(result.loss) else LOSS_MAXIMUM
-        encoded = self.codec.encode(
-            result.update,
-            weight=min(result.examples, self.codec.weight_max),
-            counts=counts,
-            means={"loss": loss},
-        )
-        return encoded.vector
-
-    def _make_codec(self) -> UpdateCodec:
-        layout = Layout.of(self.weights)
+    def _make_averaging(self) -> Averaging:
         # The public size of the data set over the number of clients; what single clients hold stays with them.
         average = sum(len(examples) for examples in self.data.clients) / len(self.data.clients)
-        weight_max = self.job.strategy.weight_max or math.ceil(2 * average)
-        whole = layout.length
-        return UpdateCodec(
-            layout=layout,
-            coding=FixedPoint(clip=self.job.encoding.clip, bits=self.job.encoding.bits),
-            weight_max=weight_max,
-            counts={
-                "examples": EXAMPLES_MAXIMUM,
-                "correct": EXAMPLES_MAXIMUM,
-                "clipped": whole,
-                **{f"over_{multiple}_clips": whole for multiple in _OVER_CLIP},
-            },
-            means={"loss": LOSS_MAXIMUM},
-            saturation="clipped",
+        return WeightedAveraging(
+            Layout.of(self.weights),
+            FixedPoint(clip=self.job.encoding.clip, bits=self.job.encoding.bits),
+            weight_max=self.job.strategy.weight_max or math.ceil(2 * average),
             error_std=suite(self.job.suite).error_std(self._setting(), self.job.cohort_size),
         )
 
@@ -394,13 +262,16 @@ class FederatedRun:
         paid, self._unbooked = self._unbooked, None
         return (paid.ceremony_cpu_s, paid.ceremony_bytes) if paid is not None else (0.0, 0)
 
-    def _plan(self, number: int, cohort: tuple[int, ...], suite_name: str | None = None) -> SessionParams:
+    def _context(self, number: int) -> bytes:
+        """Digest of what a round is about: model, job and number."""
         model = b"".join(np.ascontiguousarray(self.weights[name]).tobytes() for name in self.weights)
-        context = digest(Label.CONTEXT, model, job_to_toml(self.job).encode(), number.to_bytes(8, "big"))
+        return digest(Label.CONTEXT, model, job_to_toml(self.job).encode(), number.to_bytes(8, "big"))
+
+    def _plan(self, context: bytes, cohort: tuple[int, ...], suite_name: str | None = None) -> SessionParams:
         return plan_session(
             suite_name or self.job.suite,
             cohort=cohort,
-            vector=VectorSpec(length=self.codec.length, bound=self.codec.bound),
+            vector=self.averaging.vector,
             threat=self.job.threat,
             wire=self.job.encoding.wire,
             minimum_contributors=self.job.cohort.minimum,
@@ -412,8 +283,8 @@ class FederatedRun:
 
     def _plain(
         self,
-        cohort: tuple[int, ...],
-        vectors: Mapping[int, npt.NDArray[np.int32]],
+        context: bytes,
+        vectors: Mapping[int, Vector],
         drops: Mapping[Phase, frozenset[int]],
         outcome: Simulation,
         seconds: float,
@@ -421,12 +292,12 @@ class FederatedRun:
         """Measure the same vectors through `plain`, for the comparison in the report."""
         if self.job.suite == "plain":
             return outcome, seconds
-        params = replace(self._plan(0, cohort, "plain"), minimum_contributors=1)
+        params = replace(self._plan(context, self.params.cohort, "plain"), minimum_contributors=1)
         begun = time.perf_counter()
         plain = simulate(params, vectors, drops=drops, record=True)
         return plain, time.perf_counter() - begun
 
-    def _view(self, number: int, catch: _Catch, vectors: Mapping[int, npt.NDArray[np.int32]]) -> UploadView | None:
+    def _view(self, number: int, catch: _Catch, vectors: Mapping[int, Vector]) -> UploadView | None:
         if catch.words is None:
             return None
         return UploadView(
@@ -436,18 +307,6 @@ class FederatedRun:
             received=catch.words,
             ring_bits=catch.ring.bits,
         )
-
-    def _saturation(self, mean: WeightedMean | None, contributors: int) -> tuple[float, float | None]:
-        if mean is None:
-            return 0.0, None
-        coordinates = contributors * self.parameters
-        fraction = mean.counts["clipped"] / coordinates
-        if fraction <= SATURATION_WARNING:
-            return fraction, None
-        for multiple in _OVER_CLIP:
-            if mean.counts[f"over_{multiple}_clips"] / coordinates <= _ACCEPTABLE_SATURATION:
-                return fraction, multiple * self.job.encoding.clip
-        return fraction, 2 * _OVER_CLIP[-1] * self.job.encoding.clip
 
     def _save(self, metrics: RoundMetrics, outcome: Simulation) -> None:
         if self._out is None:

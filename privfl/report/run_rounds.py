@@ -43,7 +43,7 @@ class RoundRow:
         secure_seconds: aggregation alone, all clients and the server.
         client_seconds: CPU of one client in the aggregation, mean.
         server_seconds: CPU of the server in the aggregation.
-        saturated_fraction: share of coordinates that were clipped, 0 to 1.
+        saturated_fraction: share of coordinates that were clipped, 0 to 1; None where not collected.
         epsilon: privacy spent up to and including this round; None without differential privacy.
         committee_seconds: CPU of all members of the committee, ceremonies of its key included.
         committee_bytes: from and to all members, likewise.
@@ -67,7 +67,7 @@ class RoundRow:
     secure_seconds: float
     client_seconds: float
     server_seconds: float
-    saturated_fraction: float
+    saturated_fraction: float | None
     epsilon: float | None
     committee_seconds: float = 0.0
     committee_bytes: int = 0

@@ -1,0 +1,159 @@
+"""How trained updates become vectors of a session, and the session's sum a step of the model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from privfl.encoding.fixed_point import FixedPoint
+from privfl.encoding.layout import Layout
+from privfl.encoding.update import UpdateCodec
+from privfl.learning.trainer import LocalResult
+from privfl.params import VectorSpec
+from privfl.session import Aggregate, Vector
+
+LOSS_MAXIMUM: Final = 16.0
+"""Local losses are averaged through the sum up to here: far above ln(classes), where training has failed anyway."""
+
+EXAMPLES_MAXIMUM: Final = (1 << 24) - 1
+SATURATION_WARNING: Final = 0.01
+_ACCEPTABLE_SATURATION: Final = 0.001
+_OVER_CLIP: Final = tuple(2**power for power in range(1, 6))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundMean:
+    """What the sum of a round says.
+
+    Attributes:
+        arrays: the step of the model, by name, float32.
+        local_accuracy: of the local models on their clients' own examples; None where that is not sent.
+        local_loss: likewise.
+        saturated_fraction: coordinates that the encoding clipped, of all contributors' coordinates; None where that is
+            not sent.
+        suggested_clip: a clip under which few would have been, or None if few were.
+    """
+
+    arrays: Mapping[str, npt.NDArray[np.float32]]
+    local_accuracy: float | None = None
+    local_loss: float | None = None
+    saturated_fraction: float | None = None
+    suggested_clip: float | None = None
+
+
+class Averaging(Protocol):
+    """What a run needs: vectors for the session, and the model's step from their sum."""
+
+    @property
+    def vector(self) -> VectorSpec:
+        """Length and bounds of the session's vectors."""
+        ...
+
+    def encode(self, result: LocalResult, *, context: bytes) -> Vector:
+        """Write one client's result.
+
+        Args:
+            result: of its training.
+            context: of the session, 32 bytes, public: what all parties of a round draw in common follows from it.
+
+        Raises:
+            ConfigurationError: the update holds what is no finite number.
+        """
+        ...
+
+    def decode(self, summed: Aggregate, *, context: bytes) -> RoundMean:
+        """Read the sum.
+
+        Raises:
+            RoundAborted: no sum of contributions as agreed.
+        """
+        ...
+
+
+class WeightedAveraging:
+    """The mean of the updates, weighted by numbers of examples; counts and losses travel in the same sum.
+
+    Args:
+        layout: of an update.
+        coding: clip and bits of its coordinates.
+        weight_max: largest number of examples that counts; public.
+        error_std: of a coordinate of the sum, at most.
+        tells_of_examples: whether examples are counted and losses averaged. Without it all clients weigh the same, and
+            nothing leaves a client but what follows from its update: where the update is differentially private towards
+            single examples, a count of them beside it would not be.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        coding: FixedPoint,
+        *,
+        weight_max: int = 1,
+        error_std: float = 0.0,
+        tells_of_examples: bool = True,
+    ) -> None:
+        whole = layout.length
+        self._tells = tells_of_examples
+        self.codec = UpdateCodec(
+            layout=layout,
+            coding=coding,
+            weight_max=weight_max if tells_of_examples else 1,
+            counts={
+                **({"examples": EXAMPLES_MAXIMUM, "correct": EXAMPLES_MAXIMUM} if tells_of_examples else {}),
+                "clipped": whole,
+                **{f"over_{multiple}_clips": whole for multiple in _OVER_CLIP},
+            },
+            means={"loss": LOSS_MAXIMUM} if tells_of_examples else {},
+            saturation="clipped",
+            error_std=error_std,
+        )
+
+    @property
+    def vector(self) -> VectorSpec:
+        """See `Averaging.vector`."""
+        return VectorSpec(length=self.codec.length, bound=self.codec.bound)
+
+    def encode(self, result: LocalResult, *, context: bytes) -> npt.NDArray[np.int32]:  # noqa: ARG002 - nothing is drawn
+        """See `Averaging.encode`."""
+        counts: dict[str, int] = {"examples": result.examples, "correct": result.correct} if self._tells else {}
+        for multiple in _OVER_CLIP:
+            limit = multiple * self.codec.coding.clip
+            counts[f"over_{multiple}_clips"] = sum(
+                int(np.count_nonzero(np.abs(array) > limit)) for array in result.update.values()
+            )
+        loss = result.loss if math.isfinite(result.loss) else LOSS_MAXIMUM
+        encoded = self.codec.encode(
+            result.update,
+            weight=min(result.examples, self.codec.weight_max) if self._tells else 1,
+            counts=counts,
+            means={"loss": loss} if self._tells else {},
+        )
+        return encoded.vector
+
+    def decode(self, summed: Aggregate, *, context: bytes) -> RoundMean:  # noqa: ARG002 - likewise
+        """See `Averaging.decode`."""
+        mean = self.codec.decode(summed.vector, contributors=summed.contributors)
+        fraction, suggestion = self._saturation(mean.counts, summed.contributors)
+        return RoundMean(
+            arrays=mean.arrays,
+            local_accuracy=mean.counts["correct"] / mean.counts["examples"] if self._tells else None,
+            local_loss=mean.means["loss"] if self._tells else None,
+            saturated_fraction=fraction,
+            suggested_clip=suggestion,
+        )
+
+    def _saturation(self, counts: Mapping[str, Any], contributors: int) -> tuple[float, float | None]:
+        coordinates = contributors * self.codec.layout.length
+        clip = self.codec.coding.clip
+        fraction = counts["clipped"] / coordinates
+        if fraction <= SATURATION_WARNING:
+            return fraction, None
+        for multiple in _OVER_CLIP:
+            if counts[f"over_{multiple}_clips"] / coordinates <= _ACCEPTABLE_SATURATION:
+                return fraction, multiple * clip
+        return fraction, 2 * _OVER_CLIP[-1] * clip

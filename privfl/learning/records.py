@@ -1,0 +1,108 @@
+"""What a run tells while it runs: a line of metrics a round, one client's upload as the server saw it, and progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundMetrics:
+    """One line of `metrics.jsonl`.
+
+    Attributes:
+        round: from 1.
+        suite: how updates were summed.
+        cohort: clients invited.
+        contributors: clients in the sum; 0 if the round aborted.
+        dropped: clients invited and not in the sum.
+        vanished: contributors that fell silent after their upload, and were unmasked from shares.
+        aborted: whether nothing was released.
+        aborted_because: why; None if a sum was released.
+        accuracy: held out, at the server, after the round.
+        loss: likewise; None where it is not finite (JSON has no such numbers).
+        local_accuracy: of the local models on their own data, through the secure sum; None if the round aborted.
+        local_loss: likewise.
+        epsilon: None: no noise, no claim.
+        upload_bytes: from all clients.
+        download_bytes: to all clients, protocol messages only.
+        plain_upload_bytes: what `plain` would have uploaded: the same vectors, run through it.
+        plain_seconds: what `plain` took for it.
+        seconds: the whole round, training included.
+        secure_seconds: the aggregation.
+        client_seconds: protocol CPU of a client, on average.
+        server_seconds: protocol CPU of the server.
+        committee_seconds: protocol CPU of all members of the committee, a key ceremony included; 0.0 without one.
+        committee_bytes: from and to all members, likewise.
+        saturated_fraction: coordinates clipped, of all contributors' coordinates; None where that is not sent.
+        suggested_clip: a clip under which few would have been, or None if few were.
+    """
+
+    round: int
+    suite: str
+    cohort: int
+    contributors: int
+    dropped: int
+    vanished: int
+    aborted: bool
+    aborted_because: str | None = None
+    accuracy: float
+    loss: float | None
+    local_accuracy: float | None
+    local_loss: float | None
+    epsilon: float | None
+    upload_bytes: int
+    download_bytes: int
+    plain_upload_bytes: int
+    plain_seconds: float
+    seconds: float
+    secure_seconds: float
+    client_seconds: float
+    server_seconds: float
+    committee_seconds: float = 0.0
+    committee_bytes: int = 0
+    saturated_fraction: float | None
+    suggested_clip: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class UploadView:
+    """One client's true update beside what arrived at the server; a simulation can show both, nobody else could.
+
+    Attributes:
+        client: its number.
+        round: in which round.
+        true_vector: what it submitted, int32, the first coordinates.
+        received: the words that arrived for them, uint32 or uint64.
+        ring_bits: size of a word.
+    """
+
+    client: int
+    round: int
+    true_vector: npt.NDArray[np.int32]
+    received: npt.NDArray[Any]
+    ring_bits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a run stands, for whoever watches.
+
+    Attributes:
+        round: the round at work.
+        stage: `training` or `aggregating`.
+        done: clients trained.
+        of: clients to train.
+    """
+
+    round: int
+    stage: str
+    done: int
+    of: int
+
+
+Observer = Callable[[Progress], None]
