@@ -484,8 +484,8 @@ MUTANTS = (
     Mutant(
         "only the first of several steps in an interval looked at",
         "primitives/sampling.py",
-        "    for i in np.flatnonzero(last - first > 1):",
-        "    for i in ():",
+        '    passed[several] = np.searchsorted(high, words[several], side="right")',
+        "",
         ("test_lattice.py::test_bisection_finds_the_value_on_either_side_of_every_threshold",),
     ),
     Mutant(

@@ -286,9 +286,10 @@ def test_table_and_bisection_agree_on_every_interval(distribution):
 
 @EACH
 def test_bisection_finds_the_value_on_either_side_of_every_threshold(distribution):
-    """One at a time and all together, the smallest and the largest draw included."""
+    """Near and far, one at a time and all together, the smallest and the largest draw included."""
     steps = distribution.thresholds
-    draws = sorted({0, ONE - 1} | {draw for step in steps for draw in (step - 1, step) if 0 <= draw < ONE})
+    beside = (-(1 << 100), -1, 0, 1 << 100)  # told apart by 64 bits, and by all 144 only
+    draws = sorted({0, ONE - 1} | {step + near for step in steps for near in beside if 0 <= step + near < ONE})
     expected = [distribution.lowest + sum(step <= draw for step in steps) for draw in draws]
     assert bisect(distribution, *words(draws)).tolist() == expected
     assert [bisect(distribution, *words([draw])).item() for draw in draws] == expected

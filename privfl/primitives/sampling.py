@@ -12,10 +12,11 @@ Table look-ups are not constant-time; SECURITY.md says what that means.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from functools import cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -57,6 +58,10 @@ class Distribution:
         if self.lowest < -_LARGEST[np.int16] or self.highest >= _LARGEST[np.int16]:
             raise ValueError(f"values from {self.lowest} to {self.highest}: −32767 … 32766 are drawn at most")
 
+    def __hash__(self) -> int:
+        """Hash a few numbers only: to hash all thresholds would take longer than thousands of draws."""
+        return hash((self.lowest, len(self.thresholds), self.thresholds[len(self.thresholds) // 2]))
+
     @property
     def highest(self) -> int:
         """The largest value."""
@@ -91,6 +96,18 @@ def gaussian(std: str, tail: int) -> Distribution:
             steps.append(int(reached / total * _ONE))
     steps[-1] = _ONE  # the last step is at one, whatever rounding left of it
     return Distribution(-tail, tuple(steps))
+
+
+def weighed(lowest: int, weights: Sequence[int]) -> Distribution:
+    """Return the distribution of `lowest`, `lowest` + 1, …, each with a probability in proportion to its weight.
+
+    Args:
+        lowest: the smallest value.
+        weights: whole numbers ≥ 0, not all 0; thresholds are exact for these.
+    """
+    total = sum(weights)
+    steps = tuple(reached * _ONE // total for reached in accumulate(weights))
+    return Distribution(lowest, steps)
 
 
 TERNARY: Final = Distribution(-1, (_ONE // 3, 2 * _ONE // 3, _ONE))
@@ -170,13 +187,17 @@ def bisect(distribution: Distribution, coarse: npt.NDArray[np.uint16], fine: npt
 def _bisect(
     distribution: Distribution, tables: _Tables, coarse: npt.NDArray[np.uint16], fine: npt.NDArray[np.uint64]
 ) -> Draws:
-    table, high, low = tables
-    first, last = np.searchsorted(high, coarse), np.searchsorted(high, coarse, side="right")
-    # `first` counts the thresholds below the interval; those within it, nearly always one, are compared in full.
-    step, (above, below) = low[first], fine.T
-    reached = (step[:, 0] < above) | ((step[:, 0] == above) & (step[:, 1] <= below))
+    table, starts, high = tables
+    first, last = starts[coarse], starts[1:][coarse]
+    # `first` counts the thresholds below the interval; those within it, nearly always one, are compared by 64 bits.
+    (above, below) = fine.T
+    words = coarse.astype(np.uint64) << np.uint64(48) | above >> np.uint64(16)
+    reached = high[first] <= words
     passed = first + ((first < last) & reached)
-    for i in np.flatnonzero(last - first > 1):  # in the tails, where steps are smaller than intervals
+    several = np.flatnonzero(last - first > 1)  # in the tails, where steps are smaller than intervals
+    passed[several] = np.searchsorted(high, words[several], side="right")
+    # Equal in 64 bits: one draw in 2^64 for each threshold, and compared in full.
+    for i in np.flatnonzero(high[passed - 1] == words):
         draw = int(coarse[i]) << _FINE_BITS | int(above[i]) << 64 | int(below[i])
         passed[i] = bisect_right(distribution.thresholds, draw)
     values: Draws = (passed + distribution.lowest).astype(table.dtype)
@@ -184,29 +205,23 @@ def _bisect(
 
 
 class _Tables(NamedTuple):
-    """The table of intervals, and the thresholds' high 16 bits beside their low 128 in two words."""
+    """The table of intervals, how many thresholds lie below each, and the thresholds' high 64 bits."""
 
     table: Draws
-    high: npt.NDArray[np.uint32]
-    low: npt.NDArray[np.uint64]
+    starts: npt.NDArray[np.int32]
+    high: npt.NDArray[np.uint64]
 
 
 @cache
 def _tables(distribution: Distribution) -> _Tables:
-    steps = distribution.thresholds
-    table: Draws = np.empty(1 << _COARSE_BITS, distribution.word)
-    begin = 0
-    for value, step in enumerate(steps, distribution.lowest):
-        coarse, fine = step >> _FINE_BITS, step & ((1 << _FINE_BITS) - 1)
-        table[begin:coarse] = value
-        if fine:  # the interval that this step divides, with others perhaps
-            table[coarse] = distribution.mark
-            begin = max(begin, coarse + 1)
-        else:
-            begin = max(begin, coarse)
-    # The last step is at 2^16 in high bits, which no draw reaches: searches end there.
-    high = np.array([step >> _FINE_BITS for step in steps], np.uint32)
-    low = np.array([divmod(step & ((1 << _FINE_BITS) - 1), 1 << 64) for step in steps], np.uint64)
-    for shared in (table, high, low):
+    steps = [step for step in distribution.thresholds if step < _ONE]  # no draw reaches the others
+    coarse = np.array([step >> _FINE_BITS for step in steps], np.int64)
+    starts = np.searchsorted(coarse, np.arange((1 << _COARSE_BITS) + 1)).astype(np.int32)
+    at_begin = np.array([not step & ((1 << _FINE_BITS) - 1) for step in steps], bool)
+    first = starts[:-1] + np.bincount(coarse[at_begin], minlength=1 << _COARSE_BITS)
+    divided = first < starts[1:]  # a step lies inside the interval: its first point and its last have other values
+    table: Draws = np.where(divided, distribution.mark, first + distribution.lowest).astype(distribution.word)
+    high = np.array([*(step >> 80 for step in steps), (1 << 64) - 1], np.uint64)
+    for shared in (table, starts, high):
         shared.flags.writeable = False
-    return _Tables(table, high, low)
+    return _Tables(table, starts, high)
