@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from mutants import MUTANTS as OTHERS
 from mutants_ckks import MUTANTS as OF_CKKS
+from mutants_dp import MUTANTS as OF_DP
 
 import privfl
 
 TESTS = Path(__file__).parent
 SOURCE = Path(privfl.__file__).parent
-MUTANTS = (*OTHERS, *OF_CKKS)
+MUTANTS = (*OTHERS, *OF_CKKS, *OF_DP)
 
 
 @pytest.fixture(scope="module")
