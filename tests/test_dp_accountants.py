@@ -641,7 +641,7 @@ def test_calibration_beside_its_reference():
     case = EXTENDED["x_calib_q0.05_T200_e8.0"]
     params, values = case["params"], case["values"]
     noise = noise_multiplier_for(params["eps"], params["delta"], params["q"], params["T"])
-    assert noise == pytest.approx(values["pld"], abs=2e-6)
+    assert noise == pytest.approx(values["pld"], rel=1e-4)
     by_rdp = calibrate(
         params["eps"],
         params["delta"],
@@ -658,6 +658,25 @@ def test_calibrated_noise_is_enough_and_no_more(epsilon, delta, steps):
     unit = 10.0 ** (math.floor(math.log10(max(noise, 1))) - 6)
     assert spent(PldAccountant, Repeated(event=gaussian(noise), count=steps), delta=delta) <= epsilon
     assert spent(PldAccountant, Repeated(event=gaussian(noise - unit), count=steps), delta=delta) > epsilon
+
+
+@pytest.mark.parametrize(("probability", "steps", "epsilon"), [(0.5, 10, 4.0), (0.05, 60, 2.0), (0.1, 1, 0.5)])
+def test_calibrated_noise_of_samples_is_enough_and_hardly_more(probability, steps, epsilon):
+    """Guarantees 1 and 2 of `calibrate`, by the accountant on the fine grid."""
+    noise = noise_multiplier_for(epsilon, 1e-5, probability, steps)
+    told = [
+        spent(PldAccountant, Repeated(event=gaussian(z, probability), count=steps), delta=1e-5)
+        for z in (noise, noise * (1 - 1e-4))
+    ]
+    assert told[0] <= epsilon < told[1]
+
+
+@pytest.mark.parametrize(("probability", "steps"), [(0.5, 10), (0.05, 100), (0.004, 5000)])
+def test_the_coarse_grid_is_near_and_never_below(probability, steps):
+    part = Repeated(event=gaussian(1.1, probability), count=steps)
+    fine, coarse = (spent(kind, part, delta=1e-5) for kind in (PldAccountant, pld.CoarsePldAccountant))
+    assert fine <= coarse + 1e-9
+    assert coarse <= fine + 1e-4
 
 
 def test_calibration_of_other_events():

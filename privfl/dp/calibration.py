@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Final
 
 from privfl.dp.accountants.account import account
 from privfl.dp.accountants.base import Accountant, check_delta
 from privfl.dp.accountants.extra import scipy_optimize
+from privfl.dp.accountants.pld import CoarsePldAccountant, PldAccountant
 from privfl.dp.mechanisms import LEAST_NOISE, Gaussian, PoissonSampled, Relation, Repeated, check_number, check_whole
 from privfl.dp.mechanisms import MAX_COUNT as MAX_STEPS
-from privfl.errors import ConfigurationError
+from privfl.errors import ConfigurationError, UnsupportedEvent
 
 DIGITS: Final = 6
 """Decimals of a calibrated noise multiplier below 10, and digits after the first of a larger one."""
@@ -47,22 +49,31 @@ def calibrate(
 
     Guarantees:
         1. With the noise returned, the accountant's ε is at most the one given.
-        2. With one unit of the last digit less it is above, unless the least noise, 0.001, was returned.
+        2. With one unit of the last digit less it is above (where something is sampled: with a ten-thousandth less),
+           unless the least noise, 0.001, was returned.
     """
     check_number("epsilon", epsilon, 1e-4, 1e3, such_as="4")
     check_delta(delta)
 
-    @cache
-    def spent(noise: float) -> float:
-        events = events_for(noise)
-        if accountant is None:
-            return account(events, delta, relation).epsilon
-        counting = accountant(relation)
-        for event in events:
+    def told(counting: Accountant, noise: float) -> float:
+        for event in events_for(noise):
             counting.compose(event)
         return counting.epsilon(delta)
 
-    return _smallest(spent, epsilon)
+    @cache
+    def spent(noise: float) -> float:
+        if accountant is None:
+            return account(events_for(noise), delta, relation).epsilon
+        return told(accountant(relation), noise)
+
+    @cache
+    def about(noise: float) -> float:
+        if accountant is None or accountant is PldAccountant:
+            with suppress(UnsupportedEvent):
+                return told(CoarsePldAccountant(relation), noise)
+        return spent(noise)
+
+    return _smallest(about, spent, epsilon)
 
 
 def noise_multiplier_for(
@@ -149,14 +160,14 @@ def adaptive_noise_split(noise_multiplier: float, clip_bits_std: float) -> float
     return 1 / math.sqrt(noise_multiplier**-2 - (2 * clip_bits_std) ** -2)
 
 
-def _smallest(spent: Callable[[float], float], epsilon: float) -> float:
-    low, high = _bracket(spent, epsilon)
+def _smallest(about: Callable[[float], float], spent: Callable[[float], float], epsilon: float) -> float:
+    low, high = _bracket(about, epsilon)
     if low == high:
         return high
 
     def excess(log_noise: float) -> float:
         # Between logarithms ε is nearly a straight line: a few steps are enough.
-        return math.log(min(max(spent(round(math.exp(log_noise), 12)), 1e-9), 1e9) / epsilon)
+        return math.log(min(max(about(round(math.exp(log_noise), 12)), 1e-9), 1e9) / epsilon)
 
     found = math.exp(scipy_optimize().brentq(excess, math.log(low), math.log(high), xtol=3e-7, rtol=1e-12))
     step = 10.0 ** (math.floor(math.log10(max(found, 1.0))) - DIGITS)
@@ -165,8 +176,9 @@ def _smallest(spent: Callable[[float], float], epsilon: float) -> float:
         return round(place * step, DIGITS)
 
     place = math.ceil(found / step)
-    # The search ends near the place: asking there settles what it left open, in the cautious direction last.
-    while place > 1 and spent(at(place - 1)) <= epsilon:
+    # The search ends near the place: asking there settles what it left open, in the cautious direction last, and by the
+    # accountant that counts.
+    while place > 1 and about(at(place - 1)) <= epsilon:
         place -= 1
     while spent(at(place)) > epsilon:
         place += 1

@@ -27,6 +27,7 @@ from privfl.errors import UnsupportedEvent
 
 _INTERVAL: Final = 1e-4
 """dp-accounting's own."""
+_COARSE: Final = 3e-5
 _MOST_INTERVALS: Final = 2_000_000
 _NEGLIGIBLE: Final = 1e-12
 _TAIL: Final = 1e-16
@@ -95,8 +96,11 @@ class PldAccountant(Accountant):
             return _NormalLoss(math.sqrt(information))
         return self._discretised(information, _binned(others))
 
+    def _grid(self, information: float, others: Mapping[Primitive, int]) -> float:
+        return _interval(information, others, self.relation)
+
     def _discretised(self, information: float, others: Mapping[Primitive, int]) -> _Discretised:
-        interval = _interval(information, others, self.relation)
+        interval = self._grid(information, others)
         with quiet():
             parts = [
                 _single(event, self.relation, interval).self_compose(count, _TAIL) for event, count in others.items()
@@ -111,6 +115,18 @@ class PldAccountant(Accountant):
             for part in parts[1:]:
                 whole = whole.compose(part, _TAIL)
         return _Discretised(whole)
+
+
+class CoarsePldAccountant(PldAccountant):
+    """The same on a coarser grid, ten times as fast for few steps: for searches whose answer is checked by the other.
+
+    Rounding up to a grid of width h moves ε by about T·h²/3 in T steps; h is chosen to keep that near 10^−5. ε still
+    comes out at or above the truth, but might fall by as much when an event is added.
+    """
+
+    def _grid(self, information: float, others: Mapping[Primitive, int]) -> float:
+        wide = min(math.sqrt(_COARSE / sum(others.values())), 2.0**5 * _INTERVAL)
+        return max(super()._grid(information, others), _INTERVAL * 2.0 ** math.floor(math.log2(wide / _INTERVAL)))
 
 
 class _NormalLoss:
