@@ -15,7 +15,7 @@ import numpy.typing as npt
 from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.layout import Layout
 from privfl.encoding.update import UpdateCodec
-from privfl.errors import ConfigurationError, ProtocolError, RoundAborted
+from privfl.errors import BudgetExceeded, ConfigurationError, ProtocolError, RoundAborted
 from privfl.evidence import MessageRecord
 from privfl.params import (
     NONCE_BYTES,
@@ -104,6 +104,19 @@ class Simulation:
     member_failures: Mapping[int, str]
     phases: Mapping[Phase, PhaseCost]
     messages: tuple[MessageRecord, ...]
+
+    @classmethod
+    def without_session(cls, why: str) -> Simulation:
+        """Return the outcome of a round for which no session could be held."""
+        return cls(
+            aggregate=None,
+            contributors=(),
+            aborted=why,
+            failures={},
+            member_failures={},
+            phases={},
+            messages=(),
+        )
 
     @property
     def upload_bytes(self) -> int:
@@ -212,7 +225,8 @@ def simulate(
 
     Args:
         params: the session's parameters.
-        vectors: each client's vector, or a function that makes it when it is needed (and may be forgotten after).
+        vectors: each client's vector, or a function that makes it when it is needed (and may be forgotten after). A
+            client for which it raises `BudgetExceeded` drops out.
         drops: clients that fall silent from that phase on. A drop in a phase that the suite lacks takes effect in the
             next one that it has.
         workers: threads for long vectors.
@@ -291,7 +305,12 @@ def _exchange(run: _Run, server: ServerSession, party: PartyId, phase: Phase, co
         return False
     of_committee = party.role is Role.COMMITTEE
     if phase in _UPLOADS:
-        run.client(party.number).submit(run.vector(party.number))
+        try:
+            vector = run.vector(party.number)
+        except BudgetExceeded as error:  # the client's own budget: it takes part no more
+            run.failures[party.number] = str(error)
+            return False
+        run.client(party.number).submit(vector)
     begun = time.process_time()
     request = server.request_for(party)
     asked = time.process_time()

@@ -8,6 +8,11 @@ from privfl.learning.cohort import draw_cohort, draw_dropouts
 from privfl.learning.job import Job, job_from_table, job_to_toml, load_job
 from privfl.params import ServerModel
 
+CENTRAL = "[privacy]\nmode = 'client-central'"
+DISTRIBUTED = "[privacy]\nmode = 'client-distributed'\nclip = 1\nepsilon = 4"
+EXAMPLE = "[privacy]\nmode = 'example'\nclip = 1\nepsilon = 4"
+PRIVATE = {"mode": "client-distributed", "epsilon": 4.0, "delta": 1e-5, "clip": 1.0, "noise_multiplier": 1.0}
+
 
 def written(tmp_path, text):
     path = tmp_path / "job.toml"
@@ -19,7 +24,7 @@ def test_an_empty_job_is_the_default(tmp_path):
     assert load_job(written(tmp_path, "")) == Job()
 
 
-@pytest.mark.parametrize("example", ["hospitals", "digits"])
+@pytest.mark.parametrize("example", ["hospitals", "digits", "private_hospitals"])
 def test_a_job_survives_being_written_out(example, tmp_path):
     from pathlib import Path
 
@@ -38,7 +43,11 @@ def test_the_template_explains_every_key_and_is_the_default(tmp_path):
     assert full.model == "mlp"
     assert full.cohort.size == 10
     assert full.failures.drop[0].clients == (3, 7)
-    for key in job_to_toml(full).splitlines():
+    adaptive = {"quantile": 0.4, "learning_rate": 0.1, "noise": 2.0}
+    private = {"privacy": PRIVATE | {"mechanism": "skellam", "client_epsilon": 4.0, "adaptive": adaptive}}
+    poisson = {"cohort": {"sampling": "poisson", "probability": 0.5}, "privacy": PRIVATE | {"mode": "example"}}
+    others = [job_to_toml(job_from_table(table)) for table in (private, poisson)]
+    for key in "".join([job_to_toml(full), *others]).splitlines():
         if not key.startswith(("statistical_bits", "correctness_bits")):  # for experts: docs, not the template
             assert key.split(" =")[0] in text
 
@@ -88,7 +97,44 @@ def test_overrides_change_keys(tmp_path):
         ("[[failures.drop]]\nround = 1\nclients = 1", "failures.drop.clients is 1: a list works"),
         ("[[failures.drop]]\nround = 1\nclients = [1]\nphase = 'Upload'", "failures.drop.phase is 'Upload'"),
         ("[[failures.drop]]\nround = 1\nclients = [1]\nphase = 'X'", "'ShareKeys' or 'MaskedInput' or 'Unmask' works"),
-        ("[privacy]\nmode = 'example'", "privacy.mode is 'example': 'none' works"),
+        ("[privacy]\nmode = 'magic'", "privacy.mode is 'magic': 'none' or 'example' or 'client-central' or"),
+        ("[privacy]\nepsilon = 4.0", "privacy.epsilon is set though privacy.mode is 'none'"),
+        ("[privacy]\namplification = true", "privacy.amplification is set though privacy.mode is 'none'"),
+        ("[privacy]\namplification = 1", "privacy.amplification is 1: true or false works"),
+        (f"{CENTRAL}\nepsilon = 4", "privacy.clip is missing"),
+        (f"{CENTRAL}\nclip = 1", "without privacy.epsilon or privacy.noise_multiplier"),
+        (f"{CENTRAL}\nclip = 1\nepsilon = -1", "privacy.epsilon is -1.0: a number above 0 works"),
+        (f"{CENTRAL}\nclip = inf\nepsilon = 1", "privacy.clip is inf: a number above 0 works"),
+        (f"{CENTRAL}\nclip = 1\nepsilon = 1\ndelta = 0.1", "privacy.delta is 0.1 with 10 clients: below 0.1 works"),
+        (f"{CENTRAL}\nclip = 1\nepsilon = 1\ndelta = 0", "privacy.delta is 0.0: a probability"),
+        (f"{CENTRAL}\nclip = 1\nepsilon = 1\nmechanism = 'skellam'", "in mode 'client-central': 'gaussian' works"),
+        (
+            f"{CENTRAL}\nclip = 1\nepsilon = 1\namplification = true",
+            "with cohort.sampling 'uniform': it",
+        ),
+        (
+            f"{CENTRAL}\nclip = 1\nepsilon = 1\ngrad_sample = 'ghost'",
+            "privacy.grad_sample is set in mode",
+        ),
+        (f"{CENTRAL}\nclip = 1\nepsilon = 1\nclient_epsilon = 0", "privacy.client_epsilon is 0.0"),
+        (
+            f"{CENTRAL}\nclip = 1\nepsilon = 1\n[strategy]\nweight_max = 10",
+            "strategy.weight_max is set in privacy",
+        ),
+        (f"{DISTRIBUTED}\nmechanism = 'gaussian'", "'skellam' or 'discrete-gaussian' works"),
+        (f"{DISTRIBUTED}\namplification = true", "protects from a server that knows who takes part"),
+        (f"suite = 'plain'\n{DISTRIBUTED}", "suite is 'plain' in privacy.mode 'client-distributed'"),
+        (f"{DISTRIBUTED}\n[threat]\ncorrupt = 0.3\n[cohort]\nminimum = 3", "cohort.minimum is 3 with up to 3 corrupt"),
+        (f"{DISTRIBUTED}\n[privacy.adaptive]\nquantile = 1", "privacy.adaptive.quantile is 1.0: between 0 and 1"),
+        (f"{DISTRIBUTED}\n[privacy.adaptive]\nlearning_rate = 0", "privacy.adaptive.learning_rate is 0.0"),
+        (f"{DISTRIBUTED}\n[privacy.adaptive]\nnoise = 0", "privacy.adaptive.noise is 0.0"),
+        (f"{EXAMPLE}\nclipping = 'per-layer'", "privacy.clipping is set in mode 'example'"),
+        (f"{EXAMPLE}\namplification = true", "whose batches are sampled and accounted for as they are"),
+        (f"{EXAMPLE}\n[privacy.adaptive]", "privacy.adaptive is set in mode 'example'"),
+        ("[cohort]\nsampling = 'poisson'", "cohort.probability is missing"),
+        ("[cohort]\nprobability = 0.5", "cohort.probability is set though cohort.sampling is 'uniform'"),
+        ("[cohort]\nsampling = 'poisson'\nprobability = 0", "cohort.probability is 0.0: above 0"),
+        ("[cohort]\nsampling = 'poisson'\nprobability = 0.5\nsize = 5", "cohort.size is set though"),
         ("rounds =", "is not TOML"),
     ],
 )

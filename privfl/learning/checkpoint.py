@@ -8,7 +8,7 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,16 +28,18 @@ class Checkpoint:
         weights: float32 arrays by name.
         round: rounds done.
         metrics: the metrics line of that round.
+        state: what else a resumed run needs, as JSON values.
     """
 
     weights: dict[str, npt.NDArray[np.float32]]
     round: int
     metrics: Mapping[str, Any]
+    state: Mapping[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, durably and whole: a reader sees the old file or the new one."""
-    note = json.dumps({"round": checkpoint.round, "metrics": dict(checkpoint.metrics)})
+    note = json.dumps({"round": checkpoint.round, "metrics": dict(checkpoint.metrics), "state": dict(checkpoint.state)})
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **{_NOTE: np.array(note)}, **checkpoint.weights)
     write_whole(path, buffer.getvalue())
@@ -57,7 +59,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise ConfigurationError(f"{path} does not exist: there is no finished round to go on from") from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ConfigurationError(f"{path} is damaged and cannot be gone on from: {error}") from None
-    return Checkpoint(weights=weights, round=note["round"], metrics=note["metrics"])
+    return Checkpoint(weights=weights, round=note["round"], metrics=note["metrics"], state=note.get("state", {}))
 
 
 def load_model(path: Path) -> dict[str, npt.NDArray[np.float32]]:

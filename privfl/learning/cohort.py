@@ -7,19 +7,33 @@ from typing import Final
 
 import numpy as np
 
+from privfl.dp.noise import poisson_sample
 from privfl.learning.data import seed_stream
-from privfl.learning.job import Job
+from privfl.learning.job import Job, Sampling
+from privfl.primitives.entropy import OsEntropy
 from privfl.session import Phase
 
 _DROP_PHASES: Final = (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK)
 
 
 def draw_cohort(job: Job, round_number: int) -> tuple[int, ...]:
-    """Draw the clients of a round uniformly, ascending."""
-    if job.cohort_size == job.data.clients:
-        return tuple(range(job.data.clients))
-    chance = np.random.default_rng(seed_stream(job.seed, f"cohort/{round_number}"))
-    chosen = chance.choice(job.data.clients, job.cohort_size, replace=False)
+    """Draw the clients of a round, ascending; `poisson` may draw none.
+
+    Where a privacy claim rests on the cohort being secret (`privacy.amplification`), it is drawn from the operating
+    system's entropy, and no seed repeats it.
+    """
+    everyone = job.data.clients
+    if job.cohort.probability is not None:
+        if job.privacy.amplification:
+            drawn = poisson_sample(everyone, job.cohort.probability, OsEntropy())
+        else:
+            chance = np.random.default_rng(seed_stream(job.seed, f"cohort/{round_number}"))
+            drawn = chance.random(everyone) < job.cohort.probability
+        return tuple(int(number) for number in np.flatnonzero(drawn))
+    if job.cohort_size == everyone:
+        return tuple(range(everyone))
+    purpose = "cohort" if job.cohort.sampling is Sampling.FIXED else f"cohort/{round_number}"
+    chosen = np.random.default_rng(seed_stream(job.seed, purpose)).choice(everyone, job.cohort_size, replace=False)
     return tuple(sorted(int(number) for number in chosen))
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
-import json
+import math
 import tomllib
-import types
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from enum import Enum
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final
 
 from privfl.encoding.counts import CountCode
 from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.update import largest_error
 from privfl.errors import ConfigurationError
 from privfl.learning.data import Partition
+from privfl.learning.privacy_job import PrivacyJob, PrivacyMode
+from privfl.learning.tables import OFFERED, override, read_table, write_table
 from privfl.learning.trainer import LocalTraining
 from privfl.params import DEFAULT_PRECISION, CommitteeShape, Setting, ThreatModel, WireForm
 from privfl.session import Phase
@@ -25,8 +25,6 @@ from privfl.suites import suite
 MAX_ROUNDS: Final = 100_000
 _DROP_PHASES: Final = (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK)
 _ABSENCE_PHASES: Final = (Phase.CONVENE, Phase.OPEN)
-_OFFERED: Final = "offered"
-"""In a field's metadata: the members of its enumeration that a job may name; all unless given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,17 +44,45 @@ class DataJob:
     alpha: float = 0.5
 
 
+class Sampling(StrEnum):
+    """How the cohort of a round is drawn."""
+
+    UNIFORM = "uniform"
+    FIXED = "fixed"
+    POISSON = "poisson"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CohortJob:
     """`cohort.*`: who takes part in a round.
 
     Attributes:
-        size: clients invited to a round, drawn uniformly; all unless given.
-        minimum: fewest contributors; a round with fewer aborts. Two more than the corrupt ones unless given.
+        size: clients invited to a round; all unless given.
+        minimum: fewest contributors; a round with fewer aborts. Two more than the corrupt ones unless given; where
+            clients share the noise (`client-distributed`), what is left when as many drop out as `threat.dropout` says:
+            the noise is made for it.
+        sampling: `uniform`: `size` clients, drawn for every round; `fixed`: drawn once; `poisson`: everyone, with
+            `probability`. `uniform` unless given.
+        probability: of `poisson`: that a client is invited to a round.
     """
 
     size: int | None = None
     minimum: int | None = None
+    sampling: Sampling = Sampling.UNIFORM
+    probability: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.sampling is Sampling.POISSON) != (self.probability is not None):
+            raise ConfigurationError(
+                "cohort.probability is missing, with which 'poisson' invites every client: such as 0.5"
+                if self.probability is None
+                else f"cohort.probability is set though cohort.sampling is {self.sampling.value!r}: leave it out, or "
+                f"take cohort.sampling = 'poisson'"
+            )
+        if self.probability is not None and not 0 < self.probability <= 1:
+            raise ConfigurationError(f"cohort.probability is {self.probability}: above 0, up to 1, works, such as 0.5")
+        if self.probability is not None and self.size is not None:
+            raise ConfigurationError("cohort.size is set though cohort.sampling 'poisson' draws it: leave it out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +154,7 @@ class Drop:
 
     round: int
     clients: tuple[int, ...]
-    phase: Phase = field(default=Phase.MASKED_INPUT, metadata={_OFFERED: _DROP_PHASES})
+    phase: Phase = field(default=Phase.MASKED_INPUT, metadata={OFFERED: _DROP_PHASES})
 
     def __post_init__(self) -> None:
         if self.round < 1:
@@ -151,7 +177,7 @@ class Absence:
 
     round: int
     members: tuple[int, ...]
-    phase: Phase = field(default=Phase.CONVENE, metadata={_OFFERED: _ABSENCE_PHASES})
+    phase: Phase = field(default=Phase.CONVENE, metadata={OFFERED: _ABSENCE_PHASES})
 
     def __post_init__(self) -> None:
         if self.round < 1:
@@ -178,23 +204,6 @@ class FailuresJob:
     def __post_init__(self) -> None:
         if not 0 <= self.rate < 1:
             raise ConfigurationError(f"failures.rate is {self.rate}: 0 to below 1 works, such as 0.1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrivacyJob:
-    """`privacy.*`: differential privacy.
-
-    Attributes:
-        mode: `none`: secure aggregation alone, no noise.
-    """
-
-    mode: str = "none"
-
-    def __post_init__(self) -> None:
-        if self.mode != "none":
-            raise ConfigurationError(
-                f"privacy.mode is {self.mode!r}: 'none' works; this version adds no noise, so it claims no ε"
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,15 +244,21 @@ class Job:
             raise ConfigurationError(
                 f"cohort.size is {size}: 1 to {self.data.clients} works, because data.clients is {self.data.clients}"
             )
+        # What a session of this cohort cannot be is refused before anything is loaded.
         error_std = chosen.error_std(self.setting(), size)
-        # A run counts examples: refused before anything is loaded, if the error of a sum drowns every count.
-        CountCode(1, FixedPoint(clip=1.0, bits=self.encoding.bits).bound, "examples", largest_error(error_std))
+        if not self.privacy.adds_noise:  # a run counts examples: the error of a sum must not drown every count
+            CountCode(1, FixedPoint(clip=1.0, bits=self.encoding.bits).bound, "examples", largest_error(error_std))
+        self._check_privacy()
         fewest = 2 if chosen.protects else 1
         if self.cohort.minimum is not None and not fewest <= self.cohort.minimum <= size:
             raise ConfigurationError(
                 f"cohort.minimum is {self.cohort.minimum}: {fewest} to {size} works, because the cohort has {size} "
                 f"clients"
             )
+        self._check_failures()
+
+    def _check_failures(self) -> None:
+        """Refuse clients and members that are not there."""
         for drop in self.failures.drop:
             strangers = [number for number in drop.clients if not 0 <= number < self.data.clients]
             if strangers:
@@ -259,11 +274,70 @@ class Job:
                     f"committee.members is {self.committee.members}"
                 )
 
-    def setting(self, length: int | None = None) -> Setting:
+    def _check_privacy(self) -> None:
+        privacy = self.privacy
+        if privacy.amplification and self.cohort.sampling is not Sampling.POISSON:
+            raise ConfigurationError(
+                f"privacy.amplification is true with cohort.sampling {self.cohort.sampling.value!r}: it takes a cohort "
+                f"that every client joins independently and in secret, cohort.sampling = 'poisson' with "
+                f"cohort.probability, or leave it out"
+            )
+        if privacy.adds_noise and self.strategy.weight_max is not None:
+            raise ConfigurationError(
+                f"strategy.weight_max is set in privacy.mode {privacy.mode.value!r}, where all clients weigh the same "
+                f"and no number of examples leaves them: leave it out"
+            )
+        if privacy.of_clients:
+            privacy.check_population(self.data.clients, "clients")
+        if privacy.mode is PrivacyMode.CLIENT_DISTRIBUTED:
+            if not suite(self.suite).protects:
+                raise ConfigurationError(
+                    f"suite is {self.suite!r} in privacy.mode 'client-distributed': the server would read single "
+                    f"updates under a share of the noise; 'kahe', 'masking' or 'ckks' works"
+                )
+            if self.honest_minimum < 1:
+                raise ConfigurationError(
+                    f"cohort.minimum is {self.minimum} with up to {self.corrupt_clients} corrupt clients, who know "
+                    f"their own noise: {self.corrupt_clients + 1} or more works, and the more the less noise each adds"
+                )
+
+    @property
+    def minimum(self) -> int | None:
+        """Fewest contributors of a round; None leaves it to the suite."""
+        if self.privacy.amplification and self.cohort.minimum is None:
+            # A round that aborts tells how few were drawn, which the claim rests on being secret: as rarely as can be.
+            return 2 if suite(self.suite).protects else 1
+        if self.cohort.minimum is not None or self.privacy.mode is not PrivacyMode.CLIENT_DISTRIBUTED:
+            return self.cohort.minimum
+        clients = self.expected_cohort
+        if self.cohort.probability is not None:  # two deviations of a binomial: one round in 44 aborts for it
+            clients -= 2 * math.sqrt(clients * (1 - self.cohort.probability))
+        left = math.floor(clients) - math.floor(self.threat.dropout * clients + 1e-9)
+        fewest = suite(self.suite).fewest_contributors(self.cohort_size, self.threat)
+        return min(max(left, fewest), self.cohort_size)
+
+    @property
+    def corrupt_clients(self) -> int:
+        """Most corrupt clients of a cohort."""
+        return math.floor(self.threat.corrupt * self.cohort_size + 1e-9)
+
+    @property
+    def honest_minimum(self) -> int:
+        """Fewest honest contributors of a round, where `minimum` is known."""
+        return (self.minimum or 0) - self.corrupt_clients
+
+    @property
+    def expected_cohort(self) -> float:
+        """Clients that are invited to a round, on average: what sums are divided by under differential privacy."""
+        return self.cohort_size if self.cohort.probability is None else self.cohort_size * self.cohort.probability
+
+    def setting(self, length: int | None = None, *, bound: int | None = None, sum_bound: int | None = None) -> Setting:
         """Return the setting of its sessions.
 
         Args:
             length: most coordinates of a vector, once they are known.
+            bound: largest magnitude of a coordinate, where `encoding.bits` does not say it.
+            sum_bound: of a coordinate of the sum, if that is less than all clients' bounds together.
 
         Raises:
             ConfigurationError: nothing withstands the threat model, or holds the sums.
@@ -271,8 +345,9 @@ class Job:
         return suite(self.suite).setting(
             self.cohort_size,
             self.threat,
-            bound=FixedPoint(clip=1.0, bits=self.encoding.bits).bound,
-            minimum=self.cohort.minimum,
+            bound=FixedPoint(clip=1.0, bits=self.encoding.bits).bound if bound is None else bound,
+            sum_bound=sum_bound,
+            minimum=self.minimum,
             wire=self.encoding.wire,
             length=length,
             committee=self.committee if suite(self.suite).has_committee else None,
@@ -281,7 +356,7 @@ class Job:
 
     @property
     def cohort_size(self) -> int:
-        """Clients invited to a round."""
+        """Clients invited to a round, at most."""
         return self.data.clients if self.cohort.size is None else self.cohort.size
 
 
@@ -305,8 +380,8 @@ def load_job(path: Path, overrides: Sequence[str] = ()) -> Job:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"the job file {path} is not TOML: {error}") from None
-    for override in overrides:
-        _override(table, override)
+    for setting in overrides:
+        override(table, setting)
     return job_from_table(table)
 
 
@@ -316,116 +391,9 @@ def job_from_table(table: Mapping[str, Any]) -> Job:
     Raises:
         ConfigurationError: a key or value is not right.
     """
-    return _read(Job, table, "")
+    return read_table(Job, table)
 
 
 def job_to_toml(job: Job) -> str:
     """Write a job out in full, defaults included; `load_job` reads the same job back."""
-    top: list[str] = []
-    tables: list[str] = []
-    _write(job, (), top, tables)
-    return "\n".join(top + tables).lstrip("\n") + "\n"
-
-
-T = TypeVar("T")
-
-
-def _read(kind: type[T], table: object, prefix: str) -> T:
-    if not isinstance(table, Mapping):
-        raise ConfigurationError(f"{prefix.rstrip('.')} is {table!r}: a table works, such as [{prefix.rstrip('.')}]")
-    hints = get_type_hints(kind)
-    known = {entry.name: entry for entry in fields(kind) if entry.init}  # type: ignore[arg-type]  # dataclasses only
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {prefix}{near[0]}? " if near else ""
-            raise ConfigurationError(f"{prefix}{key} is not a key of a job: {hint}known are {_listed(known, prefix)}")
-    missing = [name for name, entry in known.items() if name not in table and _required(entry)]
-    if missing:
-        raise ConfigurationError(f"{prefix}{missing[0]} is missing: give it a value")
-    return kind(
-        **{
-            key: _value(hints[key], value, f"{prefix}{key}", known[key].metadata.get(_OFFERED))
-            for key, value in table.items()
-        }
-    )
-
-
-def _required(entry: Any) -> bool:
-    return entry.default is MISSING and entry.default_factory is MISSING
-
-
-def _value(hint: Any, value: Any, key: str, offered: Sequence[Enum] | None = None) -> Any:
-    origin, choices = get_origin(hint), get_args(hint)
-    if origin in {Union, types.UnionType}:
-        return _value(next(choice for choice in choices if choice is not types.NoneType), value, key)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ConfigurationError(f"{key} is {value!r}: a list works, such as [0, 1]")
-        return tuple(_value(choices[0], item, key) for item in value)
-    if is_dataclass(hint):
-        return _read(hint, value, f"{key}.")  # type: ignore[arg-type]  # a class, not an instance
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        if value not in [member.value for member in hint]:
-            names = " or ".join(repr(member.value) for member in offered or hint)
-            raise ConfigurationError(f"{key} is {value!r}: {names} works")
-        return hint(value)
-    return _plain_value(hint, value, key)
-
-
-def _plain_value(hint: Any, value: Any, key: str) -> Any:
-    samples = {int: "a whole number such as 10", float: "a number such as 0.1", str: "a text in quotes"}
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or isinstance(value, bool):
-        raise ConfigurationError(f"{key} is {value!r}: {samples[hint]} works")
-    return value
-
-
-def _listed(known: Mapping[str, Any], prefix: str) -> str:
-    return ", ".join(f"{prefix}{name}" for name in known)
-
-
-def _override(table: dict[str, Any], override: str) -> None:
-    key, found, text = override.partition("=")
-    path = [part.strip() for part in key.split(".")]
-    if not found or not all(path):
-        raise ConfigurationError(f"--set {override!r}: key=value works, such as --set suite=plain")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    for part in path[:-1]:
-        inner = table.setdefault(part, {})
-        if not isinstance(inner, dict):
-            raise ConfigurationError(f"--set {override!r}: {part} is a value, not a table")
-        table = inner
-    table[path[-1]] = value
-
-
-def _write(value: Any, path: tuple[str, ...], lines: list[str], tables: list[str]) -> None:
-    for entry in fields(value):
-        item = getattr(value, entry.name)
-        if item is None or not entry.init:
-            continue
-        if is_dataclass(item):
-            inner: list[str] = []
-            deeper: list[str] = []
-            _write(item, (*path, entry.name), inner, deeper)
-            tables += ["", f"[{'.'.join((*path, entry.name))}]", *inner, *deeper]
-        elif isinstance(item, tuple) and item and is_dataclass(item[0]):
-            for element in item:
-                inner = []
-                _write(element, (*path, entry.name), inner, [])
-                tables += ["", f"[[{'.'.join((*path, entry.name))}]]", *inner]
-        else:
-            lines.append(f"{entry.name} = {_literal(item)}")
-
-
-def _literal(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_literal(item) for item in value) + "]"
-    if isinstance(value, Enum):
-        value = value.value
-    # JSON's strings and numbers are TOML's, except for the few floats that neither a job nor JSON knows.
-    return json.dumps(value) if isinstance(value, str) else repr(value)
+    return write_table(job)

@@ -27,7 +27,9 @@ class RoundMetrics:
         loss: likewise; None where it is not finite (JSON has no such numbers).
         local_accuracy: of the local models on their own data, through the secure sum; None if the round aborted.
         local_loss: likewise.
-        epsilon: None: no noise, no claim.
+        epsilon: ε of all that was charged so far; None without differential privacy, or where it is infinite.
+        epsilon_rdp: the second opinion.
+        clip: C of the round; None without differential privacy.
         upload_bytes: from all clients.
         download_bytes: to all clients, protocol messages only.
         plain_upload_bytes: what `plain` would have uploaded: the same vectors, run through it.
@@ -67,6 +69,8 @@ class RoundMetrics:
     committee_bytes: int = 0
     saturated_fraction: float | None
     suggested_clip: float | None
+    epsilon_rdp: float | None = None
+    clip: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from privfl import __version__
+from privfl.dp.planner import IntegerPlan
 from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.layout import Layout
-from privfl.errors import ConfigurationError, RoundAborted
+from privfl.errors import BudgetExceeded, ConfigurationError, LedgerError, RoundAborted
 from privfl.evidence import EvidenceLog, SessionRecord
 from privfl.learning.averaging import Averaging, RoundMean, WeightedAveraging
+from privfl.learning.books import LEDGER, Books, closing_record
 from privfl.learning.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -26,19 +28,27 @@ from privfl.learning.checkpoint import (
     save_checkpoint,
     write_whole,
 )
-from privfl.learning.cohort import draw_absences, draw_cohort, draw_dropouts
+from privfl.learning.client_books import ClientBooks
+from privfl.learning.cohort import draw_cohort, draw_dropouts
 from privfl.learning.data import FederatedData, load, seed_stream
+from privfl.learning.guarantee import Guarantee, guarantee_of
 from privfl.learning.job import Job, job_to_toml, load_job
 from privfl.learning.models import build, default_model
+from privfl.learning.privacy_job import PrivacyMode
+from privfl.learning.private import ClipRule, PrivateAveraging
+from privfl.learning.private_trainer import PrivateTrainer
 from privfl.learning.records import Observer, Progress, RoundMetrics, UploadView
+from privfl.learning.sessions import Held, RoundInputs, Sessions
 from privfl.learning.strategy import FedAvg, Weights
 from privfl.learning.trainer import TorchTrainer, Trainer
-from privfl.params import NONCE_BYTES, ServerModel, SessionParams, Setting
+from privfl.params import SessionParams
+from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.labels import Label
+from privfl.primitives.signatures import Identity
 from privfl.primitives.transcript import digest
 from privfl.session import Phase, Vector
-from privfl.simulate import Simulation, draw_identities, roster_of, simulate, simulated_committee
-from privfl.suites import plan_session, suite
+from privfl.simulate import Simulation
+from privfl.suites import suite
 
 _VIEW_COORDINATES: Final = 4096
 _COUNTS_ROOM: Final = 1024
@@ -58,12 +68,20 @@ class FederatedRun:
         out: directory for results, or None to keep nothing.
         observe: told of progress.
         workers: threads for long vectors.
+        trainer: who trains; PyTorch, as the job says, unless given.
+        identity: of the coordinator, who signs the privacy ledger; one of the run's own unless given.
 
     Attributes:
         weights: the global model.
         metrics: the rounds done.
-        view: what the server saw of one client, once a round has been summed.
-        params: parameters of the latest session.
+        view: what the server saw of one client, beside the truth, once a round has been summed; None under differential
+            privacy, which it would break.
+        guarantee: what the run promises; None without differential privacy.
+        books: its privacy ledger, once it has begun.
+        stopped: why it ended before its last round; None if it did not.
+
+    Guarantees:
+        1. Under differential privacy no sum is opened before its charge is in the ledger, on disk.
 
     Raises:
         ConfigurationError: the job does not work; `out` holds a run already.
@@ -77,9 +95,11 @@ class FederatedRun:
         observe: Observer | None = None,
         workers: int = 1,
         trainer: Trainer | None = None,
+        identity: Identity | None = None,
     ) -> None:
         self.job = job
         self._out = out
+        self._identity = identity
         self._observe = observe or (lambda _progress: None)
         self._workers = workers
         if out is not None and (out / METRICS).exists():
@@ -94,52 +114,92 @@ class FederatedRun:
             seed=job.seed,
         )
         self.model_name = job.model or default_model(job.data.name)
-        self._trainer = trainer or TorchTrainer(
-            build(
-                self.model_name,
-                feature_shape=self.data.feature_shape,
-                classes=self.data.classes,
-                seed=job.seed,
-            ),
-            job.strategy.local_training(),
-        )
+        self._strategy = FedAvg()
+        self._trainer, self.guarantee = self._make_trainer(trainer)
         self.weights: Weights = self._trainer.initial_weights()
         self.metrics: list[RoundMetrics] = []
         self.view: UploadView | None = None
-        self._strategy = FedAvg()
+        self.books: Books | None = None
+        self._client_books: ClientBooks | None = None
+        self.stopped: str | None = None
+        self._over = False  # its ledger is closed
         self.averaging = self._make_averaging()
-        active = job.threat.server is ServerModel.ACTIVE
-        self._identities = draw_identities(range(job.data.clients)) if active else None
-        self._roster = roster_of(self._identities) if self._identities else None
-        self._committee = simulated_committee(self._setting())
-        self._unbooked = self._committee  # whose ceremony no round has paid for yet
-        self.params = self._plan(self._context(1), tuple(range(job.cohort_size)))
+        self._sessions = Sessions(job, self.averaging.vector, context=self._context(1), workers=workers)
+
+    @property
+    def params(self) -> SessionParams:
+        """Parameters of the latest session."""
+        return self._sessions.params
+
+    def _make_trainer(self, given: Trainer | None) -> tuple[Trainer, Guarantee | None]:
+        """Return who trains, and what the run promises: all that can be wrong about it shows here."""
+        job = self.job
+        model = build(self.model_name, feature_shape=self.data.feature_shape, classes=self.data.classes, seed=job.seed)
+        settings = job.strategy.local_training()
+        trainer: Trainer = given or TorchTrainer(model, settings)
+        guarantee = guarantee_of(
+            job,
+            parameters=Layout.of(trainer.initial_weights()).length,
+            examples=sum(len(examples) for examples in self.data.clients),
+        )
+        if guarantee is not None and guarantee.training is not None and given is None:
+            trainer = PrivateTrainer(model, settings, guarantee.training, grad_sample=job.privacy.grad_sample)
+        return trainer, guarantee
 
     @classmethod
-    def resume(cls, out: Path, *, observe: Observer | None = None, workers: int = 1) -> FederatedRun:
+    def resume(
+        cls, out: Path, *, observe: Observer | None = None, workers: int = 1, identity: Identity | None = None
+    ) -> FederatedRun:
         """Go on with a run that stopped: from the last round whose model is on disk.
+
+        What was charged after that round stays charged, and the round is done again under noise, and a charge, of its
+        own.
+
+        Args:
+            out: directory of the run.
+            observe: told of progress.
+            workers: threads for long vectors.
+            identity: of the coordinator, if the run was begun with one.
 
         Raises:
             ConfigurationError: `out` holds no run, or a damaged one.
+            LedgerError: its ledger is damaged, or not its own.
         """
         if not (out / JOB).exists():
             raise ConfigurationError(f"--resume {out} holds no run: there is no {JOB} in it")
-        run = cls(load_job(out / JOB), observe=observe, workers=workers)
+        run = cls(load_job(out / JOB), observe=observe, workers=workers, identity=identity)
         run._out = out
-        if not (out / MODEL).exists():
-            if (out / METRICS).exists():
-                raise ConfigurationError(f"{out / MODEL} is missing, though rounds were done: start anew elsewhere")
-            return run
+        state: Mapping[str, Any] = {}
+        if (out / MODEL).exists():
+            state = run._restore(out)
+        elif (out / METRICS).exists():
+            raise ConfigurationError(f"{out / MODEL} is missing, though rounds were done: start anew elsewhere")
+        if run.guarantee is not None and (out / LEDGER).exists():
+            run._resume_books(out, run.guarantee, state)
+        elif state.get("ledger"):
+            raise LedgerError(f"{out / LEDGER} is missing, though rounds were charged: put it back")
+        return run
+
+    def _restore(self, out: Path) -> Mapping[str, Any]:
         checkpoint = load_checkpoint(out / MODEL)
-        if checkpoint.weights.keys() != run.weights.keys():
-            raise ConfigurationError(f"{out / MODEL} belongs to another model than the job's: {run.model_name}")
-        run.weights = checkpoint.weights
+        if checkpoint.weights.keys() != self.weights.keys():
+            raise ConfigurationError(f"{out / MODEL} belongs to another model than the job's: {self.model_name}")
+        self.weights = checkpoint.weights
         rows = [] if not (out / METRICS).exists() else _whole_lines(out / METRICS)
         rows = [row for row in rows if row["round"] < checkpoint.round] + [dict(checkpoint.metrics)]
-        run.metrics = [RoundMetrics(**row) for row in rows]
+        self.metrics = [RoundMetrics(**row) for row in rows]
         # The model's own note is the truth about the last round; a line that a crash tore or kept back is rewritten.
         write_whole(out / METRICS, "".join(json.dumps(row) + "\n" for row in rows).encode())
-        return run
+        if isinstance(self.averaging, PrivateAveraging):
+            self.averaging.clip = checkpoint.state["clip"]
+        return checkpoint.state
+
+    def _resume_books(self, out: Path, guarantee: Guarantee, state: Mapping[str, Any]) -> None:
+        closing = closing_record(out / LEDGER)
+        if closing is None:
+            self.books = Books.resume(self.job, guarantee, out, self._identity, state.get("ledger"))
+        else:
+            self._over, self.stopped = True, closing.get("stopped")
 
     @property
     def parameters(self) -> int:
@@ -147,38 +207,78 @@ class FederatedRun:
         return Layout.of(self.weights).length
 
     def __iter__(self) -> Iterator[RoundMetrics]:
-        for number in range(len(self.metrics) + 1, self.job.rounds + 1):
-            yield self._round(number)
+        if self._over:
+            return
+        if len(self.metrics) < self.job.rounds:
+            self._begin()
+        try:
+            for number in range(len(self.metrics) + 1, self.job.rounds + 1):
+                yield self._round(number)
+        except BudgetExceeded as error:
+            self.stopped = f"stopped after round {len(self.metrics)} of {self.job.rounds}: {error}"
+        except BaseException:
+            self._let_go()
+            raise
+        self._finish()
+
+    def _begin(self) -> None:
+        """Put down what a crash must find before anything is charged: the job, and the ledger that belongs to it."""
+        if self.guarantee is not None and self.books is None:
+            self._write_job()
+            facts = {
+                "suite": self.job.suite,
+                "job_sha256": hashlib.sha256(job_to_toml(self.job).encode()).hexdigest(),
+                "privfl": __version__,
+                "parameters": self.parameters,
+                "rounds": self.job.rounds,
+            }
+            self.books = Books.begin(self.job, self.guarantee, facts, self._out, self._identity)
+        if self.guarantee is not None and self.job.privacy.client_epsilon is not None:
+            self._client_books = ClientBooks(self.job, self.guarantee, self._out)
+
+    def _write_job(self) -> None:
+        if self._out is not None and not (self._out / JOB).exists():
+            self._out.mkdir(parents=True, exist_ok=True)
+            write_whole(self._out / JOB, job_to_toml(self.job).encode())
+
+    def _finish(self) -> None:
+        if self.books is not None:
+            facts = {"rounds": len(self.metrics), "epsilon": _finite(self.books.epsilon()), "stopped": self.stopped}
+            self.books.close(facts)
+
+        if self._client_books is not None:
+            self._client_books.close()
+
+    def _let_go(self) -> None:
+        """Leave the files to whoever resumes."""
+        if self.books is not None:
+            self.books.unlock()
+        if self._client_books is not None:
+            self._client_books.close()
 
     def _round(self, number: int) -> RoundMetrics:
         started = time.perf_counter()
+        if self.books is not None:
+            self.books.require_room()
         cohort = draw_cohort(self.job, number)
         drops = draw_dropouts(self.job, number, cohort)
         context = self._context(number)
         vectors = self._train(number, cohort, drops, context)
-        begun = time.perf_counter()
-        ceremony_cpu_s, ceremony_bytes = self._renew_committee()
-        self.params = self._plan(context, cohort)
-        catch = _Catch(self.params)
-        outcome = simulate(
-            self.params,
-            vectors,
-            drops=drops,
-            workers=self._workers,
-            record=True,
-            watch=catch,
-            identities=self._identities,
-            committee=self._committee,
-            absent_members=draw_absences(self.job, number),
+        inputs = RoundInputs(number=number, cohort=cohort, drops=drops, context=context, vectors=vectors)
+        held = self._sessions.hold(
+            inputs,
+            before_opening=lambda contributors: self._charge(inputs, contributors),
+            client_books=self._client_books,
         )
-        secure_seconds = time.perf_counter() - begun
-        plain, plain_seconds = self._plain(context, vectors, drops, outcome, secure_seconds)
+        outcome = held.outcome
+        plain, plain_seconds = self._sessions.plain(inputs, held)
 
+        clip = self.clip
         mean, why_not = self._decoded(outcome, context)
         if mean is not None:
             self.weights = self._strategy.apply(self.weights, mean.arrays)
-            if self.view is None:
-                self.view = self._view(number, catch, vectors)
+            if self.view is None and self.guarantee is None:  # a true update in a report would be a release
+                self.view = held.view
         evaluation = self._trainer.evaluate(self.weights, self.data.test)
         metrics = RoundMetrics(
             round=number,
@@ -193,23 +293,48 @@ class FederatedRun:
             loss=evaluation.loss if math.isfinite(evaluation.loss) else None,
             local_accuracy=mean.local_accuracy if mean else None,
             local_loss=mean.local_loss if mean else None,
-            epsilon=None,
+            epsilon=None if self.books is None else _finite(self.books.epsilon()),
+            epsilon_rdp=None if self.books is None else _finite(self.books.opinions().get("rdp") or 0.0),
+            clip=clip,
             upload_bytes=outcome.upload_bytes,
             download_bytes=outcome.download_bytes,
             plain_upload_bytes=plain.upload_bytes,
             plain_seconds=plain_seconds,
             seconds=time.perf_counter() - started,
-            secure_seconds=secure_seconds,
-            client_seconds=outcome.client_cpu_s / len(cohort),
+            secure_seconds=held.seconds,
+            client_seconds=outcome.client_cpu_s / max(len(cohort), 1),
             server_seconds=outcome.server_cpu_s,
-            committee_seconds=outcome.committee_cpu_s + ceremony_cpu_s,
-            committee_bytes=outcome.committee_bytes + ceremony_bytes,
+            committee_seconds=outcome.committee_cpu_s + held.ceremony_cpu_s,
+            committee_bytes=outcome.committee_bytes + held.ceremony_bytes,
             saturated_fraction=mean.saturated_fraction if mean else 0.0,
             suggested_clip=mean.suggested_clip if mean else None,
         )
         self.metrics.append(metrics)
-        self._save(metrics, outcome)
+        self._save(metrics, held)
         return metrics
+
+    def _charge(self, inputs: RoundInputs, contributors: int) -> None:
+        """Put into the ledger what the round's sum will have cost, before anything is asked that opens it."""
+        if self.books is None:
+            return
+        facts = {
+            "cohort": len(inputs.cohort),
+            "params_digest": self.params.digest.hex(),
+            "clip": self.clip,
+            **self._noise_facts(contributors),
+        }
+        self.books.charge(inputs.number, contributors, facts)
+
+    @property
+    def clip(self) -> float | None:
+        """C of the next round; None without differential privacy."""
+        return self.averaging.clip if isinstance(self.averaging, PrivateAveraging) else self.job.privacy.clip
+
+    def _noise_facts(self, contributors: int) -> dict[str, Any]:
+        if not isinstance(self.averaging, PrivateAveraging):
+            return {}
+        plan, clip = self.averaging.plan, self.averaging.clip
+        return {"noise_std_of_sum": clip * plan.noise_std(contributors), "ring_bits": self.params.ring.bits}
 
     def _decoded(self, outcome: Simulation, context: bytes) -> tuple[RoundMean | None, str | None]:
         """Return the mean, or why there is none."""
@@ -241,111 +366,79 @@ class FederatedRun:
         self._observe(Progress(round=number, stage="aggregating", done=len(training), of=len(training)))
         return vectors
 
+    def _state(self) -> dict[str, Any]:
+        """What a resumed run needs beside the model."""
+        state: dict[str, Any] = {}
+        if self.books is not None:
+            state["ledger"] = self.books.head._asdict()
+        if isinstance(self.averaging, PrivateAveraging):
+            state["clip"] = self.averaging.clip
+        return state
+
     def _make_averaging(self) -> Averaging:
+        layout, guarantee, privacy = Layout.of(self.weights), self.guarantee, self.job.privacy
+        if guarantee is not None and guarantee.integers is not None:
+            return self._make_private(layout, guarantee.integers)
         # The public size of the data set over the number of clients; what single clients hold stays with them.
         average = sum(len(examples) for examples in self.data.clients) / len(self.data.clients)
         return WeightedAveraging(
-            Layout.of(self.weights),
+            layout,
             FixedPoint(clip=self.job.encoding.clip, bits=self.job.encoding.bits),
             weight_max=self.job.strategy.weight_max or math.ceil(2 * average),
-            error_std=suite(self.job.suite).error_std(self._setting(), self.job.cohort_size),
+            error_std=suite(self.job.suite).error_std(
+                self.job.setting(layout.length + _COUNTS_ROOM), self.job.cohort_size
+            ),
+            tells_of_examples=privacy.mode is PrivacyMode.NONE,
         )
 
-    def _setting(self) -> Setting:
-        """Return the setting that a committee's key is made for, with room for weight, counts and metrics."""
-        return self.job.setting(Layout.of(self.weights).length + _COUNTS_ROOM)
-
-    def _renew_committee(self) -> tuple[float, int]:
-        """See that the committee, if there is one, has an opening left; tell CPU and bytes of a ceremony."""
-        if self._committee is not None and not self._committee.remaining():
-            self._committee = self._unbooked = simulated_committee(self._setting())
-        paid, self._unbooked = self._unbooked, None
-        return (paid.ceremony_cpu_s, paid.ceremony_bytes) if paid is not None else (0.0, 0)
+    def _make_private(self, layout: Layout, plan: IntegerPlan) -> PrivateAveraging:
+        privacy, adaptive = self.job.privacy, self.job.privacy.adaptive
+        assert privacy.clip is not None  # noqa: S101 - `PrivacyJob` saw to it; for the type checker
+        return PrivateAveraging(
+            layout,
+            plan,
+            clip=privacy.clip,
+            clipping=privacy.clipping,
+            denominator=self.job.expected_cohort,
+            rule=ClipRule(quantile=adaptive.quantile, learning_rate=adaptive.learning_rate, weight=plan.extras_norm)
+            if adaptive
+            else None,
+            entropy=OsEntropy(),
+            workers=self._workers,
+        )
 
     def _context(self, number: int) -> bytes:
         """Digest of what a round is about: model, job and number."""
         model = b"".join(np.ascontiguousarray(self.weights[name]).tobytes() for name in self.weights)
         return digest(Label.CONTEXT, model, job_to_toml(self.job).encode(), number.to_bytes(8, "big"))
 
-    def _plan(self, context: bytes, cohort: tuple[int, ...], suite_name: str | None = None) -> SessionParams:
-        return plan_session(
-            suite_name or self.job.suite,
-            cohort=cohort,
-            vector=self.averaging.vector,
-            threat=self.job.threat,
-            wire=self.job.encoding.wire,
-            minimum_contributors=self.job.cohort.minimum,
-            nonce=os.urandom(NONCE_BYTES),
-            context=context,
-            roster=self._roster,
-            committee=self._committee.key if self._committee and suite_name is None else None,
-        )
-
-    def _plain(
-        self,
-        context: bytes,
-        vectors: Mapping[int, Vector],
-        drops: Mapping[Phase, frozenset[int]],
-        outcome: Simulation,
-        seconds: float,
-    ) -> tuple[Simulation, float]:
-        """Measure the same vectors through `plain`, for the comparison in the report."""
-        if self.job.suite == "plain":
-            return outcome, seconds
-        params = replace(self._plan(context, self.params.cohort, "plain"), minimum_contributors=1)
-        begun = time.perf_counter()
-        plain = simulate(params, vectors, drops=drops, record=True)
-        return plain, time.perf_counter() - begun
-
-    def _view(self, number: int, catch: _Catch, vectors: Mapping[int, Vector]) -> UploadView | None:
-        if catch.words is None:
-            return None
-        return UploadView(
-            client=catch.client,
-            round=number,
-            true_vector=vectors[catch.client][:_VIEW_COORDINATES].copy(),
-            received=catch.words,
-            ring_bits=catch.ring.bits,
-        )
-
-    def _save(self, metrics: RoundMetrics, outcome: Simulation) -> None:
+    def _save(self, metrics: RoundMetrics, held: Held) -> None:
         if self._out is None:
             return
-        if not (self._out / JOB).exists():
-            self._out.mkdir(parents=True, exist_ok=True)
-            write_whole(self._out / JOB, job_to_toml(self.job).encode())
+        self._write_job()
         EvidenceLog(self._out / EVIDENCE).append(
             SessionRecord(
                 round=metrics.round,
                 suite=self.job.suite,
-                params_digest=self.params.digest.hex(),
+                params_digest=held.params.digest.hex() if held.params else "",
                 cohort_size=metrics.cohort,
                 contributors=metrics.contributors,
                 released=not metrics.aborted,
-                messages=outcome.messages,
+                messages=held.outcome.messages,
             )
         )
         row = asdict(metrics)
         # The model carries its own metrics line: a crash between the two writes loses neither.
-        save_checkpoint(self._out / MODEL, Checkpoint(weights=self.weights, round=metrics.round, metrics=row))
+        save_checkpoint(
+            self._out / MODEL, Checkpoint(weights=self.weights, round=metrics.round, metrics=row, state=self._state())
+        )
         with (self._out / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
 
-class _Catch:
-    """Keeps the first upload that passes by."""
-
-    def __init__(self, params: SessionParams) -> None:
-        self.ring = params.ring
-        self._length = params.vector.length
-        self.client = -1
-        self.words: npt.NDArray[Any] | None = None
-
-    def __call__(self, client: int, phase: Phase, message: bytes) -> None:
-        if self.words is None and phase in {Phase.MASKED_INPUT, Phase.UPLOAD}:
-            self.client = client
-            tail = memoryview(message)[-self.ring.vector_bytes(self._length) :]
-            self.words = self.ring.received(tail, self._length)[:_VIEW_COORDINATES].copy()
+def _finite(epsilon: float) -> float | None:
+    """ε as JSON can hold it."""
+    return epsilon if math.isfinite(epsilon) else None
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -101,7 +102,7 @@ class Trainer(Protocol):
         ...
 
     def train(self, weights: Mapping[str, NDArray[np.float32]], examples: Examples, *, seed: int) -> LocalResult:
-        """Train from `weights` on one client's examples; the same arguments give the same result.
+        """Train from `weights` on one client's examples; the same arguments give the same result, but for noise.
 
         Args:
             weights: names and shapes of `initial_weights`; not modified.
@@ -115,8 +116,8 @@ class Trainer(Protocol):
         ...
 
 
-class TorchTrainer:
-    """Trains a PyTorch classifier on the CPU.
+class TorchClassifier(ABC):
+    """A PyTorch classifier on the CPU: weights in, weights out, evaluation. How it learns, `fit` of a subclass says.
 
     Args:
         model: maps float32 features (n, ...) to logits (n, classes). Copied: later changes to it have no
@@ -129,13 +130,6 @@ class TorchTrainer:
         ConfigurationError: nothing in the model can be trained, or it holds weights of another dtype; later,
             when weights or examples do not fit the model.
         MissingExtra: torch is not installed.
-
-    Guarantees:
-        1. The same weights, examples and seed give bit-identical results on the same machine and torch
-           version: on every call, in any order, from any thread and whatever torch's global random state is,
-           also for models with dropout.
-        2. torch's global random state and number of threads are after a call what they were before.
-        3. Arrays and model that the caller passes in are not modified.
     """
 
     def __init__(self, model: torch.nn.Module, settings: LocalTraining) -> None:
@@ -169,21 +163,10 @@ class TorchTrainer:
             ConfigurationError: weights or examples do not fit the model.
         """
         torch = import_torch()
-        order = torch.Generator().manual_seed(torch_seed(seed, "train.order"))
-        batches = math.ceil(len(examples) / self.settings.batch_size)
         with reproducible_torch(torch_seed(seed, "train.model")), torch.enable_grad():
             model = self._loaded(weights)
             features, labels = _fitting(model, examples)
-            parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-            optimiser = torch.optim.SGD(parameters, lr=self.settings.learning_rate, momentum=self.settings.momentum)
-            model.train()
-            for _ in range(self.settings.epochs):
-                # Even batches rather than a remainder at the end, which may be one example: too noisy a step,
-                # and more than a batch normalisation can take.
-                for batch in torch.randperm(len(examples), generator=order).tensor_split(batches):
-                    optimiser.zero_grad()
-                    torch.nn.functional.cross_entropy(model(features[batch]), labels[batch]).backward()
-                    optimiser.step()
+            self.fit(model, features, labels, seed=seed)
             fit = _evaluation(model, features, labels)
             update = {
                 name: np.asarray(tensor.detach().numpy() - np.asarray(weights[name], dtype=np.float32))
@@ -202,6 +185,17 @@ class TorchTrainer:
             model = self._loaded(weights)
             features, labels = _fitting(model, examples)
             return _evaluation(model, features, labels)
+
+    @abstractmethod
+    def fit(self, model: torch.nn.Module, features: torch.Tensor, labels: torch.Tensor, *, seed: int) -> None:
+        """Train the parameters of `model` in place; called by `train`, with torch's globals as it wants them.
+
+        Args:
+            model: holds the received weights; nobody else's.
+            features: float32, shape (n, ...).
+            labels: int64, shape (n,).
+            seed: as `train` got it; torch's global generator is seeded with it.
+        """
 
     def _loaded(self, weights: Mapping[str, NDArray[np.float32]]) -> torch.nn.Module:
         """A copy of the model that holds `weights`."""
@@ -223,6 +217,34 @@ class TorchTrainer:
                     )
                 tensor.copy_(torch.from_numpy(array))
         return model
+
+
+class TorchTrainer(TorchClassifier):
+    """Trains a PyTorch classifier by stochastic gradient descent; see `TorchClassifier` for its arguments.
+
+    Guarantees:
+        1. The same weights, examples and seed give bit-identical results on the same machine and torch
+           version: on every call, in any order, from any thread and whatever torch's global random state is,
+           also for models with dropout.
+        2. torch's global random state and number of threads are after a call what they were before.
+        3. Arrays and model that the caller passes in are not modified.
+    """
+
+    def fit(self, model: torch.nn.Module, features: torch.Tensor, labels: torch.Tensor, *, seed: int) -> None:
+        """Take the same number of passes over all examples, in an order that `seed` decides."""
+        torch = import_torch()
+        order = torch.Generator().manual_seed(torch_seed(seed, "train.order"))
+        batches = math.ceil(len(labels) / self.settings.batch_size)
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimiser = torch.optim.SGD(parameters, lr=self.settings.learning_rate, momentum=self.settings.momentum)
+        model.train()
+        for _ in range(self.settings.epochs):
+            # Even batches rather than a remainder at the end, which may be one example: too noisy a step,
+            # and more than a batch normalisation can take.
+            for batch in torch.randperm(len(labels), generator=order).tensor_split(batches):
+                optimiser.zero_grad()
+                torch.nn.functional.cross_entropy(model(features[batch]), labels[batch]).backward()
+                optimiser.step()
 
 
 _EVALUATION_BATCH: Final = 1024  # examples at a time: bounds the memory that activations take

@@ -1,0 +1,121 @@
+"""What each simulated client writes down for itself, and the receipts that it hands in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from privfl.dp.budget import Budget
+from privfl.dp.client_ledger import ClientLedger
+from privfl.dp.events import PoissonSampled, Repeated
+from privfl.errors import ConfigurationError
+from privfl.learning.guarantee import Guarantee
+from privfl.learning.job import Job
+from privfl.params import SessionParams
+from privfl.primitives.entropy import OsEntropy
+from privfl.primitives.signatures import Identity
+from privfl.session import Vector
+
+CLIENTS: Final = "clients"
+RECEIPTS: Final = "receipts.jsonl"
+
+
+def own_identity(path: Path) -> Identity:
+    """Return the signing key in a file; make it, readable by its owner alone, if there is none.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or holds no key.
+    """
+    if path.exists():
+        try:
+            return Identity.from_pem(path.read_bytes())
+        except OSError as error:
+            raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+    identity = Identity.generate(OsEntropy())
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)
+    # Readable by its owner alone from the first byte on, and whole or not there.
+    with os.fdopen(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        file.write(identity.to_pem())
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    return identity
+
+
+class ClientBooks:
+    """The clients' own ledgers, in a simulation: one for each, with a budget and a key of its own.
+
+    Args:
+        job: the run's; `privacy.client_epsilon` is the budget.
+        guarantee: what it promises.
+        out: directory of the run; ledgers and keys go to `clients/`. Without one they last as long as the process.
+
+    Guarantees:
+        1. A client whose budget would be overrun uploads nothing, whatever the server asks.
+        2. A client charges itself before it uploads, for the fewest contributors that the session may have: it does not
+           learn how many there are in time; and never for amplification by sampling: it knows that it was there.
+    """
+
+    def __init__(self, job: Job, guarantee: Guarantee, out: Path | None) -> None:
+        event = guarantee.planned.event
+        self._cost = Repeated(
+            event=event.event if isinstance(event, PoissonSampled) and guarantee.training is None else event,
+            count=guarantee.planned.count,
+        )
+        self._budget = Budget(
+            epsilon=job.privacy.client_epsilon,
+            delta=job.privacy.failure,
+            relation=guarantee.relation,
+            planned=self._cost,
+            planned_rounds=job.rounds,
+        )
+        share = guarantee.integers.client_noise if guarantee.integers else None
+        self._noise: dict[str, Any] = (
+            {"mechanism": share.kind.value, "variance": float(share.variance)} if share is not None else {}
+        )
+        self._unit = guarantee.unit
+        self._out = out
+        self._ledgers: dict[int, ClientLedger] = {}
+
+    def guarded(self, params: SessionParams, vector_of: Callable[[int], Vector]) -> Callable[[int], Vector]:
+        """Return a source of vectors that charges a client before it hands over its vector.
+
+        Args:
+            params: of the session.
+            vector_of: the vector of a client.
+        """
+
+        def vector(number: int) -> Vector:
+            ledger = self._ledger(number)
+            ledger.charge(params.nonce, params.digest, [self._cost], self._noise)
+            self._hand_in(ledger, params.nonce)
+            return vector_of(number)
+
+        return vector
+
+    def close(self) -> None:
+        """Let all files go."""
+        for ledger in self._ledgers.values():
+            ledger.close()
+        self._ledgers.clear()
+
+    def _ledger(self, number: int) -> ClientLedger:
+        if number not in self._ledgers:
+            self._ledgers[number] = self._open(number)
+        return self._ledgers[number]
+
+    def _open(self, number: int) -> ClientLedger:
+        if self._out is None:
+            return ClientLedger.in_memory(Identity.generate(OsEntropy()), self._budget, unit=self._unit)
+        home = self._out / CLIENTS
+        home.mkdir(parents=True, exist_ok=True)
+        identity = own_identity(home / f"{number:04d}.pem")
+        return ClientLedger.open(home / f"{number:04d}.jsonl", identity, self._budget, unit=self._unit)
+
+    def _hand_in(self, ledger: ClientLedger, session: bytes) -> None:
+        if self._out is not None:
+            with (self._out / RECEIPTS).open("a", encoding="utf-8") as file:
+                file.write(ledger.receipt(session).to_json() + "\n")

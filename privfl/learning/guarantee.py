@@ -1,0 +1,320 @@
+"""What a job's noise promises, worked out before anything is trained: how much, for whom, and what a round costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from privfl.dp.accountants import RdpAccountant, account
+from privfl.dp.budget import Budget
+from privfl.dp.calibration import calibrate
+from privfl.dp.events import DiscreteGaussian, Event, Gaussian, PoissonSampled, Relation, Repeated, Skellam
+from privfl.dp.noise import Mechanism
+from privfl.dp.planner import MOST_CORRECTNESS_BITS, IntegerPlan, effective, plan
+from privfl.dp.records import Mode, Opening, Unit
+from privfl.errors import ConfigurationError
+from privfl.learning.job import Job
+from privfl.learning.privacy_job import AdaptiveJob, PrivacyJob, PrivacyMode
+from privfl.learning.private_trainer import ExamplePlan
+
+_NUDGE: Final = 1.002
+_NUDGES: Final = 50
+_NEGLIGIBLE_SHARE: Final = 1e-3
+"""Of δ: what may go unaccounted for."""
+_EVERY_CLIENT: Final = 20
+"""σ_b is the cohort over this, unless a job says otherwise (Andrew et al., NeurIPS 2021, §3.1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guarantee:
+    """What a run promises.
+
+    Attributes:
+        unit: whose presence is hidden.
+        relation: which data sets are neighbours.
+        population: units there are.
+        noise_multiplier: z of every round, at the least.
+        planned: what a round costs at the most: with the fewest contributors that it may have.
+        cost: what a round costs, by its number of contributors.
+        facts: what the ledger says of every round.
+        against: whom it protects from, in words.
+        integers: how client-level modes turn updates into whole numbers.
+        training: how mode `example` trains.
+    """
+
+    unit: Unit
+    relation: Relation
+    population: int
+    noise_multiplier: float
+    planned: Repeated
+    cost: Callable[[int], Repeated]
+    facts: dict[str, Any]
+    against: str
+    integers: IntegerPlan | None = None
+    training: ExamplePlan | None = None
+
+    def opening(self, job: Job, facts: dict[str, Any]) -> Opening:
+        """Return what the run's ledger opens with."""
+        privacy = job.privacy
+        return Opening(
+            unit=self.unit,
+            mode=Mode(privacy.mode.value),
+            population=self.population,
+            budget=Budget(
+                epsilon=privacy.epsilon,
+                delta=privacy.failure,
+                relation=self.relation,
+                planned=self.planned,
+                planned_rounds=job.rounds,
+            ),
+            facts={"against": self.against, **self.facts, **facts},
+        )
+
+    def planned_epsilon(self, job: Job) -> float:
+        """ε of the whole run, if every round has the fewest contributors."""
+        rounds = Repeated(event=self.planned.event, count=self.planned.count * job.rounds)
+        return account([rounds], job.privacy.failure, self.relation, names=("pld", "rdp")).epsilon
+
+
+def guarantee_of(job: Job, *, parameters: int, examples: int) -> Guarantee | None:
+    """Work out what a job promises; None if it promises nothing.
+
+    Args:
+        job: the job.
+        parameters: coordinates of an update.
+        examples: training examples of all clients together; public.
+
+    Raises:
+        ConfigurationError: the noise that it takes cannot be had; names the key.
+        MissingExtra: dp-accounting is not installed.
+    """
+    if job.privacy.mode is PrivacyMode.NONE:
+        return None
+    if job.privacy.mode is PrivacyMode.EXAMPLE:
+        return _of_examples(job, examples)
+    return _of_clients(job, parameters)
+
+
+def bit_weight(adaptive: AdaptiveJob | None, noise_multiplier: float, cohort: float) -> float:
+    """What the centred clip bit ±½ is sent as, in units of the clip: ±β.
+
+    All coordinates of a vector get the same noise. With z the joint noise multiplier of update and bit, noise of
+    standard deviation σ_b on the sum of the bits means β² = z²/(4σ_b² − z²); then z_Δ⁻² + (2σ_b)⁻² = z⁻² (Andrew et
+    al., Theorem 1).
+
+    Raises:
+        ConfigurationError: σ_b is too small for the bit to be hidden beside the update.
+    """
+    if adaptive is None:
+        return 0.0
+    noise = adaptive.noise if adaptive.noise is not None else cohort / _EVERY_CLIENT
+    if noise < noise_multiplier / math.sqrt(2):
+        raise ConfigurationError(
+            f"privacy.adaptive.noise is {noise:g} beside a noise multiplier of {noise_multiplier:.4g}: "
+            f"{noise_multiplier:.3g} or more works"
+        )
+    return noise_multiplier / math.sqrt(4 * noise**2 - noise_multiplier**2)
+
+
+def noise_multiplier_of(event: Event) -> float | None:
+    """Standard deviation of an event's noise over its L2 sensitivity; None where there is no such number."""
+    match event:
+        case PoissonSampled():
+            return noise_multiplier_of(event.event)
+        case Gaussian():
+            return event.noise_multiplier
+        case Skellam():
+            return math.sqrt(event.variance) / event.l2_sensitivity
+        case DiscreteGaussian():
+            return math.sqrt(event.contributors) * event.local_std / event.l2_sensitivity
+        case _:
+            return None
+
+
+def _of_clients(job: Job, parameters: int) -> Guarantee:
+    privacy = job.privacy
+    distributed = privacy.mode is PrivacyMode.CLIENT_DISTRIBUTED
+
+    def integers(noise_multiplier: float) -> IntegerPlan:
+        weight = bit_weight(privacy.adaptive, noise_multiplier, job.expected_cohort)
+        return plan(
+            dimension=parameters + (privacy.adaptive is not None),
+            noise_multiplier=noise_multiplier,
+            mechanism=privacy.noise,
+            cohort=job.cohort_size,
+            honest_minimum=job.honest_minimum if distributed else None,
+            extras_norm=weight,
+            correctness_bits=min(job.threat.correctness_bits, MOST_CORRECTNESS_BITS),
+            rotate=distributed,
+            rounds=job.rounds,
+            delta=privacy.failure,
+        )
+
+    def cost_of(made: IntegerPlan, contributors: int) -> Repeated:
+        # Corrupt clients know their own noise: what hides the others is the rest. The server's is known to nobody.
+        corrupt = job.corrupt_clients if distributed else 0
+        event: Event = effective(made, contributors=contributors, corrupt=corrupt)
+        if privacy.amplification and job.cohort.probability is not None and isinstance(event, Gaussian):
+            event = PoissonSampled(sampling_probability=job.cohort.probability, event=event)
+        return Repeated(event=event, count=1)
+
+    fewest = job.minimum if distributed and job.minimum is not None else 1
+
+    def made_for(noise_multiplier: float) -> tuple[IntegerPlan, Repeated]:
+        made = integers(noise_multiplier)
+        return made, cost_of(made, fewest)
+
+    made, planned = _fitted(privacy, job.rounds, Relation.ZERO_OUT, made_for, probability=_amplified(job))
+    promised = Guarantee(
+        unit=Unit.CLIENT,
+        relation=Relation.ZERO_OUT,
+        population=job.data.clients,
+        noise_multiplier=made.noise_multiplier,
+        planned=planned,
+        cost=lambda contributors: cost_of(made, contributors),
+        facts={
+            "mechanism": privacy.noise.value,
+            "clipping": privacy.clipping.value,
+            "noise_multiplier_planned": made.noise_multiplier,
+            "granularity": made.granularity,
+            "l2_sensitivity": made.l2_sensitivity,
+            "noise_variance": float(made.noise.variance),
+            "honest_minimum": made.honest_minimum if distributed else None,
+            "corrupt_clients": job.corrupt_clients if distributed else 0,
+            "denominator": job.expected_cohort,
+            "weight_max": 1,
+            "sum_bound": made.sum_bound,
+            "wrap_bits": made.wrap_bits if math.isfinite(made.wrap_bits) else None,
+            "sampler_distance": made.distance,
+            "sampling": job.cohort.sampling.value,
+            "cohort_planned": job.expected_cohort,
+            "sampling_probability": job.cohort.probability,
+            "amplification": privacy.amplification,
+        },
+        against=_against(privacy),
+        integers=made,
+    )
+    if privacy.amplification:
+        _require_rare_aborts(job, promised.planned_epsilon(job))
+    return promised
+
+
+def _require_rare_aborts(job: Job, epsilon: float) -> None:
+    """Refuse to claim amplification where rounds that abort would tell who was drawn.
+
+    Amplification by Poisson sampling rests on a client that is not drawn being like one that contributes zero. A round
+    that aborts under a minimum tells them apart when exactly one client less than the minimum was drawn beside it. All
+    rounds together are within T·q·P[Bin(N − 1, q) = minimum − 1] of a mechanism that does not, in statistical distance;
+    1 + e^ε times that is δ that nobody accounted for.
+
+    Raises:
+        ConfigurationError: it exceeds a thousandth of δ.
+    """
+    probability, others, fewest = job.cohort.probability, job.data.clients - 1, job.minimum
+    if probability is None or fewest is None or probability == 1:
+        return
+    below = fewest - 1
+    log_chance = (
+        math.lgamma(others + 1)
+        - math.lgamma(below + 1)
+        - math.lgamma(others - below + 1)
+        + below * math.log(probability)
+        + (others - below) * math.log1p(-probability)
+    )
+    lost = math.log(job.rounds * probability) + log_chance + math.log1p(math.exp(min(epsilon, 500.0)))
+    if lost > math.log(_NEGLIGIBLE_SHARE * job.privacy.failure):
+        raise ConfigurationError(
+            f"privacy.amplification is true where too small cohorts abort too often (cohort.minimum {fewest}, "
+            f"{job.data.clients} clients with cohort.probability {probability:g}), which tells who was drawn: a "
+            f"smaller minimum, more clients or a larger probability work, or leave it out"
+        )
+
+
+def _amplified(job: Job) -> float | None:
+    return job.cohort.probability if job.privacy.amplification else None
+
+
+def _fitted(
+    privacy: PrivacyJob,
+    rounds: int,
+    relation: Relation,
+    made_for: Callable[[float], tuple[IntegerPlan, Repeated]],
+    *,
+    probability: float | None,
+) -> tuple[IntegerPlan, Repeated]:
+    """Find the whole numbers whose cost over all rounds is within the budget."""
+    if privacy.noise_multiplier is not None:
+        return made_for(privacy.noise_multiplier)
+    budget = privacy.epsilon or math.inf
+
+    def continuous(noise_multiplier: float) -> list[Repeated]:
+        event: Event = Gaussian(noise_multiplier=noise_multiplier)
+        if probability is not None:
+            event = PoissonSampled(sampling_probability=probability, event=event)
+        return [Repeated(event=event, count=rounds)]
+
+    # Whole numbers cost up to 2 % more than the continuous Gaussian, from which the search starts: making a plan takes
+    # tables, so that a search among plans would take long. The accountant is the one that the plan is charged by.
+    accountant = RdpAccountant if privacy.noise is Mechanism.SKELLAM else None
+    noise_multiplier = calibrate(budget, privacy.failure, continuous, relation, accountant)
+    for _ in range(_NUDGES):
+        made, planned = made_for(noise_multiplier)
+        whole = [Repeated(event=planned.event, count=rounds)]
+        if account(whole, privacy.failure, relation, names=("pld", "rdp")).epsilon <= budget:
+            return made, planned
+        noise_multiplier *= _NUDGE
+    raise ConfigurationError(
+        f"privacy.epsilon {budget:g} is not met by whole numbers near noise_multiplier {noise_multiplier:.4g}: give "
+        f"privacy.noise_multiplier as well, somewhat above"
+    )
+
+
+def _against(privacy: PrivacyJob) -> str:
+    if privacy.mode is PrivacyMode.CLIENT_DISTRIBUTED:
+        return "the server, other clients, and whoever sees the models"
+    if privacy.amplification:
+        return "those who see the models and know neither who takes part nor how many; not the server"
+    return "other clients and whoever sees the models; not the server, which adds the noise"
+
+
+def _of_examples(job: Job, examples: int) -> Guarantee:
+    privacy = job.privacy
+    privacy.check_population(examples, "training examples")
+    public = examples // job.data.clients
+    local = job.strategy.local_training()
+    assert privacy.clip is not None  # noqa: S101 - `PrivacyJob` saw to it; for the type checker
+    clip = privacy.clip
+
+    def training(noise_multiplier: float) -> ExamplePlan:
+        return ExamplePlan.of(local, public, clip, noise_multiplier)
+
+    def rounds_of(noise_multiplier: float) -> list[Repeated]:
+        return [training(noise_multiplier).over(job.rounds)]
+
+    relation = Relation.ADD_OR_REMOVE_ONE
+    noise = privacy.noise_multiplier
+    if noise is None:
+        noise = calibrate(privacy.epsilon or math.inf, privacy.failure, rounds_of, relation)
+    made = training(noise)
+    return Guarantee(
+        unit=Unit.EXAMPLE,
+        relation=relation,
+        population=examples,
+        noise_multiplier=noise,
+        planned=made.event,
+        # Whoever is in the sum has trained; whoever dropped out has trained as well.
+        cost=lambda _contributors: made.event,
+        facts={
+            "mechanism": privacy.noise.value,
+            "noise_multiplier_planned": noise,
+            "sampling": "poisson",
+            "sampling_probability": made.sampling_probability,
+            "steps": made.steps,
+            "denominator": made.expected_batch,
+            "weight_max": 1,
+        },
+        against="everyone but the client that holds the example",
+        training=made,
+    )

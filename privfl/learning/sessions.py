@@ -1,0 +1,214 @@
+"""The secure sessions of a run: identities, committee, parameters, one session a round, and what `plain` would cost."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from privfl.encoding.residues import Ring
+from privfl.learning.client_books import ClientBooks
+from privfl.learning.cohort import draw_absences
+from privfl.learning.job import Job
+from privfl.learning.records import UploadView
+from privfl.params import NONCE_BYTES, ServerModel, SessionParams, Setting, VectorSpec
+from privfl.session import Phase, Vector
+from privfl.simulate import BeforeOpening, Simulation, draw_identities, roster_of, simulate, simulated_committee
+from privfl.suites import plan_session, suite
+
+_VIEW_COORDINATES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundInputs:
+    """What a round brings to its session.
+
+    Attributes:
+        number: of the round.
+        cohort: clients invited.
+        drops: who falls silent from which phase on.
+        context: digest of what the round is about.
+        vectors: of the clients that upload.
+    """
+
+    number: int
+    cohort: tuple[int, ...]
+    drops: Mapping[Phase, frozenset[int]]
+    context: bytes
+    vectors: Mapping[int, Vector] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A session that was held, or could not be.
+
+    Attributes:
+        outcome: the sum and its cost.
+        params: of the session; None if there was none.
+        seconds: of the whole aggregation.
+        ceremony_cpu_s: of a key ceremony that it took.
+        ceremony_bytes: likewise.
+        view: one client's upload as the server saw it.
+    """
+
+    outcome: Simulation
+    params: SessionParams | None
+    seconds: float
+    ceremony_cpu_s: float
+    ceremony_bytes: int
+    view: UploadView | None
+
+
+class Sessions:
+    """Holds the sessions of one run.
+
+    Args:
+        job: the run's.
+        vector: length and bounds of what is summed.
+        context: of the first round: parameters that do not work show now.
+        workers: threads for long vectors.
+
+    Attributes:
+        params: parameters of the latest session.
+
+    Raises:
+        ConfigurationError: no session of this job can be held.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        vector: VectorSpec,
+        *,
+        context: bytes,
+        workers: int = 1,
+    ) -> None:
+        self._job = job
+        self._vector = vector
+        self._workers = workers
+        active = job.threat.server is ServerModel.ACTIVE
+        self._identities = draw_identities(range(job.data.clients)) if active else None
+        self._roster = roster_of(self._identities) if self._identities else None
+        self._committee = simulated_committee(self._setting())
+        self._unbooked = self._committee  # whose ceremony no round has paid for yet
+        self.params = self._plan(context, tuple(range(job.cohort_size)))
+
+    def hold(
+        self, inputs: RoundInputs, *, before_opening: BeforeOpening, client_books: ClientBooks | None = None
+    ) -> Held:
+        """Hold the session of a round.
+
+        Args:
+            inputs: what it sums.
+            before_opening: as for `privfl.simulate`.
+            client_books: ledgers of the clients' own, which they ask before they upload.
+        """
+        begun = time.perf_counter()
+        ceremony_cpu_s, ceremony_bytes = self._renew_committee()
+        fewest = self._fewest(len(inputs.cohort))
+        if len(inputs.cohort) < fewest:
+            return Held(
+                outcome=Simulation.without_session(
+                    f"{len(inputs.cohort)} clients were drawn and {fewest} are needed (cohort.minimum)"
+                ),
+                params=None,
+                seconds=time.perf_counter() - begun,
+                ceremony_cpu_s=ceremony_cpu_s,
+                ceremony_bytes=ceremony_bytes,
+                view=None,
+            )
+        self.params = self._plan(inputs.context, inputs.cohort)
+        catch = _Catch(self.params)
+        outcome = simulate(
+            self.params,
+            client_books.guarded(self.params, inputs.vectors.__getitem__) if client_books else inputs.vectors,
+            drops=inputs.drops,
+            workers=self._workers,
+            record=True,
+            watch=catch,
+            identities=self._identities,
+            committee=self._committee,
+            absent_members=draw_absences(self._job, inputs.number),
+            before_opening=before_opening,
+        )
+        return Held(
+            outcome=outcome,
+            params=self.params,
+            seconds=time.perf_counter() - begun,
+            ceremony_cpu_s=ceremony_cpu_s,
+            ceremony_bytes=ceremony_bytes,
+            view=catch.view(inputs),
+        )
+
+    def plain(self, inputs: RoundInputs, held: Held) -> tuple[Simulation, float]:
+        """Measure the same vectors through `plain`, for the comparison in the report; return seconds as well."""
+        if self._job.suite == "plain" or held.params is None:
+            return held.outcome, held.seconds
+        params = replace(self._plan(inputs.context, inputs.cohort, "plain"), minimum_contributors=1)
+        begun = time.perf_counter()
+        plain = simulate(params, inputs.vectors, drops=inputs.drops, record=True)
+        return plain, time.perf_counter() - begun
+
+    def _fewest(self, invited: int) -> int:
+        if self._job.minimum is not None:
+            return self._job.minimum
+        return suite(self._job.suite).fewest_contributors(max(invited, 2), self._job.threat)
+
+    def _setting(self) -> Setting:
+        """Return the setting that a committee's key is made for."""
+        return self._job.setting(self._vector.length, bound=self._vector.bound, sum_bound=self._vector.sum_bound)
+
+    def _renew_committee(self) -> tuple[float, int]:
+        """See that the committee, if there is one, has an opening left; tell CPU and bytes of a ceremony."""
+        if self._committee is not None and not self._committee.remaining():
+            self._committee = self._unbooked = simulated_committee(self._setting())
+        paid, self._unbooked = self._unbooked, None
+        return (paid.ceremony_cpu_s, paid.ceremony_bytes) if paid is not None else (0.0, 0)
+
+    def _plan(self, context: bytes, cohort: tuple[int, ...], suite_name: str | None = None) -> SessionParams:
+        return plan_session(
+            suite_name or self._job.suite,
+            cohort=cohort,
+            vector=self._vector,
+            threat=self._job.threat,
+            wire=self._job.encoding.wire,
+            minimum_contributors=self._job.minimum,
+            nonce=os.urandom(NONCE_BYTES),
+            context=context,
+            roster=self._roster,
+            committee=self._committee.key if self._committee and suite_name is None else None,
+        )
+
+
+class _Catch:
+    """Keeps the first upload that passes by."""
+
+    def __init__(self, params: SessionParams) -> None:
+        self._ring: Ring = params.ring
+        self._length = params.vector.length
+        self._client = -1
+        self._words: npt.NDArray[Any] | None = None
+
+    def __call__(self, client: int, phase: Phase, message: bytes) -> None:
+        if self._words is None and phase in {Phase.MASKED_INPUT, Phase.UPLOAD}:
+            self._client = client
+            tail = memoryview(message)[-self._ring.vector_bytes(self._length) :]
+            self._words = self._ring.received(tail, self._length)[:_VIEW_COORDINATES].copy()
+
+    def view(self, inputs: RoundInputs) -> UploadView | None:
+        """Return what was caught beside what it was made of."""
+        if self._words is None:
+            return None
+        submitted = np.asarray(inputs.vectors[self._client])
+        return UploadView(
+            client=self._client,
+            round=inputs.number,
+            true_vector=submitted[:_VIEW_COORDINATES].astype(np.int32),  # vector.bound is below 2^31
+            received=self._words,
+            ring_bits=self._ring.bits,
+        )
