@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from privfl.errors import ConfigurationError
-from privfl.report import RoundRow, RunReport, ServerView, render_run_report
+from privfl.report import PrivacyCharge, RoundRow, RunPrivacy, RunReport, ServerView, render_run_report
 from privfl.report.server_view import centred_words, correlation, looks_exposed
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
@@ -105,6 +105,36 @@ def view(size=4096, bits=32, *, protected=True, received=None):
     )
 
 
+def charge(number, **changes):
+    values = {"round": number, "times": 1, "contributors": 9, "noise_multiplier": 1.1}
+    return PrivacyCharge(**(values | changes))
+
+
+def privacy(**changes):
+    values = {
+        "unit": "client",
+        "against": "the server and `everyone`",
+        "epsilon": 3.0,
+        "delta": 1e-5,
+        "budget": 4.0,
+        "planned_epsilon": 3.9,
+        "accountant": "PLD",
+        "second": 3.3,
+        "second_accountant": "RDP",
+        "noise_multiplier": 1.0,
+        "charges": (charge(1), charge(2), charge(3)),
+        "facts": (("mechanism", "Skellam"), ("last line of the ledger", "ab" * 32)),
+        "stopped": None,
+    }
+    return RunPrivacy(**(values | changes))
+
+
+def spending(number, make=None, **changes):
+    """A round after which ε is its number."""
+    values = {"epsilon": float(number), "epsilon_rdp": 1.1 * number, "clip": 1.0, "local_accuracy": None}
+    return (make or row)(number, **(values | changes))
+
+
 def report(**changes):
     values = {
         "title": "Ten hospitals",
@@ -148,6 +178,53 @@ CASES = {
     "constant": report(view=dataclasses.replace(view(9), true_update=np.zeros(9, dtype=np.int32))),
     "plain": report(suite="plain", rows=(row(1, suite="plain"),), view=view(protected=False)),
     "bare": report(warnings=(), security_notes=(), facts=(), command="", job_text="", view=None),
+    "private": report(rows=tuple(spending(n) for n in (1, 2, 3)), privacy=privacy()),
+    "private examples": report(rows=(spending(1),), privacy=privacy(unit="example", charges=(charge(1),))),
+    "private, no budget": report(rows=(spending(1),), privacy=privacy(budget=None, charges=(charge(1),))),
+    "private, one opinion": report(rows=(spending(1),), privacy=privacy(second=None, planned_epsilon=None)),
+    "private, a hundred rounds": report(
+        rows=tuple(spending(n, clip=0.9**n, dropped=n % 4) for n in range(1, 101)),
+        privacy=privacy(
+            epsilon=100.0,
+            budget=400.0,
+            charges=tuple(charge(n, contributors=10 - n % 4, noise_multiplier=2 - n % 4 / 9) for n in range(1, 101)),
+        ),
+    ),
+    "private, charged in vain": report(
+        rows=(spending(1), spending(2, aborted), spending(3)),
+        privacy=privacy(charges=(charge(1), charge(2), charge(3))),
+    ),
+    "private, aborted before the charge": report(
+        rows=(spending(1), spending(2, aborted, epsilon=1.0), spending(3)),
+        privacy=privacy(charges=(charge(1), charge(3))),
+    ),
+    "private, charged twice": report(
+        rows=(spending(1), spending(2)), privacy=privacy(charges=(charge(1), charge(2, times=2)))
+    ),
+    "private, charged and not finished": report(
+        rows=(spending(1), spending(2)), privacy=privacy(stopped="stopped after round 2 of 3: ε would be 4.1")
+    ),
+    "private, stopped at once": report(
+        rows=(),
+        view=None,
+        privacy=privacy(epsilon=0.0, second=0.0, charges=(), stopped="stopped after round 0 of 9: no"),
+    ),
+    "private, never enough": report(
+        rows=(spending(1, epsilon=None, epsilon_rdp=None),),
+        privacy=privacy(
+            epsilon=math.inf,
+            second=math.inf,
+            planned_epsilon=math.inf,
+            budget=1e6,
+            charges=(charge(1, noise_multiplier=None),),
+        ),
+    ),
+    "private, plain": report(
+        suite="plain",
+        rows=(spending(1, suite="plain"),),
+        view=view(protected=False),
+        privacy=privacy(charges=(charge(1),)),
+    ),
     "warned": report(warnings=("Many coordinates were clipped.", "Few examples.")),
 }
 
@@ -195,18 +272,24 @@ def test_guarantee_2_every_text_is_escaped():
         security_notes=(evil,),
         facts=((evil, evil),),
         command=evil,
+        privacy=privacy(
+            unit=evil, against=evil, accountant=evil, second_accountant=evil, facts=((evil, evil),), stopped=evil
+        ),
     )
     page = render_run_report(case)
     parsed = Page(page)
     assert "<script" not in page
     assert "<b>" not in page
-    assert parsed.text.count("<script>alert(1)</script>") >= 10
+    assert parsed.text.count("<script>alert(1)</script>") >= 20
     for drawing in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
         ET.fromstring(drawing)  # noqa: S314 - our own
 
 
 def test_guarantee_3_equal_reports_give_equal_bytes():
     assert render_run_report(report()) == render_run_report(report())
+    assert render_run_report(CASES["private"]) == render_run_report(
+        report(rows=tuple(spending(n) for n in (1, 2, 3)), privacy=privacy())
+    )
 
 
 @pytest.mark.parametrize(
@@ -216,6 +299,7 @@ def test_guarantee_3_equal_reports_give_equal_bytes():
         report(suite="plain", rows=(), view=None),
         report(rows=(row(1), row(2, suite="plain")), view=None),
         report(view=view(protected=False)),
+        CASES["private, plain"],
     ],
 )
 def test_guarantee_4_what_is_not_protected_opens_with_an_alarm(case):
@@ -226,6 +310,92 @@ def test_guarantee_4_what_is_not_protected_opens_with_an_alarm(case):
 
 def test_a_protected_run_opens_without_banners():
     assert 'class="banner' not in render_run_report(report())
+
+
+def privacy_lines(case):
+    """The cells of the table of charges, headings first."""
+    page = render_run_report(case)
+    table = page[page.index('<table id="privacy-table"') :]
+    return Page(table[: table.index("</table>") + len("</table>")]).cells
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("private")])
+def test_guarantee_5_every_charge_stands_in_the_table_of_the_section_privacy(name):
+    case = CASES[name]
+    if not case.privacy.charges:
+        assert "Nothing was charged and nothing was released" in render_run_report(case)
+        return
+    headings, *lines = privacy_lines(case)
+    rows = {one.round: one for one in case.rows}
+    charges = {one.round: one for one in case.privacy.charges}
+    assert [int(cells[0]) for cells in lines] == sorted(rows.keys() | charges.keys())
+    place = {heading: index for index, heading in enumerate(headings)}
+    for cells in lines:
+        number = int(cells[0])
+        told, paid = rows.get(number), charges.get(number)
+        outcome = "not finished" if told is None else "aborted" if told.aborted else "released"
+        assert cells[place["Outcome"]] == outcome
+        assert cells[place["Charged for clients"]] == (str(paid.contributors) if paid else "–")
+        assert cells[place["Charged times"]] == str(paid.times if paid else 0) if "Charged times" in place else paid
+    assert ("Charged times" in place) == (charges.keys() != rows.keys() | charges.keys() or name.endswith("twice"))
+
+
+def test_a_charge_that_released_nothing_raises_the_curve_and_is_said():
+    page = render_run_report(CASES["private, charged in vain"])
+    assert "<title>round 2: aborted, charged</title>" in page
+    assert "<title>ε so far, 2: 2.0000</title>" in page
+    assert "ε grew in rounds that were charged and released nothing" in page
+    page = render_run_report(CASES["private, aborted before the charge"])
+    assert "<title>round 2: aborted, not charged</title>" in page
+    assert "<title>ε so far, 2: 1.0000</title>" in page
+    assert "ε grew in rounds" not in page
+    # A run that its budget ended in a round that a crash had charged before: ε ends with what was spent in all.
+    page = render_run_report(CASES["private, charged and not finished"])
+    assert "<title>ε so far, 3: 3.0000</title>" in page
+    assert "<title>second opinion, RDP, 3: 3.3000</title>" in page
+
+
+@pytest.mark.parametrize("name", ["private, charged and not finished", "private, stopped at once"])
+def test_guarantee_6_a_run_that_its_budget_ended_opens_with_a_banner(name):
+    page = render_run_report(CASES[name])
+    assert page.index("The privacy budget ended this run before its last round") < page.index("<section")
+    assert "Stopped after round" in page
+    assert "The privacy budget ended" not in render_run_report(CASES["private"])
+
+
+def test_the_claim_is_in_words_with_epsilon_delta_unit_and_adversary():
+    text = Page(render_run_report(CASES["private"])).text
+    assert "With ε = 3.00 at δ = 10⁻⁵ for one client, this run protects against the server and everyone" in re.sub(
+        r" +", " ", text
+    )
+    assert "with secure aggregation and differential privacy" in text
+    # (e³ + δ) / (e³ + 1)
+    assert "right at most 95.3\u202f% of the time" in text
+    assert "of a budget of 4, at δ = 10⁻⁵, for one client" in text
+    assert "ε = 3.90" in text  # all planned rounds
+    assert "the ε to quote is the budget, 4" in text
+    assert "given training example" in render_run_report(CASES["private examples"])
+    assert "No budget was set" in render_run_report(CASES["private, no budget"])
+    assert "An ε of ∞ promises little" in render_run_report(CASES["private, never enough"])
+    assert "promises little" not in render_run_report(CASES["private"])
+
+
+def test_one_curve_of_epsilon_against_its_budget_and_the_second_opinion_dashed():
+    page = render_run_report(CASES["private"])
+    assert page.count('id="epsilon-chart-title"') == 1
+    assert "budget: 4" in page
+    assert "second opinion, RDP" in page
+    assert "No other accountant knows this mechanism" in render_run_report(CASES["private, one opinion"])
+    assert "budget:" not in render_run_report(CASES["private, no budget"])
+    assert 'id="epsilon-chart-title"' not in render_run_report(CASES["hundred rounds"])  # nobody made a claim
+
+
+def test_noise_and_clip_are_drawn_where_they_change():
+    page = render_run_report(CASES["private, a hundred rounds"])
+    assert "planned, at least 1.00" in page
+    assert "Norm to which every update was clipped" in page
+    assert "clip-chart" not in render_run_report(CASES["private"])
+    assert "noise-chart" not in render_run_report(CASES["private"])
 
 
 def test_every_round_has_its_line_in_the_table():

@@ -22,6 +22,7 @@ from privfl.report.charts import (
     BarChart,
     Histogram,
     HistogramSeries,
+    Level,
     LineChart,
     Mark,
     MarkKind,
@@ -282,6 +283,39 @@ def test_a_gap_splits_the_line_and_a_lonely_point_is_shown():
     assert len(strokes) == 2
     markers = [one for one in root.iter("circle") if one.find("title") is not None]
     assert [one.find("title").text for one in markers] == ["s, 11: 0.5000"]
+
+
+@given(st.lists(ANY_FLOAT, max_size=5), ANY_FLOAT, st.booleans())
+def test_a_level_is_drawn_within_the_plot(values, value, from_zero):
+    series = (Series(label="s", points=tuple(enumerate(values))),)
+    chart = LineChart(
+        **WORDS, x_label="round", series=series, level=Level(label="budget", value=value), from_zero=from_zero
+    )
+    root = parse(line_chart(chart))
+    grid = [float(one.get("y1")) for one in root.iter("line") if one.get("class") == "grid"]
+    drawn = [one.find("line") for one in root.iter("g") if one.get("class") == "level"]
+    assert len(drawn) == (abs(value) <= scales.LARGEST)
+    for one in drawn:
+        assert one.get("y1") == one.get("y2")
+        assert min(grid) - 0.1 <= float(one.get("y1")) <= max(grid) + 0.1
+    assert "budget" in [one.text for one in root.iter("text")]
+
+
+def test_heights_can_be_compared_from_zero():
+    series = (Series(label="s", points=((1, 5.0), (2, 6.0))),)
+    for from_zero, lowest in ((True, "0"), (False, "5.0")):
+        root = parse(line_chart(LineChart(**WORDS, x_label="round", series=series, from_zero=from_zero)))
+        labels = [one.text for one in root.iter("text") if one.get("text-anchor") == "end"]
+        assert labels[0] == lowest
+
+
+@given(st.floats(min_value=1e-300, max_value=1.0))
+def test_probabilities(value):
+    shown = formats.format_probability(value)
+    superscripts = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻−", "0123456789--")
+    mantissa, power, exponent = shown.rpartition("10") if "⁻" in shown else (shown, "", "")
+    read = float(mantissa.rstrip("·") or 1) * (10.0 ** int(exponent.translate(superscripts)) if power else 1)
+    assert math.isclose(read, value, rel_tol=1e-3)
 
 
 def test_an_accuracy_axis_stays_between_none_and_all():

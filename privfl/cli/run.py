@@ -19,17 +19,28 @@ from rich.table import Table
 
 from privfl import __version__
 from privfl.cli.exits import Exit
+from privfl.cli.privacy_notes import privacy_notes
+from privfl.cli.run_privacy import (
+    Told,
+    privacy_json,
+    privacy_warnings,
+    spent_note,
+    told_of,
+)
 from privfl.cli.tables import show
 from privfl.errors import ConfigurationError
 from privfl.kahe.ring import N
 from privfl.learning.averaging import SATURATION_WARNING
+from privfl.learning.books import COORDINATOR, LEDGER
 from privfl.learning.checkpoint import write_whole
 from privfl.learning.job import job_to_toml, load_job
+from privfl.learning.privacy_job import PrivacyMode
 from privfl.learning.records import Progress as RoundProgress
 from privfl.learning.records import RoundMetrics
-from privfl.learning.rounds import FederatedRun
+from privfl.learning.rounds import JOB, FederatedRun
 from privfl.masking import planner
 from privfl.params import CkksSetting, KaheSetting, ServerModel
+from privfl.primitives.signatures import Identity
 from privfl.report.run_report import RunReport, render_run_report
 from privfl.report.run_rounds import RoundRow
 from privfl.report.server_view import ServerView
@@ -44,8 +55,9 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
     parser = verbs.add_parser(
         "run",
         help="run a federated job",
-        description="Run a federated job: metrics.jsonl, evidence.jsonl, model.npz and report.html go to --out. "
-        "Exit 0: every round released a sum; 2: some rounds aborted; 1: none did.",
+        description="Run a federated job: metrics.jsonl, evidence.jsonl, model.npz and report.html go to --out, and "
+        "ledger.jsonl under differential privacy. Exit 0: every round released a sum; 2: some rounds aborted, or the "
+        "privacy budget ended the run early; 1: no round released anything.",
         epilog="example: privfl run examples/hospitals.toml --set rounds=5 --set suite=plain --out runs/plain",
     )
     parser.add_argument("job", nargs="?", type=Path, metavar="JOB.toml", help="what to train (not with --resume)")
@@ -54,6 +66,12 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: runs/JOB, numbered)")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR")
+    parser.add_argument(
+        "--identity",
+        type=Path,
+        metavar="FILE.pem",
+        help="the coordinator's key, which signs the privacy ledger (default: a key of the run's own, kept in --out)",
+    )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="threads for long vectors (default 1)")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end, and nothing else")
     parser.set_defaults(call=call)
@@ -62,18 +80,21 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
 def call(options: argparse.Namespace) -> int:
     """Run the verb."""
     watcher = _Watcher(quiet=options.json)
-    run, out = _open(options, watcher)
+    identity = None if options.identity is None else _identity(options.identity)
+    run, out = _open(options, watcher, identity)
     watcher.begin(run)
     try:
         with watcher:
             for metrics in run:
                 watcher.round_done(metrics)
     except KeyboardInterrupt:
-        goes_on = f"privfl run --resume {shlex.quote(str(out))} goes on" if run.metrics else "no round was done yet"
+        resumable = run.metrics or run.books is not None
+        goes_on = f"privfl run --resume {shlex.quote(str(out))} goes on" if resumable else "no round was done yet"
         print(f"privfl: interrupted; {goes_on}", file=sys.stderr)
         return Exit.INTERRUPTED
-    report = _write_report(run, out)
-    summary = _summary(run, out, report)
+    told = told_of(run, out, None if identity is None else identity.public)
+    report = _write_report(run, out, told)
+    summary = _summary(run, out, report, told)
     if options.json:
         print(json.dumps(summary))
     else:
@@ -81,21 +102,50 @@ def call(options: argparse.Namespace) -> int:
     released = sum(not row.aborted for row in run.metrics)
     if not released:
         return Exit.BAD
-    return Exit.GOOD if released == len(run.metrics) else Exit.INCONCLUSIVE
+    return Exit.GOOD if released == len(run.metrics) and run.stopped is None else Exit.INCONCLUSIVE
 
 
-def _open(options: argparse.Namespace, watcher: _Watcher) -> tuple[FederatedRun, Path]:
+def _open(options: argparse.Namespace, watcher: _Watcher, identity: Identity | None) -> tuple[FederatedRun, Path]:
     if options.workers < 1:
         raise ConfigurationError(f"--workers is {options.workers}: 1 or more works")
     if options.resume is not None:
         if options.job is not None or options.overrides or options.out is not None:
             raise ConfigurationError("--resume DIR goes on with the job in DIR: give no job, --set or --out beside it")
-        return FederatedRun.resume(options.resume, observe=watcher.observe, workers=options.workers), options.resume
+        _require_key(options.resume, identity)
+        run = FederatedRun.resume(options.resume, observe=watcher.observe, workers=options.workers, identity=identity)
+        return _signing(run, identity), options.resume
     if options.job is None:
         raise ConfigurationError("run needs a job file, such as examples/hospitals.toml, or --resume DIR")
     job = load_job(options.job, options.overrides)
     out = options.out or _next_free(Path("runs") / options.job.stem)
-    return FederatedRun(job, out=out, observe=watcher.observe, workers=options.workers), out
+    run = FederatedRun(job, out=out, observe=watcher.observe, workers=options.workers, identity=identity)
+    return _signing(run, identity), out
+
+
+def _identity(path: Path) -> Identity:
+    try:
+        return Identity.from_pem(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"--identity {path} cannot be read: {error.strerror}") from None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--identity {path} is {error}") from None
+
+
+def _require_key(out: Path, identity: Identity | None) -> None:
+    """Refuse to resume without the key that the ledger was begun with: a fresh one would be made, for nothing."""
+    if identity is None and (out / JOB).exists() and (out / LEDGER).exists() and not (out / COORDINATOR).exists():
+        raise ConfigurationError(
+            f"{out / LEDGER} was begun with a key that is not in {out}: give it, --identity FILE.pem"
+        )
+
+
+def _signing(run: FederatedRun, identity: Identity | None) -> FederatedRun:
+    if identity is not None and run.guarantee is None:
+        raise ConfigurationError(
+            "--identity is given in privacy.mode 'none', which keeps no ledger that it could sign: leave it out, or "
+            "take a mode, such as privacy.mode = 'client-distributed'"
+        )
+    return run
 
 
 def _next_free(wanted: Path) -> Path:
@@ -122,6 +172,7 @@ class _Watcher:
             disable=not self._live,
         )
         self._task: TaskID | None = None
+        self._run: FederatedRun | None = None
         self._last = ""
 
     def begin(self, run: FederatedRun) -> None:
@@ -133,8 +184,14 @@ class _Watcher:
                 f"[bold]{run.job.data.name}[/]: {run.job.data.clients} clients, {run.model_name} of "
                 f"{run.parameters:,} parameters, suite [{style}]{run.job.suite}[/]"
             )
+            if run.guarantee is not None:
+                self._console.print(
+                    f"privacy of one {run.guarantee.unit.value}, {run.job.privacy.mode.value}: noise multiplier "
+                    f"{run.guarantee.noise_multiplier:.4g}, against {run.guarantee.against}"
+                )
         if not chosen.protects:
             print(f"privfl: warning: {chosen.security_note}", file=sys.stderr)
+        self._run = run
         self._task = self._bar.add_task(
             run.job.suite, total=run.job.rounds, completed=len(run.metrics), round=len(run.metrics), note=""
         )
@@ -152,6 +209,8 @@ class _Watcher:
             self._last = f"round {metrics.round} aborted, nothing released"
         else:
             self._last = f"accuracy {metrics.accuracy:.3f}, {metrics.contributors}/{metrics.cohort} in the sum"
+        if self._run is not None and (spent := spent_note(self._run, metrics.epsilon)):
+            self._last += f", {spent}"
         if self._task is not None:
             self._bar.update(self._task, completed=metrics.round, round=metrics.round, note=self._last)
 
@@ -165,10 +224,10 @@ class _Watcher:
             self._bar.stop()
 
 
-def _warnings(run: FederatedRun) -> list[str]:
-    found = []
-    worst = max(run.metrics, key=lambda row: row.saturated_fraction or 0.0)
-    if worst.saturated_fraction is not None and worst.saturated_fraction > SATURATION_WARNING:
+def _warnings(run: FederatedRun, told: Told | None) -> list[str]:
+    found = privacy_warnings(run, told)
+    worst = max(run.metrics, key=lambda row: row.saturated_fraction or 0.0, default=None)
+    if worst is not None and worst.saturated_fraction is not None and worst.saturated_fraction > SATURATION_WARNING:
         found.append(
             f"{worst.saturated_fraction:.1%} of the coordinates were clipped in round {worst.round}: encoding.clip is "
             f"{run.job.encoding.clip:g}, {worst.suggested_clip:g} would have kept nearly all of them"
@@ -182,8 +241,8 @@ def _warnings(run: FederatedRun) -> list[str]:
     return found
 
 
-def _summary(run: FederatedRun, out: Path, report: Path) -> dict[str, Any]:
-    last = run.metrics[-1]
+def _summary(run: FederatedRun, out: Path, report: Path, told: Told | None) -> dict[str, Any]:
+    last = run.metrics[-1] if run.metrics else None
     released = [row for row in run.metrics if not row.aborted]
     plain_bytes = sum(row.plain_upload_bytes for row in run.metrics)
     return {
@@ -193,14 +252,14 @@ def _summary(run: FederatedRun, out: Path, report: Path) -> dict[str, Any]:
         "released": len(released),
         "clients": run.job.data.clients,
         "parameters": run.parameters,
-        "accuracy": last.accuracy,
-        "loss": last.loss,
-        "epsilon": last.epsilon,
+        "accuracy": last.accuracy if last else None,
+        "loss": last.loss if last else None,
+        **privacy_json(run, told),
         "upload_bytes": sum(row.upload_bytes for row in run.metrics),
         "upload_ratio_to_plain": sum(row.upload_bytes for row in run.metrics) / plain_bytes if plain_bytes else None,
         "seconds": sum(row.seconds for row in run.metrics),
         "secure_seconds": sum(row.secure_seconds for row in run.metrics),
-        "warnings": _warnings(run),
+        "warnings": [*_warnings(run, told), *([run.stopped] if run.stopped else [])],
         "out": str(out),
         "report": str(report),
         "metrics": [asdict(row) for row in run.metrics],
@@ -209,8 +268,11 @@ def _summary(run: FederatedRun, out: Path, report: Path) -> dict[str, Any]:
 
 def _print_summary(run: FederatedRun, summary: dict[str, Any]) -> None:
     table = Table(title=f"{run.job.data.name} under {run.job.suite}", title_justify="left")
+    private = run.guarantee is not None
     for name in ("round", "in the sum", "dropped", "vanished later", "accuracy", "loss", "upload", "secure s"):
         table.add_column(name, justify="right")
+    if private:
+        table.add_column("ε so far", justify="right")
     for row in run.metrics:
         table.add_row(
             str(row.round),
@@ -221,21 +283,33 @@ def _print_summary(run: FederatedRun, summary: dict[str, Any]) -> None:
             "not finite" if row.loss is None else f"{row.loss:.4f}",
             f"{row.upload_bytes / 1e6:.3f} MB",
             f"{row.secure_seconds:.3f}",
+            *(("∞" if row.epsilon is None else f"{row.epsilon:.3f}",) if private else ()),
         )
-    show(table)
+    if run.metrics:
+        show(table)
     for warning in summary["warnings"]:
         print(f"privfl: warning: {warning}", file=sys.stderr)
-    print(f"held-out accuracy {summary['accuracy']:.4f} after {summary['rounds']} rounds")
+    if run.metrics:
+        print(
+            f"held-out accuracy {summary['accuracy']:.4f} after {summary['rounds']} round{'s'[: len(run.metrics) != 1]}"
+        )
+    else:
+        print("no round was held: the model is the one that the run began with")
+    if private:
+        spent = "∞" if summary["epsilon"] is None else f"{summary['epsilon']:.4g}"
+        unit, budget = summary["privacy"]["unit"], summary["privacy"]["budget"]
+        of = "" if budget is None else f" of {budget:g}"
+        print(f"privacy spent: ε {spent}{of} at δ {summary['delta']:g} for one {unit}")
     print(f"report: {summary['report']}")
 
 
-def _write_report(run: FederatedRun, out: Path) -> Path:
+def _write_report(run: FederatedRun, out: Path, told: Told | None) -> Path:
     path = out / REPORT
-    write_whole(path, render_run_report(_report(run, out)).encode())
+    write_whole(path, render_run_report(_report(run, out, told)).encode())
     return path
 
 
-def _report(run: FederatedRun, out: Path) -> RunReport:
+def _report(run: FederatedRun, out: Path, told: Told | None) -> RunReport:
     job, chosen = run.job, suite(run.job.suite)
     view = run.view
     return RunReport(
@@ -258,15 +332,15 @@ def _report(run: FederatedRun, out: Path) -> RunReport:
             ring_bits=view.ring_bits,
             protected=chosen.protects,
         ),
-        warnings=tuple(_warnings(run)),
+        warnings=tuple(_warnings(run, told)),
         security_notes=(
             _promise(run),
-            "Secure aggregation is not differential privacy: this run added no noise and claims no ε.",
-            "A sum over few clients leaks about each of them; clients that collude can subtract their own updates.",
+            *privacy_notes(run, None if told is None else told.privacy),
             "Poisoned updates are limited by clipping on honest clients, not prevented.",
         ),
         facts=_facts(run),
         command=f"privfl run {shlex.quote(str(out / 'job.toml'))} --out {shlex.quote(str(out) + '-again')}",
+        privacy=None if told is None else told.privacy,
     )
 
 
@@ -277,6 +351,7 @@ def _row(metrics: RoundMetrics) -> RoundRow:
 
 def _promise(run: FederatedRun) -> str:
     setting = run.params.masking
+    noise = ", noise included," if run.job.privacy.mode is PrivacyMode.CLIENT_DISTRIBUTED else ""
     if isinstance(run.params.setting, CkksSetting):
         shape = run.params.setting.epoch.committee
         return (
@@ -291,13 +366,13 @@ def _promise(run: FederatedRun) -> str:
     if run.params.threat.server is ServerModel.ACTIVE:
         quorum = planner.quorum(len(run.params.cohort), run.params.threat)
         return (
-            f"Even a server that lies learns the sum of the updates and nothing else. To open one client's update it "
-            f"would need the help of {threshold} of that client's {degree} neighbours, or of "
+            f"Even a server that lies learns the sum of the updates{noise} and nothing else. To open one client's "
+            f"update it would need the help of {threshold} of that client's {degree} neighbours, or of "
             f"{2 * quorum.signatures - quorum.witnesses} of the {quorum.witnesses} witnesses.{lattice}"
         )
     return (
-        f"A server that follows the protocol learns the sum of the updates and nothing else. To open one client's "
-        f"update it would need the help of {threshold} of that client's {degree} neighbours.{lattice}"
+        f"A server that follows the protocol learns the sum of the updates{noise} and nothing else. To open one "
+        f"client's update it would need the help of {threshold} of that client's {degree} neighbours.{lattice}"
     )
 
 
@@ -309,8 +384,12 @@ def _facts(run: FederatedRun) -> tuple[tuple[str, str], ...]:
         ("may collude with it", f"{threat.corrupt:g} of the clients"),
         ("may drop out", f"{threat.dropout:g} of the clients"),
         ("minimum contributors", str(params.minimum_contributors)),
-        ("quantisation", f"{run.job.encoding.bits} bits over ±{run.job.encoding.clip:g}"),
     ]
+    steps = "quantisation steps"
+    if run.guarantee is not None and run.guarantee.integers is not None:
+        steps = "whole numbers"
+    else:
+        facts.append(("quantisation", f"{run.job.encoding.bits} bits over ±{run.job.encoding.clip:g}"))
     if not isinstance(params.setting, CkksSetting):
         facts.append(("ring", f"{params.ring.bits} bits{', packed' if params.ring.packed else ''}"))
     if params.masking is not None:
@@ -323,7 +402,7 @@ def _facts(run: FederatedRun) -> tuple[tuple[str, str], ...]:
         std = suite(run.job.suite).error_std(params.setting, clients)
         facts += [
             ("one-time keys", f"{N:,} coefficients, ciphertexts modulo 2^{params.setting.modulus_bits}"),
-            ("error of a sum", f"{std:.3g} quantisation steps (standard deviation)" if std else "none: exact"),
+            ("error of a sum", f"{std:.3g} {steps} (standard deviation)" if std else "none: exact"),
         ]
     if isinstance(params.setting, CkksSetting):
         epoch, std = params.setting.epoch, suite(run.job.suite).error_std(params.setting, len(params.cohort))
@@ -335,10 +414,10 @@ def _facts(run: FederatedRun) -> tuple[tuple[str, str], ...]:
                 "what opened sums tell of the key",
                 f"{epoch.statistical_bits} bits (a distance of 2^−{epoch.statistical_bits // 2 + 3})",
             ),
-            ("error of a sum", f"{std:.3g} quantisation steps (standard deviation)" if std else "none: exact"),
+            ("error of a sum", f"{std:.3g} {steps} (standard deviation)" if std else "none: exact"),
         ]
     facts += [("privfl", __version__), ("Python", platform.python_version())]
-    for package in ("numpy", "cryptography", "torch", "tenseal"):
+    for package in ("numpy", "cryptography", "torch", "tenseal", "dp-accounting", "opacus"):
         try:
             facts.append((package, version(package)))
         except PackageNotFoundError:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from privfl.report.run_report import PrivacyCharge as PrivacyCharge
 from privfl.report.run_report import RoundRow as RoundRow
+from privfl.report.run_report import RunPrivacy as RunPrivacy
 from privfl.report.run_report import RunReport as RunReport
 from privfl.report.run_report import ServerView as ServerView
 from privfl.report.run_report import render_run_report as render_run_report
 
-__all__ = ["RoundRow", "RunReport", "ServerView", "render_run_report"]
+__all__ = ["PrivacyCharge", "RoundRow", "RunPrivacy", "RunReport", "ServerView", "render_run_report"]

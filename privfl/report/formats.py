@@ -102,6 +102,19 @@ def format_number(value: float | None, digits: int = 3) -> str:
     return f"{mantissa}·10{str(power).translate(_SUPERSCRIPTS)}".replace("-", "−")
 
 
+def format_probability(value: float) -> str:
+    """A small probability, such as δ, with the digits that it was given with.
+
+    >>> format_probability(1e-5), format_probability(2.5e-7), format_probability(0.001)
+    ('10⁻⁵', '2.5·10⁻⁷', '0.001')
+    """
+    mantissa, _, exponent = f"{value:.4g}".partition("e")
+    if not exponent:
+        return mantissa.replace("-", "−")
+    power = f"10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+    return power if mantissa == "1" else f"{mantissa}·{power}".replace("-", "−")
+
+
 def format_percent(fraction: float | None, decimals: int = 1) -> str:
     """A fraction as percent; what is not quite none or all never rounds to 0 % or 100 %.
 

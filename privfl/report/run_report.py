@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from privfl.report.formats import (
     format_bytes,
     format_count,
-    format_number,
     format_percent,
     format_ratio,
     format_seconds,
@@ -25,12 +24,14 @@ from privfl.report.page import (
     notes_block,
     render_page,
 )
+from privfl.report.privacy_claim import PrivacyCharge, RunPrivacy
 from privfl.report.run_costs import PLAIN, Totals, cost_section
+from privfl.report.run_privacy import privacy_banner, privacy_fact, privacy_section
 from privfl.report.run_rounds import RoundRow, learning_section, rounds_section
 from privfl.report.server_panel import server_view_section
 from privfl.report.server_view import ServerView, looks_exposed
 
-__all__ = ["RoundRow", "RunReport", "ServerView", "render_run_report"]
+__all__ = ["PrivacyCharge", "RoundRow", "RunPrivacy", "RunReport", "ServerView", "render_run_report"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,7 @@ class RunReport:
         security_notes: sentences; the first names the suite's threat model and opens the page.
         facts: (name, value) of the session: threshold, degree, ring bits, versions.
         command: what was typed.
+        privacy: the claim of differential privacy and what the ledger holds; None where no noise was added.
     """
 
     title: str
@@ -66,6 +68,7 @@ class RunReport:
     security_notes: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
     command: str
+    privacy: RunPrivacy | None = None
 
 
 def render_run_report(report: RunReport) -> str:
@@ -81,17 +84,22 @@ def render_run_report(report: RunReport) -> str:
         1. It loads nothing from anywhere and runs no script.
         2. Every text of `report` is escaped.
         3. It depends on `report` alone: equal reports give equal bytes.
-        4. A run under `plain`, or a view that is not protected, opens with an alarm.
+        4. A run under `plain`, or a view that is not protected, opens with an alarm; differential privacy is no excuse.
+        5. Every round that was charged stands in the table of the section Privacy, whether or not it released anything.
+        6. A run that its budget ended opens with a banner that says so.
     """
-    rows = report.rows
+    rows, privacy = report.rows, report.privacy
     sections = [learning_section(rows)]
+    if privacy is not None:
+        sections.append(privacy_section(privacy, rows))
     if rows:
         sections += [rounds_section(rows), cost_section(rows, report.suite)]
     if report.view is not None:
         sections.append(server_view_section(report.view))
     page = Page(
         title=report.title,
-        kicker="privfl run: federated learning with secure aggregation",
+        kicker="privfl run: federated learning with secure aggregation"
+        + (" and differential privacy" if privacy is not None else ""),
         subtitle=f"{report.model} with {_counted(report.parameters, 'parameter')}, trained on {report.data_name} "
         f"at {_counted(report.clients, 'client')}, suite {report.suite}",
         standfirst=report.security_notes[0] if report.security_notes else "",
@@ -126,6 +134,9 @@ def _banners(report: RunReport) -> tuple[Banner, ...]:
                 tone=Tone.ALARM,
             )
         )
+    stopped = privacy_banner(report.privacy) if report.privacy is not None else None
+    if stopped is not None:
+        banners.append(stopped)
     warnings = [*report.warnings]
     lost = sum(not math.isfinite(row.loss) for row in rows)
     if lost:
@@ -178,9 +189,8 @@ def _headline(report: RunReport) -> tuple[Fact, ...]:
             note=_compared(format_seconds(totals.secure_seconds), format_seconds(totals.plain_seconds), totals),
         ),
     ]
-    if last.epsilon is not None:
-        spent = Fact(label="Privacy spent", value=f"ε = {format_number(last.epsilon)}", note="all rounds together")
-        facts.insert(2, spent)
+    if report.privacy is not None:
+        facts.insert(1, privacy_fact(report.privacy))
     return tuple(facts)
 
 

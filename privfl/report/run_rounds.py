@@ -44,7 +44,10 @@ class RoundRow:
         client_seconds: CPU of one client in the aggregation, mean.
         server_seconds: CPU of the server in the aggregation.
         saturated_fraction: share of coordinates that were clipped, 0 to 1; None where not collected.
-        epsilon: privacy spent up to and including this round; None without differential privacy.
+        epsilon: privacy spent up to and including this round; None without differential privacy, or where it is
+            infinite.
+        epsilon_rdp: the second opinion on it; likewise.
+        clip: norm to which updates or gradients were clipped; None without differential privacy.
         committee_seconds: CPU of all members of the committee, ceremonies of its key included.
         committee_bytes: from and to all members, likewise.
     """
@@ -69,19 +72,19 @@ class RoundRow:
     server_seconds: float
     saturated_fraction: float | None
     epsilon: float | None
+    epsilon_rdp: float | None = None
+    clip: float | None = None
     committee_seconds: float = 0.0
     committee_bytes: int = 0
 
 
 def learning_section(rows: Sequence[RoundRow]) -> Section:
-    """Curves of accuracy, loss and, where there is one, the privacy budget."""
+    """Curves of accuracy and loss."""
     if not rows:
         return Section(key="learning", heading="Learning", lead="No round was finished: there is nothing to show.")
     marks = tuple(mark for row in rows for mark in _marks(row))
-    figures = [_accuracy_figure(rows, marks), _loss_figure(rows, marks)]
-    if any(row.epsilon is not None for row in rows):
-        figures.append(_epsilon_figure(rows))
-    return Section(key="learning", heading="Learning", blocks=(figures_block(*figures),))
+    figures = figures_block(_accuracy_figure(rows, marks), _loss_figure(rows, marks))
+    return Section(key="learning", heading="Learning", blocks=(figures,))
 
 
 def rounds_section(rows: Sequence[RoundRow]) -> Section:
@@ -91,6 +94,7 @@ def rounds_section(rows: Sequence[RoundRow]) -> Section:
     whole = seconds_unit(row.seconds for row in rows)
     secure = seconds_unit(row.secure_seconds for row in rows)
     suites = [row.suite for row in rows]
+    clipped = [MISSING if row.aborted else _hundredths(row.saturated_fraction) for row in rows]
     columns: list[tuple[Column, list[str]]] = [
         (Column(heading="Round"), [format_count(row.round) for row in rows]),
         (Column(heading="Suite", numeric=False), suites if len(set(suites)) > 1 else []),
@@ -104,14 +108,19 @@ def rounds_section(rows: Sequence[RoundRow]) -> Section:
         (Column(heading="Download", unit=download.symbol), [download.format(r.download_bytes) for r in rows]),
         (Column(heading="Round", unit=whole.symbol), [whole.format(row.seconds) for row in rows]),
         (Column(heading="Aggregation", unit=secure.symbol), [secure.format(r.secure_seconds) for r in rows]),
-        (Column(heading="Clipped", unit="%"), [_hundredths(row.saturated_fraction) for row in rows]),
+        (Column(heading="Clipped", unit="%"), clipped),
         (Column(heading="ε", unit="so far"), [format_number(row.epsilon) for row in rows]),
     ]
     kept = [(column, cells) for column, cells in columns if any(cell != MISSING for cell in cells)]
     table = Table(
         key="rounds-table",
         caption="Bytes are those of all clients together. Aggregation is the time of all clients and the "
-        "server, training left out. Clipped is the share of coordinates that hit the encoding’s bound.",
+        "server, training left out."
+        + (
+            " Clipped is the share of coordinates that hit the encoding’s bound."
+            if any(cell != MISSING for cell in clipped)
+            else ""
+        ),
         columns=tuple(column for column, _ in kept),
         rows=tuple(
             Row(
@@ -162,21 +171,6 @@ def _loss_figure(rows: Sequence[RoundRow], marks: tuple[Mark, ...]) -> Figure:
         heading="Loss",
         drawing=line_chart(chart),
         caption="Mean loss per example, on the same examples. Lower is better.",
-    )
-
-
-def _epsilon_figure(rows: Sequence[RoundRow]) -> Figure:
-    chart = LineChart(
-        key="epsilon-chart",
-        title="Privacy spent by round",
-        description=f"Epsilon is {format_number(rows[-1].epsilon)} after the last round.",
-        x_label="round",
-        series=(Series(label="ε, all rounds so far", points=_points([(row.round, row.epsilon) for row in rows])),),
-    )
-    return Figure(
-        heading="Privacy spent",
-        drawing=line_chart(chart),
-        caption="ε of differential privacy for all rounds so far together. Lower protects more.",
     )
 
 

@@ -14,6 +14,7 @@ from privfl.report.charts.bars import bar_chart as bar_chart
 from privfl.report.charts.histograms import Histogram as Histogram
 from privfl.report.charts.histograms import HistogramSeries as HistogramSeries
 from privfl.report.charts.histograms import histogram as histogram
+from privfl.report.charts.lines import Level as Level
 from privfl.report.charts.lines import LineChart as LineChart
 from privfl.report.charts.lines import Mark as Mark
 from privfl.report.charts.lines import MarkKind as MarkKind
@@ -26,6 +27,7 @@ __all__ = [
     "BarChart",
     "Histogram",
     "HistogramSeries",
+    "Level",
     "LineChart",
     "Mark",
     "MarkKind",

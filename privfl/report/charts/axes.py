@@ -74,6 +74,8 @@ class Legend:
             if kind.startswith("series"):
                 svg.line(sample, "stroke", (x, y - 4), (x + 22, y - 4))
                 draw_marker(sample, int(kind[-1]), x + 11, y - 4)
+            elif kind == "level":
+                svg.line(sample, "stroke", (x, y - 4), (x + 22, y - 4))
             elif kind == "mark-aborted":
                 draw_cross(sample, x + 11, y - 4)
             elif kind == "mark-dropout":

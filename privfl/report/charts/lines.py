@@ -70,6 +70,19 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """A value that the lines are held against, drawn from edge to edge.
+
+    Attributes:
+        label: its name in the legend.
+        value: where.
+    """
+
+    label: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LineChart:
     """Up to four lines over one horizontal axis of whole numbers.
 
@@ -80,6 +93,8 @@ class LineChart:
         x_label: name of the horizontal axis.
         series: the lines.
         marks: events below the axis.
+        level: a value to hold the lines against; always within the plot. None for none.
+        from_zero: whether the vertical axis reaches down to 0, so that heights can be compared.
         percent: whether y is a fraction, shown as percent.
         limits: the values that y can take, so that room around a single value stays within.
     """
@@ -90,6 +105,8 @@ class LineChart:
     x_label: str
     series: tuple[Series, ...]
     marks: tuple[Mark, ...] = ()
+    level: Level | None = None
+    from_zero: bool = False
     percent: bool = False
     limits: tuple[float, float] = (-math.inf, math.inf)
 
@@ -103,12 +120,14 @@ def line_chart(chart: LineChart) -> Markup:
     kinds = sorted({mark.kind for mark in chart.marks}, key=lambda kind: kind.value, reverse=True)
     entries = [(f"series-{i}", one.label) for i, one in enumerate(chart.series)]
     names = {MarkKind.DROPOUT: "clients dropped out", MarkKind.ABORTED: "round aborted"}
+    entries += [("level", chart.level.label)] if chart.level else []
     legend = flow_legend(entries + [(f"mark-{kind.value}", names[kind]) for kind in kinds])
 
     points = [point for one in chart.series for point in one.points]
+    shown = [y for _, y in points] + ([0.0] if chart.from_zero else []) + ([chart.level.value] if chart.level else [])
     plot = Plot.around(
         xs=sensible(x for x, _ in points + [(mark.x, 0.0) for mark in chart.marks]),
-        y_ticks=_value_ticks(sensible(y for _, y in points), chart.limits),
+        y_ticks=_value_ticks(sensible(shown), chart.limits),
         top=legend.height + 13,
     )
     rug = 18.0 if chart.marks else 0.0
@@ -125,6 +144,9 @@ def line_chart(chart: LineChart) -> Markup:
     x_ticks = [(tick, format_fixed(tick, 0)) for tick in whole if plot.x_low <= tick <= plot.x_high]
     draw_x_axis(root, plot, x_ticks, chart.x_label, gap=rug)
     _draw_marks(root, plot, chart.marks)
+    if chart.level and sensible([chart.level.value]):
+        height = plot.y(chart.level.value)
+        svg.line(svg.group(root, "level"), "stroke", (LEFT, height), (plot.right, height))
     if not sensible(y for _, y in points):
         middle = (plot.top + plot.bottom) / 2
         svg.text(root, (LEFT + plot.right) / 2, middle, "no finite value was recorded", anchor="middle")
