@@ -81,7 +81,20 @@ def test_a_missing_extra_names_itself():
     assert "privfl[learning]" in str(errors.MissingExtra("learning", "torch"))
 
 
-@pytest.mark.parametrize("package", ["primitives", "lattice", "masking", "kahe", "ckks", "plain", "wire", "encoding"])
+def test_the_face_of_dp_is_sorted_complete_and_takes_no_extra():
+    code = (
+        "import privfl.dp, sys\n"
+        "print(all(hasattr(privfl.dp, name) for name in privfl.dp.__all__))\n"
+        "print(sorted(privfl.dp.__all__) == privfl.dp.__all__)\n"
+        "print([m for m in ('torch', 'opacus', 'scipy', 'dp_accounting', 'sklearn', 'rich') if m in sys.modules])\n"
+    )
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert outcome.stdout.splitlines() == ["True", "True", "[]"]
+
+
+@pytest.mark.parametrize(
+    "package", ["primitives", "lattice", "masking", "kahe", "ckks", "plain", "wire", "encoding", "dp"]
+)
 def test_no_weak_randomness_where_secrets_are_drawn(package):
     for path in (ROOT / "privfl" / package).rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))

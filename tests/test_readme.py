@@ -2,9 +2,11 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 from privfl.cli.main import main
+from privfl.learning.job import job_from_table
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -37,6 +39,11 @@ def test_commands_run_in_order(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
 
 
+def test_jobs_shown_are_jobs():
+    tables = [tomllib.loads(code) for language, code in BLOCKS if language == "toml"]
+    assert [job_from_table(table).privacy.mode.value for table in tables] == ["client-distributed"]
+
+
 def test_tests_named_in_the_feature_table_exist():
     named = re.findall(r"`(tests/\w+\.py)`", TEXT)
     assert len(named) >= 8
@@ -44,6 +51,6 @@ def test_tests_named_in_the_feature_table_exist():
 
 
 def test_links_within_the_repository_lead_somewhere():
-    for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md"):
+    for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "docs/privacy.md"):
         for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text(encoding="utf-8")):
-            assert (ROOT / target).exists(), target
+            assert ((ROOT / name).parent / target).exists(), target
