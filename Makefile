@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-scale fuzz soak vectors clean
+.PHONY: help demo test lint format bench bench-scale fuzz soak crash vectors clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ fuzz: $(VENV)/.dev ## a million mutated messages, and long runs of the adversari
 
 soak: $(VENV)/.dev ## a hundred rounds of a thousand clients under kahe, with random drop-outs
 	PRIVFL_SOAK_ROUNDS=100 $(BIN)/python -m pytest tests/test_kahe_session.py -k thousand_clients
+
+crash: $(VENV)/.dev ## runs under a privacy budget, killed fifty times and gone on with; and at every step in this process
+	PRIVFL_CRASHES=50 $(BIN)/python -m pytest tests/test_crash.py
 
 vectors: $(VENV)/.dev ## write the known answers in tests/vectors anew
 	$(BIN)/python tests/known_answers

@@ -569,7 +569,7 @@ def test_a_client_ledger_is_not_opened_for_another_budget(tmp_path):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("mode", ["client-central", "client-distributed"])
 def test_hospitals_reach_ninety_percent_at_epsilon_four(mode, seed):
-    """Whole clients hidden among fifty. Over many runs accuracy is 0.95 ± 0.01, far above."""
+    """Whole clients hidden among fifty. Accuracy over many runs is 0.95 ± 0.013: one run in thousands is below."""
     table = {"rounds": 10, "model": "logistic", "data": {"clients": 50}, "seed": seed}
     privacy = {"mode": mode, "epsilon": 4.0, "delta": 1e-5, "clip": 1.0}
     run = finished(FederatedRun(job_from_table(table | {"privacy": privacy})))
@@ -579,7 +579,8 @@ def test_hospitals_reach_ninety_percent_at_epsilon_four(mode, seed):
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_digits_reach_eighty_percent_at_epsilon_eight_for_every_example(seed):
-    table = {"rounds": 5, "data": {"name": "digits", "clients": 10}, "seed": seed}
+    """Accuracy over many runs is 0.917 ± 0.010."""
+    table = {"rounds": 5, "model": "logistic", "data": {"name": "digits", "clients": 10}, "seed": seed}
     privacy = {"mode": "example", "epsilon": 8.0, "delta": 1e-5, "clip": 1.0}
     run = finished(FederatedRun(job_from_table(table | {"privacy": privacy})))
     assert run.metrics[-1].epsilon <= 8.0

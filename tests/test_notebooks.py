@@ -7,7 +7,7 @@ import pytest
 
 nbformat = pytest.importorskip("nbformat", reason="notebooks are not executed without it")
 nbclient = pytest.importorskip("nbclient", reason="notebooks are not executed without it")
-for needed in ("ipykernel", "matplotlib", "tenseal", "zstandard"):
+for needed in ("ipykernel", "matplotlib", "tenseal", "zstandard", "torch", "sklearn", "opacus", "dp_accounting"):
     pytest.importorskip(needed, reason="the notebooks need it")
 
 ROOT = Path(__file__).parent.parent
@@ -42,7 +42,43 @@ def keeps_its_promises(notebook):
         assert float(measured) <= 1.05 * float(promised)
 
 
-CLAIMS = {"ckks_precision.ipynb": (6, [shows_the_attack, keeps_its_promises])}
+def reaches_its_points(notebook):
+    said = texts(notebook)
+    rows = re.findall(r"^(?:hospitals|digits), .*ε = \d +([\d. ]+)   ([\d. ]+)   (0\.\d\d): (\w+)$", said, re.MULTILINE)
+    assert len(rows) == 3
+    for private, _, bar, verdict in rows:
+        assert verdict == "reached"
+        assert min(map(float, private.split())) >= float(bar)
+
+
+def counts_who_dropped_out(notebook):
+    table = re.findall(r"^ +(\d+) % +([\d.]+) +([\d.]+|aborts)$", texts(notebook), re.MULTILINE)
+    assert [row[:2] for row in table] == [
+        ("0", "3.50"),
+        ("10", "3.92"),
+        ("30", "5.18"),
+        ("50", "7.69"),
+        ("60", "10.10"),
+    ]
+    assert [row[2] for row in table][-2:] == ["3.50", "aborts"]
+    assert all(float(ours) <= 3.50 for _, _, ours in table[:-1])
+
+
+def stays_within_its_budget(notebook):
+    said = texts(notebook)
+    spent = re.findall(r"spent ([\d.]+) by PLD, ([\d.]+) by RDP; planned ([\d.]+) of (\d)", said)
+    assert len(spent) == 3
+    for row in spent:
+        pld, rdp, planned, budget = map(float, row)
+        assert pld <= rdp <= planned <= budget
+    assert re.search(r"2 of 10 rounds, ε spent: (\S+)", said)
+    assert "refused: privacy.delta is 0.02 with 50 clients" in said
+
+
+CLAIMS = {
+    "ckks_precision.ipynb": (6, [shows_the_attack, keeps_its_promises]),
+    "privacy_budget.ipynb": (5, [reaches_its_points, counts_who_dropped_out, stays_within_its_budget]),
+}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
