@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -585,3 +587,24 @@ def test_digits_reach_eighty_percent_at_epsilon_eight_for_every_example(seed):
     run = finished(FederatedRun(job_from_table(table | {"privacy": privacy})))
     assert run.metrics[-1].epsilon <= 8.0
     assert run.metrics[-1].accuracy >= 0.80
+
+
+def test_without_an_accountant_nothing_is_begun(tmp_path):
+    """The extra is missed when a run is made, not after somebody trained and a charge is on disk."""
+    code = (
+        "import sys; sys.modules['dp_accounting'] = None\n"
+        "from pathlib import Path\n"
+        "from privfl import MissingExtra\n"
+        "from privfl.learning.job import job_from_table\n"
+        "from privfl.learning.rounds import FederatedRun\n"
+        "private = {'mode': 'client-central', 'clip': 1.0, 'noise_multiplier': 3.0}\n"
+        "try:\n"
+        "    FederatedRun(job_from_table({'model': 'logistic', 'privacy': private}), out=Path('out'))\n"
+        "except MissingExtra as error:\n"
+        "    print(error)\n"
+    )
+    outcome = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert outcome.stdout == "'dp-accounting' is not installed: pip install 'privfl[dp]'\n"
+    assert list(tmp_path.iterdir()) == []

@@ -166,9 +166,7 @@ class Books:
     def _account(self) -> tuple[Mapping[str, float | None], float]:
         charges = len(self._ledger.charges)
         if charges != self._told[0]:
-            answer = account(
-                self._ledger.spent, self._job.privacy.failure, self._guarantee.relation, names=("pld", "rdp")
-            )
+            answer = account(self._ledger.spent, self._job.privacy.failure, self._guarantee.relation)
             self._told = (charges, answer.accountants, answer.epsilon)
         return self._told[1], self._told[2]
 

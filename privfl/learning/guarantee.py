@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final
 
 from privfl.dp.accountants import RdpAccountant, account
@@ -73,9 +74,17 @@ class Guarantee:
         )
 
     def planned_epsilon(self, job: Job) -> float:
-        """ε of the whole run, if every round has the fewest contributors."""
-        rounds = Repeated(event=self.planned.event, count=self.planned.count * job.rounds)
-        return account([rounds], job.privacy.failure, self.relation, names=("pld", "rdp")).epsilon
+        """ε of the whole run, if every round has the fewest contributors.
+
+        Raises:
+            MissingExtra: dp-accounting is not installed.
+        """
+        return _total(self.planned, job.rounds, job.privacy.failure, self.relation)
+
+
+@lru_cache(maxsize=64)
+def _total(planned: Repeated, rounds: int, delta: float, relation: Relation) -> float:
+    return account([replace(planned, count=planned.count * rounds)], delta, relation).epsilon
 
 
 def guarantee_of(job: Job, *, parameters: int, examples: int) -> Guarantee | None:
@@ -92,9 +101,9 @@ def guarantee_of(job: Job, *, parameters: int, examples: int) -> Guarantee | Non
     """
     if job.privacy.mode is PrivacyMode.NONE:
         return None
-    if job.privacy.mode is PrivacyMode.EXAMPLE:
-        return _of_examples(job, examples)
-    return _of_clients(job, parameters)
+    promised = _of_examples(job, examples) if job.privacy.mode is PrivacyMode.EXAMPLE else _of_clients(job, parameters)
+    promised.planned_epsilon(job)  # what cannot be accounted for, or without an extra, shows before anything is trained
+    return promised
 
 
 def bit_weight(adaptive: AdaptiveJob | None, noise_multiplier: float, cohort: float) -> float:
@@ -261,8 +270,7 @@ def _fitted(
     noise_multiplier = calibrate(budget, privacy.failure, continuous, relation, accountant)
     for _ in range(_NUDGES):
         made, planned = made_for(noise_multiplier)
-        whole = [Repeated(event=planned.event, count=rounds)]
-        if account(whole, privacy.failure, relation, names=("pld", "rdp")).epsilon <= budget:
+        if _total(planned, rounds, privacy.failure, relation) <= budget:
             return made, planned
         noise_multiplier *= _NUDGE
     raise ConfigurationError(

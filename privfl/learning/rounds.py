@@ -231,6 +231,7 @@ class FederatedRun:
                 "privfl": __version__,
                 "parameters": self.parameters,
                 "rounds": self.job.rounds,
+                "planned_epsilon": _finite(self.guarantee.planned_epsilon(self.job)),
             }
             self.books = Books.begin(self.job, self.guarantee, facts, self._out, self._identity)
         if self.guarantee is not None and self.job.privacy.client_epsilon is not None:
