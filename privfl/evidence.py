@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from privfl.guard import append_line
 from privfl.wire import PartyId
 
 
@@ -82,8 +83,7 @@ class EvidenceLog:
     def append(self, record: SessionRecord) -> None:
         """Write one session."""
         line = json.dumps(asdict(record), separators=(",", ":"))
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append_line(self._path, line)
 
 
 def read_evidence(path: Path) -> Iterator[dict[str, Any]]:

@@ -121,3 +121,30 @@ def to_disk(directory: Path) -> None:
         os.fsync(file)
     finally:
         os.close(file)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a directory, and those above it, so that a crash does not take it away again.
+
+    Raises:
+        OSError: it cannot be made, or may not last.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        to_disk(one.parent)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file, which is made if it is missing; return when its bytes are on disk."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def cut_torn_line(path: Path) -> None:
+    """Cut off what a crash left of a last line, if it did: the next one would be written behind it."""
+    content = path.read_bytes() if path.exists() else b""
+    if content and not content.endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)

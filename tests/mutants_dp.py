@@ -1,7 +1,9 @@
-"""Defects planted in `dp`: see `mutants`."""
+"""Defects planted where differential privacy is made, counted and carried out: see `mutants`."""
 
 from mutants_dp_accounting import MUTANTS as ACCOUNTING
 from mutants_dp_ledger import MUTANTS as LEDGER
 from mutants_dp_noise import MUTANTS as NOISE
+from mutants_dp_run import MUTANTS as RUN
+from mutants_dp_training import MUTANTS as TRAINING
 
-MUTANTS = (*ACCOUNTING, *NOISE, *LEDGER)
+MUTANTS = (*ACCOUNTING, *NOISE, *LEDGER, *TRAINING, *RUN)

@@ -189,7 +189,7 @@ def test_what_is_planned_once_is_paid_for_and_admitted_once():
     assert dear.affordable_rounds() < budget(2.0, planned=gaussian(6.0), planned_rounds=20).affordable_rounds()
     cheap.check([], [once])
     cheap.check([gaussian(6.0)], [once])
-    with pytest.raises(BudgetExceeded, match="finds no place in the plan"):
+    with pytest.raises(BudgetExceeded, match="is charged already"):
         cheap.check([once], [once])
     with pytest.raises(BudgetExceeded):
         budget(0.1, **plan).check([], [once])

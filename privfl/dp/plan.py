@@ -105,6 +105,12 @@ class Plan:
                 f"ε would be {self._would_be((*before, *after))} and the budget is {self.epsilon:g} (privacy.epsilon): "
                 f"it affords {max(0, affordable)} of {self.rounds} planned rounds"
             )
+        if self._places(self.rounds).take(flat(after)):
+            raise BudgetExceeded(
+                f"what was planned for {self.rounds} rounds, on which the budget of {self.epsilon:g} (privacy.epsilon) "
+                f"rests, is charged already: a round that is done again after a crash takes a place of its own; a new "
+                f"run with a budget of its own goes on"
+            )
         planned = " and ".join(_said(part) for part in flat(self.events(1)))
         raise BudgetExceeded(
             f"{' and '.join(_said(part) for part in flat(after))} finds no place in the plan on which the budget of "

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from privfl.errors import ConfigurationError
+from privfl.guard import to_disk
 
 _NOTE: Final = "__privfl__"
 
@@ -100,3 +101,4 @@ def write_whole(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
+    to_disk(path.parent)  # or a crash could bring the old file back

@@ -11,6 +11,7 @@ from privfl.dp.budget import Budget
 from privfl.dp.client_ledger import ClientLedger
 from privfl.dp.events import PoissonSampled, Repeated
 from privfl.errors import ConfigurationError
+from privfl.guard import append_line, make_folder
 from privfl.learning.guarantee import Guarantee
 from privfl.learning.job import Job
 from privfl.params import SessionParams
@@ -111,11 +112,10 @@ class ClientBooks:
         if self._out is None:
             return ClientLedger.in_memory(Identity.generate(OsEntropy()), self._budget, unit=self._unit)
         home = self._out / CLIENTS
-        home.mkdir(parents=True, exist_ok=True)
+        make_folder(home)
         identity = own_identity(home / f"{number:04d}.pem")
         return ClientLedger.open(home / f"{number:04d}.jsonl", identity, self._budget, unit=self._unit)
 
     def _hand_in(self, ledger: ClientLedger, session: bytes) -> None:
         if self._out is not None:
-            with (self._out / RECEIPTS).open("a", encoding="utf-8") as file:
-                file.write(ledger.receipt(session).to_json() + "\n")
+            append_line(self._out / RECEIPTS, ledger.receipt(session).to_json())

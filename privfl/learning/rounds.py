@@ -19,6 +19,7 @@ from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.layout import Layout
 from privfl.errors import BudgetExceeded, ConfigurationError, LedgerError, RoundAborted
 from privfl.evidence import EvidenceLog, SessionRecord
+from privfl.guard import append_line, cut_torn_line, make_folder
 from privfl.learning.averaging import Averaging, RoundMean, WeightedAveraging
 from privfl.learning.books import LEDGER, Books, closing_record
 from privfl.learning.checkpoint import (
@@ -28,7 +29,7 @@ from privfl.learning.checkpoint import (
     save_checkpoint,
     write_whole,
 )
-from privfl.learning.client_books import ClientBooks
+from privfl.learning.client_books import RECEIPTS, ClientBooks
 from privfl.learning.cohort import draw_cohort, draw_dropouts
 from privfl.learning.data import FederatedData, load, seed_stream
 from privfl.learning.guarantee import Guarantee, guarantee_of
@@ -169,6 +170,8 @@ class FederatedRun:
             raise ConfigurationError(f"--resume {out} holds no run: there is no {JOB} in it")
         run = cls(load_job(out / JOB), observe=observe, workers=workers, identity=identity)
         run._out = out
+        for name in (EVIDENCE, RECEIPTS):
+            cut_torn_line(out / name)
         state: Mapping[str, Any] = {}
         if (out / MODEL).exists():
             state = run._restore(out)
@@ -202,6 +205,11 @@ class FederatedRun:
             self._over, self.stopped = True, closing.get("stopped")
 
     @property
+    def done(self) -> int:
+        """Rounds done."""
+        return self.metrics[-1].round if self.metrics else 0
+
+    @property
     def parameters(self) -> int:
         """Coordinates of an update."""
         return Layout.of(self.weights).length
@@ -209,13 +217,13 @@ class FederatedRun:
     def __iter__(self) -> Iterator[RoundMetrics]:
         if self._over:
             return
-        if len(self.metrics) < self.job.rounds:
+        if self.done < self.job.rounds:
             self._begin()
         try:
-            for number in range(len(self.metrics) + 1, self.job.rounds + 1):
+            for number in range(self.done + 1, self.job.rounds + 1):
                 yield self._round(number)
         except BudgetExceeded as error:
-            self.stopped = f"stopped after round {len(self.metrics)} of {self.job.rounds}: {error}"
+            self.stopped = f"stopped after round {self.done} of {self.job.rounds}: {error}"
         except BaseException:
             self._let_go()
             raise
@@ -239,12 +247,12 @@ class FederatedRun:
 
     def _write_job(self) -> None:
         if self._out is not None and not (self._out / JOB).exists():
-            self._out.mkdir(parents=True, exist_ok=True)
+            make_folder(self._out)
             write_whole(self._out / JOB, job_to_toml(self.job).encode())
 
     def _finish(self) -> None:
         if self.books is not None:
-            facts = {"rounds": len(self.metrics), "epsilon": _finite(self.books.epsilon()), "stopped": self.stopped}
+            facts = {"rounds": self.done, "epsilon": _finite(self.books.epsilon()), "stopped": self.stopped}
             self.books.close(facts)
 
         if self._client_books is not None:
@@ -433,8 +441,7 @@ class FederatedRun:
         save_checkpoint(
             self._out / MODEL, Checkpoint(weights=self.weights, round=metrics.round, metrics=row, state=self._state())
         )
-        with (self._out / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append_line(self._out / METRICS, json.dumps(row))
 
 
 def _finite(epsilon: float) -> float | None:

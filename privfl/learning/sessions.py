@@ -150,8 +150,10 @@ class Sessions:
         if self._job.suite == "plain" or held.params is None:
             return held.outcome, held.seconds
         params = replace(self._plan(inputs.context, inputs.cohort, "plain"), minimum_contributors=1)
+        # Who refused to upload does not do it here either.
+        silent = inputs.drops.get(Phase.MASKED_INPUT, frozenset()) | held.outcome.failures.keys()
         begun = time.perf_counter()
-        plain = simulate(params, inputs.vectors, drops=inputs.drops, record=True)
+        plain = simulate(params, inputs.vectors, drops={**inputs.drops, Phase.MASKED_INPUT: silent}, record=True)
         return plain, time.perf_counter() - begun
 
     def _fewest(self, invited: int) -> int:
