@@ -1,5 +1,6 @@
 """The tests are tested: every planted defect is caught by the tests that are named beside it."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
+from types import SimpleNamespace
 
 import pytest
 from mutants import MUTANTS as OTHERS
@@ -20,23 +22,77 @@ SOURCE = Path(privfl.__file__).parent
 MUTANTS = (*OTHERS, *OF_CKKS, *OF_DP)
 
 
-@pytest.fixture(scope="module")
-def copies(tmp_path_factory):
-    """Copies of the package that are imported instead of the real one, one for each processor."""
-    made = Queue()
-    for number in range(len(os.sched_getaffinity(0))):
-        folder = tmp_path_factory.mktemp(f"mutant-{number}")
+class Bench:
+    """A copy of the package, and the process that runs tests on it."""
+
+    def __init__(self, folder):
+        self.folder = folder
         shutil.copytree(SOURCE, folder / "privfl", ignore=shutil.ignore_patterns("__pycache__"))
-        made.put(folder)
-    return made
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(TESTS),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HYPOTHESIS_PROFILE": "mutant",
+            # One is at work on each processor: threads of linear algebra would only wait for each other.
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+        self._server = subprocess.Popen(
+            [sys.executable, str(TESTS / "mutant_server.py")],
+            cwd=TESTS,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def test(self, *tests):
+        arguments = ["-q", "--tb=line", "-o", "addopts=", "-p", "no:cacheprovider", *tests]
+        self._server.stdin.write(json.dumps({"copy": str(self.folder), "arguments": arguments}) + "\n")
+        self._server.stdin.flush()
+        return SimpleNamespace(**json.loads(self._server.stdout.readline()))
+
+    def put_to_the_test(self, mutant):
+        path = self.folder / "privfl" / mutant.file
+        original = path.read_text(encoding="utf-8")
+        if original.count(mutant.before) != 1:
+            return f"{mutant.before!r} stands {original.count(mutant.before)} times"
+        try:
+            path.write_text(original.replace(mutant.before, mutant.after), encoding="utf-8")
+            return self.test(*mutant.caught_by)
+        finally:
+            path.write_text(original, encoding="utf-8")
+
+    def close(self):
+        self._server.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")
-def outcomes(request, copies):
-    """What becomes of each mutant that was asked for: all of them at work, as many at a time as there are copies."""
+def benches(tmp_path_factory):
+    """As many as there are processors."""
+    made = [Bench(tmp_path_factory.mktemp(f"mutant-{number}")) for number in range(len(os.sched_getaffinity(0)))]
+    free = Queue()
+    for bench in made:
+        free.put(bench)
+    yield free
+    for bench in made:
+        bench.close()
+
+
+@pytest.fixture(scope="module")
+def outcomes(request, benches):
+    """What becomes of each mutant that was asked for: all of them at work, as many at a time as there are benches."""
+
+    def at_a_bench(mutant):
+        bench = benches.get()
+        try:
+            return bench.put_to_the_test(mutant)
+        finally:
+            benches.put(bench)
+
     chosen = [item.callspec.params["mutant"] for item in request.session.items if "mutant" in names_of(item)]
-    pool = ThreadPoolExecutor(copies.qsize())
-    yield {mutant.name: pool.submit(put_to_the_test, copies, mutant) for mutant in chosen}
+    pool = ThreadPoolExecutor(benches.qsize())
+    yield {mutant.name: pool.submit(at_a_bench, mutant) for mutant in chosen}
     pool.shutdown(cancel_futures=True)
 
 
@@ -45,54 +101,17 @@ def names_of(item):
     return callspec.params if callspec and item.module.__name__ == __name__ else {}
 
 
-def put_to_the_test(copies, mutant):
-    copy = copies.get()
-    path = copy / "privfl" / mutant.file
-    original = path.read_text(encoding="utf-8")
+def test_the_copies_are_what_the_tests_import_and_they_pass_unmutated(benches):
+    bench = benches.get()
     try:
-        if original.count(mutant.before) != 1:
-            return f"{mutant.before!r} stands {original.count(mutant.before)} times"
-        path.write_text(original.replace(mutant.before, mutant.after), encoding="utf-8")
-        return pytest_run(copy, *mutant.caught_by)
-    finally:
-        path.write_text(original, encoding="utf-8")
-        copies.put(copy)
-
-
-def run(copy, *arguments):
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{copy}{os.pathsep}{TESTS}",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "HYPOTHESIS_PROFILE": "mutant",
-        # One runs on each processor: threads of their linear algebra would only wait for each other.
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=TESTS,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-
-
-def pytest_run(copy, *tests):
-    return run(copy, "-m", "pytest", "-q", "--tb=line", "-o", "addopts=", "-p", "no:cacheprovider", *tests)
-
-
-def test_the_copies_are_what_the_tests_import_and_they_pass_unmutated(copies):
-    copy = copies.get()
-    try:
-        assert str(copy) in run(copy, "-c", "import privfl; print(privfl.__file__)").stdout
+        where = bench.folder / "test_where.py"
+        where.write_text(f"import privfl\ndef test_it(): assert privfl.__file__.startswith({str(bench.folder)!r})\n")
+        assert bench.test(str(where)).returncode == 0
         named = sorted({test for mutant in MUTANTS for test in mutant.caught_by})
-        outcome = pytest_run(copy, *named)
+        outcome = bench.test(*named)
         assert outcome.returncode == 0, outcome.stdout
     finally:
-        copies.put(copy)
+        benches.put(bench)
 
 
 def test_no_two_mutants_have_one_name():
@@ -105,7 +124,7 @@ def test_mutant_is_caught(outcomes, mutant):
     assert not isinstance(outcome, str), outcome
     failed = [line for line in outcome.stdout.splitlines() if line.startswith("FAILED")]
     for test in mutant.caught_by:
-        assert any(test in line for line in failed), f"{test} let it pass:\n{outcome.stdout}{outcome.stderr}"
+        assert any(test in line for line in failed), f"{test} let it pass:\n{outcome.stdout}"
     assert outcome.returncode == 1
     assert "ImportError" not in outcome.stdout
     assert "SyntaxError" not in outcome.stdout
