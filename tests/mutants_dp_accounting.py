@@ -119,8 +119,8 @@ MUTANTS = (
     Mutant(
         "calibrated noise rounded down",
         "dp/calibration.py",
-        "    while spent(at(place)) > epsilon:\n        place += 1\n    return at(place)",
-        "    return at(place - 1)",
+        "    place = math.ceil(found / step)\n",
+        "    return at(math.ceil(found / step) - 1)\n",
         (f"{ACCOUNTANTS}::test_calibrated_noise_is_enough_and_no_more",),
     ),
     Mutant(

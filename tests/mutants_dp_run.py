@@ -56,9 +56,11 @@ CRASHES = (
     Mutant(
         "a run that is gone on with starts a ledger of its own",
         "learning/books.py",
-        "        ledger = Ledger.resume(out / LEDGER, identity or own_identity(out / COORDINATOR))\n",
+        "        ledger = Ledger.resume(out / LEDGER, _identity_of(out, identity))\n",
         """        (out / LEDGER).unlink()
-        ledger = Ledger.create(out / LEDGER, guarantee.opening(job, {}), identity or own_identity(out / COORDINATOR))
+        ledger = Ledger.create(
+            out / LEDGER, guarantee.opening(job, {JOB_DIGEST: job_digest(job)}), _identity_of(out, identity)
+        )
         head = None
 """,
         (f"{ANY_STEP}[unlimited]",),
@@ -103,7 +105,7 @@ CRASHES = (
     Mutant(
         "a run that has ended is taken up again",
         "learning/rounds.py",
-        "closing = closing_record(out / LEDGER)",
+        "closing = closing_record(self.job, guarantee, out, self._identity, head)",
         "closing = None",
         (f"{CRASH}::test_a_run_that_is_over_stays_as_it_is",),
     ),
@@ -117,4 +119,79 @@ CRASHES = (
     ),
 )
 
-MUTANTS = (*CRASHES, *RELEASED)
+PRIVATE = "test_learning_private.py"
+
+FOUND = (
+    Mutant(
+        "each client's own share counted as hidden from it",
+        "learning/job.py",
+        "return max(corrupt, 1) if",
+        "return corrupt if",
+        (f"{PRIVATE}::test_one_curious_client_is_not_hidden_by_its_own_share",),
+    ),
+    Mutant(
+        "noised updates charged when they are summed",
+        "learning/sessions.py",
+        "        if before_uploads:\n            charge(len(inputs.vectors))\n",
+        "        before_uploads = False\n",
+        (f"{PRIVATE}::test_noised_updates_are_charged_before_they_leave_whether_or_not_they_are_summed",),
+    ),
+    Mutant(
+        "rounds that abort off by one",
+        "learning/guarantee.py",
+        "others, below = job.data.clients - 1, fewest - 1",
+        "others, below = job.data.clients - 1, fewest - 2",
+        (f"{PRIVATE}::test_what_aborts_tell_is_what_a_table_of_binomials_says",),
+    ),
+    Mutant(
+        "drop-outs that do not thin a cohort",
+        "learning/guarantee.py",
+        "for thinned in {0.0, job.threat.dropout}",
+        "for thinned in {0.0}",
+        (f"{PRIVATE}::test_what_aborts_tell_is_what_a_table_of_binomials_says[30-3-0.3]",),
+    ),
+    Mutant(
+        "a client that takes part in any session",
+        "learning/client_books.py",
+        "if params.minimum_contributors < self._minimum or params.threat.corrupt < self._corrupt:",
+        "if False:",
+        (f"{PRIVATE}::test_a_client_takes_part_in_no_session_that_its_share_is_not_made_for",),
+    ),
+    Mutant(
+        "a closed ledger taken on faith",
+        "learning/books.py",
+        "    if own is not None and contents.signer != own.public:",
+        "    if False:",
+        (f"{PRIVATE}::test_a_closed_ledger_of_another_run_is_refused",),
+    ),
+    Mutant(
+        "a changed job that goes on",
+        "learning/books.py",
+        "    if opened.facts.get(JOB_DIGEST) != job_digest(job):",
+        "    if False:",
+        (f"{PRIVATE}::test_a_changed_job_does_not_go_on_with_the_ledger_of_the_old_one",),
+    ),
+    Mutant(
+        "amplification without a secret cohort",
+        "learning/job.py",
+        "        if privacy.amplification and self.cohort.sampling is not Sampling.POISSON:",
+        "        if False:",
+        ("test_learning_job.py::test_a_wrong_job_is_one_sentence_that_names_the_key_and_what_works",),
+    ),
+    Mutant(
+        "a cohort that a claim rests on drawn from the seed",
+        "learning/cohort.py",
+        "        if job.privacy.amplification:",
+        "        if False:",
+        (f"{PRIVATE}::test_a_cohort_that_a_claim_rests_on_is_drawn_from_no_seed",),
+    ),
+    Mutant(
+        "a true update in the report of a private run",
+        "learning/rounds.py",
+        "if self.view is None and self.guarantee is None:",
+        "if self.view is None:",
+        (f"{PRIVATE}::test_no_true_update_is_kept_for_a_report",),
+    ),
+)
+
+MUTANTS = (*CRASHES, *RELEASED, *FOUND)

@@ -16,7 +16,8 @@ from privfl.dp.events import Gaussian, PoissonSampled, Relation
 from privfl.dp.ledger import read_ledger
 from privfl.dp.receipts import Receipt, verify_receipt
 from privfl.learning import cohort as cohorts
-from privfl.learning.guarantee import bit_weight, guarantee_of
+from privfl.learning.client_books import ClientBooks, own_identity
+from privfl.learning.guarantee import bit_weight, guarantee_of, told_by_aborts
 from privfl.learning.job import job_from_table
 from privfl.learning.privacy_job import AdaptiveJob
 from privfl.learning.private import ClipRule
@@ -110,6 +111,13 @@ def test_no_number_of_examples_no_loss_and_no_accuracy_leaves_a_client(mode):
         assert run.averaging.codec.weight_max == 1
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_no_true_update_is_kept_for_a_report(mode):
+    run = finished(FederatedRun(job(mode, rounds=1)))
+    assert not run.metrics[0].aborted
+    assert run.view is None
+
+
 def test_one_vectors_bytes_do_not_depend_on_what_the_update_is():
     small, large = (
         finished(FederatedRun(job(rounds=1), trainer=constant(value))).metrics[0].upload_bytes for value in (1e-9, 1e9)
@@ -162,7 +170,7 @@ def test_epsilon_of_a_run_is_that_of_its_ledger_and_within_the_budget(mode, tmp_
 
 def test_units_and_relations_are_those_of_the_modes():
     for mode, unit, relation in (
-        ("example", "example", Relation.ADD_OR_REMOVE_ONE),
+        ("example", "example", Relation.ZERO_OUT),
         ("client-central", "client", Relation.ZERO_OUT),
         ("client-distributed", "client", Relation.ZERO_OUT),
     ):
@@ -245,10 +253,14 @@ def test_a_budget_ends_a_run_before_the_round_that_would_overrun_it(tmp_path):
 
 
 def test_nobody_trains_for_a_round_that_the_budget_has_no_room_for(monkeypatch):
-    run = FederatedRun(job(rounds=10, privacy={"epsilon": 0.5, "noise_multiplier": 1.0}))
-    monkeypatch.setattr(run, "_train", lambda *_: pytest.fail("somebody trained"))
-    assert list(run) == []
-    assert "privacy.epsilon" in run.stopped
+    run = FederatedRun(job(rounds=10, privacy={"epsilon": 4.0, "noise_multiplier": 2.5}))
+    rounds = len(list(run))
+    assert 0 < rounds < 10
+    again = FederatedRun(job(rounds=10, privacy={"epsilon": 4.0, "noise_multiplier": 2.5}))
+    train, trained = again._train, []
+    monkeypatch.setattr(again, "_train", lambda number, *rest: trained.append(number) or train(number, *rest))
+    assert len(list(again)) == len(trained) == rounds
+    assert "privacy.epsilon" in again.stopped
 
 
 def test_a_round_that_is_refused_leaves_its_sum_unopened(monkeypatch):
@@ -342,6 +354,37 @@ def test_no_amplification_is_claimed_where_aborted_rounds_would_tell_who_was_dra
         return
     with pytest.raises(ConfigurationError, match=r"cohort\.minimum .*more clients or a larger probability"):
         guarantee_of(sampled, parameters=62, examples=456)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize(("clients", "minimum"), [(30, 3), (20, 6)])
+def test_what_aborts_tell_is_what_a_table_of_binomials_says(clients, minimum, dropout):
+    """Exactly one client less than the minimum beside the one in question: drawn, or left after drop-outs."""
+    table = {"threat": {"dropout": dropout}, "cohort": POISSON | {"minimum": minimum}}
+    sampled = job("client-central", clients=clients, rounds=7, **table, privacy={"amplification": True})
+    drawn = [math.comb(clients - 1, k) * 0.5 ** (clients - 1) for k in range(clients)]
+    stays = 1 - dropout
+    left = sum(
+        chance * math.comb(k, minimum - 1) * stays ** (minimum - 1) * dropout ** (k - minimum + 1)
+        for k, chance in enumerate(drawn)
+        if k >= minimum - 1
+    )
+    expected = 7 * 0.5 * (drawn[minimum - 1] + max(left, drawn[minimum - 1]))
+    assert told_by_aborts(sampled) == pytest.approx(expected, rel=1e-9)
+
+
+def test_amplification_is_not_claimed_where_more_may_drop_out_than_was_planned_for():
+    table = {"clients": 60, "cohort": POISSON, "failures": {"rate": 0.5}, "privacy": {"amplification": True}}
+    with pytest.raises(ConfigurationError, match=r"failures\.rate is 0\.5 with privacy\.amplification"):
+        guarantee_of(job("client-central", **table), parameters=62, examples=456)
+
+
+def test_a_cohort_too_small_for_its_suite_aborts_its_round_and_not_the_run(monkeypatch):
+    run = FederatedRun(job("client-central", rounds=1, cohort={"minimum": 2}))
+    monkeypatch.setattr("privfl.learning.rounds.draw_cohort", lambda *_: (3, 4))
+    (row,) = finished(run).metrics
+    assert row.aborted
+    assert "2 clients were drawn and 3 are needed" in row.aborted_because
 
 
 def test_fixed_cohorts_stay_and_uniform_ones_change():
@@ -558,11 +601,94 @@ def test_a_client_claims_no_amplification_for_rounds_that_it_joined(tmp_path):
 
 def test_a_client_ledger_is_not_opened_for_another_budget(tmp_path):
     out = begun(tmp_path, **CLIENTS)
-    text = (out / "job.toml").read_text()
-    (out / "job.toml").write_text(text.replace("client_epsilon = 4.0", "client_epsilon = 400.0"))
+    path = out / "clients" / "0003.jsonl"
+    opened = read_ledger(path).opening.budget
     with pytest.raises(ConfigurationError, match="another budget"):
-        list(FederatedRun.resume(out))
-    assert ClientLedger  # the class whose refusal this is
+        ClientLedger.open(path, own_identity(path.with_suffix(".pem")), replace(opened, epsilon=400.0))
+
+
+def test_a_client_takes_part_in_no_session_that_its_share_is_not_made_for(tmp_path):
+    """Guarantee 2 of `ClientBooks`: whatever the server proposes, fewer contributors would mean less noise."""
+    asked = job(rounds=1, privacy={"epsilon": 8.0, "client_epsilon": 8.0})
+    run = FederatedRun(asked)
+    books, vectors = ClientBooks(asked, run.guarantee, None), {0: np.zeros(64, np.int32)}
+    assert (books.guarded(run.params, vectors.__getitem__)(0) == 0).all()
+    for changes in (
+        {"minimum_contributors": run.params.minimum_contributors - 1},
+        {"threat": replace(run.params.threat, corrupt=0.0)},
+    ):
+        weaker = replace(run.params, nonce=bytes(16), **changes)
+        with pytest.raises(BudgetExceeded, match="where a share of the noise is made for"):
+            books.guarded(weaker, vectors.__getitem__)(0)
+
+
+def test_one_curious_client_is_not_hidden_by_its_own_share():
+    """Even where nobody is said to be corrupt, each client could take its own noise off the sum."""
+    for clients, corrupt in ((3, 0.1), (9, 0.1), (12, 0.0)):
+        asked = job(clients=clients, threat={"corrupt": corrupt, "dropout": 0.0}, privacy={"noise_multiplier": 2.0})
+        promised = guarantee_of(asked, parameters=62, examples=456)
+        share = float(promised.integers.noise.variance)
+        assert promised.cost(clients).event.variance == pytest.approx((clients - 1) * share)
+        assert (clients - 1) * share >= (2.0 * promised.integers.l2_sensitivity) ** 2 * 0.999
+
+
+# What is charged before uploads
+
+
+def test_noised_updates_are_charged_before_they_leave_whether_or_not_they_are_summed(tmp_path):
+    """In mode `example` an upload is a release by itself: under `plain` the server reads it."""
+    failures = {"drop": [{"round": 1, "clients": list(range(2, 12))}]}
+    table = {"rounds": 2, "suite": "plain", "cohort": {"minimum": 5}, "failures": failures}
+    run = finished(FederatedRun(job("example", **table), out=tmp_path / "out"))
+    assert [row.aborted for row in run.metrics] == [True, False]
+    assert 0 < run.metrics[0].epsilon < run.metrics[1].epsilon
+    charges = read_ledger(tmp_path / "out" / "ledger.jsonl").charges
+    assert [charge.round for charge in charges] == [1, 2]
+
+
+def test_what_diverged_at_which_client_is_not_told():
+    run = FederatedRun(job("client-central"), trainer=constant(np.nan))
+    with pytest.raises(ConfigurationError, match="round 1: training diverged at a client") as caught:
+        list(run)
+    assert "nan" not in str(caught.value)
+    assert "client 0" not in str(caught.value)
+
+
+# Run directories that somebody changed
+
+
+def test_a_closed_ledger_of_another_run_is_refused(tmp_path):
+    ended, other = tmp_path / "a", tmp_path / "b"
+    finished(FederatedRun(job(rounds=2), out=ended))
+    finished(FederatedRun(job(rounds=2), out=other))
+    (ended / "ledger.jsonl").write_bytes((other / "ledger.jsonl").read_bytes())
+    with pytest.raises(LedgerError, match="signed by another key"):
+        FederatedRun.resume(ended)
+    (ended / "coordinator.pem").write_bytes((other / "coordinator.pem").read_bytes())
+    with pytest.raises(LedgerError, match="lacks a line that the model knows"):
+        FederatedRun.resume(ended)
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_a_changed_job_does_not_go_on_with_the_ledger_of_the_old_one(rounds, tmp_path):
+    out = tmp_path / "out"
+    iterator = iter(FederatedRun(job(rounds=3), out=out))
+    for _ in range(rounds):
+        next(iterator)
+    list(iterator) if rounds == 3 else iterator.close()
+    text = (out / "job.toml").read_text()
+    (out / "job.toml").write_text(text.replace("clip = 1.0\nclipping", "clip = 100.0\nclipping"))
+    assert (out / "job.toml").read_text() != text
+    with pytest.raises(LedgerError, match="was changed since"):
+        FederatedRun.resume(out)
+
+
+def test_a_job_without_privacy_does_not_go_on_beside_a_ledger(tmp_path):
+    out = begun(tmp_path)
+    text = (out / "job.toml").read_text()
+    (out / "job.toml").write_text(text[: text.index("[privacy]")])
+    with pytest.raises(LedgerError, match="asks for no privacy"):
+        FederatedRun.resume(out)
 
 
 # What it costs in accuracy

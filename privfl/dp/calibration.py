@@ -18,6 +18,9 @@ from privfl.errors import ConfigurationError, UnsupportedEvent
 
 DIGITS: Final = 6
 """Decimals of a calibrated noise multiplier below 10, and digits after the first of a larger one."""
+_NOT_ENOUGH: Final = (
+    "epsilon is {:g}: no noise multiplier up to {:g} is enough; a larger epsilon or delta, or fewer steps, work"
+)
 _LARGEST: Final = 1e6
 
 EventsFor = Callable[[float], Sequence[Repeated]]
@@ -180,8 +183,11 @@ def _smallest(about: Callable[[float], float], spent: Callable[[float], float], 
     # accountant that counts.
     while place > 1 and about(at(place - 1)) <= epsilon:
         place -= 1
-    while spent(at(place)) > epsilon:
-        place += 1
+    further = 1
+    while spent(at(place)) > epsilon:  # hardly ever; in widening steps, so that it ends
+        place, further = place + further, 2 * further
+        if at(place) > _LARGEST:
+            raise ConfigurationError(_NOT_ENOUGH.format(epsilon, _LARGEST))
     return at(place)
 
 
@@ -191,10 +197,7 @@ def _bracket(spent: Callable[[float], float], epsilon: float) -> tuple[float, fl
     while spent(high) > epsilon:
         low, high = high, 2 * high
         if high > _LARGEST:
-            raise ConfigurationError(
-                f"epsilon is {epsilon:g}: no noise multiplier up to {_LARGEST:g} is enough; a larger epsilon or fewer "
-                f"steps work"
-            )
+            raise ConfigurationError(_NOT_ENOUGH.format(epsilon, _LARGEST))
     while low == high or spent(low) <= epsilon:
         if low <= LEAST_NOISE:
             return LEAST_NOISE, LEAST_NOISE

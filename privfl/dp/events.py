@@ -201,7 +201,9 @@ def _skellam(value: Mapping[str, Any], where: str) -> Event:
     if "granularity" in value:
         line = _pipeline(value, where)
         return Skellam(l2_sensitivity=line.l2, l1_sensitivity=line.l1, variance=line.std**2)
-    taken = _taken(value, ["l2_sensitivity", "variance"], where, optional=["l1_sensitivity", "dimension"])
+    # Each says what the L1 norm is at most: both together would leave one of them unread.
+    beside = "dimension" if "l1_sensitivity" not in value else "l1_sensitivity"
+    taken = _taken(value, ["l2_sensitivity", "variance"], where, optional=[beside])
     return Skellam(**_with_l1(taken))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -10,16 +11,17 @@ from privfl.dp.accountants import account
 from privfl.dp.events import Repeated
 from privfl.dp.ledger import Ledger, read_ledger
 from privfl.dp.records import Head, Opening
-from privfl.errors import LedgerError
+from privfl.errors import ConfigurationError, LedgerError
 from privfl.learning.client_books import own_identity
 from privfl.learning.guarantee import Guarantee, noise_multiplier_of
-from privfl.learning.job import Job
+from privfl.learning.job import Job, job_to_toml
 from privfl.learning.opacus_books import OpacusBooks
 from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.signatures import Identity
 
 LEDGER: Final = "ledger.jsonl"
 COORDINATOR: Final = "coordinator.pem"
+JOB_DIGEST: Final = "job_sha256"
 
 
 class Books:
@@ -84,11 +86,11 @@ class Books:
         Raises:
             LedgerError: the ledger is damaged, another's, shorter than the model knows, or was opened for another job.
         """
-        ledger = Ledger.resume(out / LEDGER, identity or own_identity(out / COORDINATOR))
+        ledger = Ledger.resume(out / LEDGER, _identity_of(out, identity))
         try:
             if head is not None:
                 ledger.require_head(int(head["sequence"]), str(head["sha256"]))
-            _require_budget(ledger, guarantee.opening(job, {}), out)
+            _require_job(ledger.opening, guarantee.opening(job, {}), job, out)
         except LedgerError:
             ledger.unlock()
             raise
@@ -171,17 +173,63 @@ class Books:
         return self._told[1], self._told[2]
 
 
-def closing_record(path: Path) -> Mapping[str, Any] | None:
-    """Return what the closing record of a ledger says; None if it is not closed, or cannot be read as it is."""
+def _identity_of(out: Path, identity: Identity | None) -> Identity:
+    """Return the key that a ledger which is there was signed with."""
+    if identity is None and not (out / COORDINATOR).exists():
+        raise ConfigurationError(
+            f"{out / LEDGER} was signed with a key that is not in {out}: --identity FILE.pem, as when the run was "
+            f"begun, works"
+        )
+    return identity or own_identity(out / COORDINATOR)
+
+
+def job_digest(job: Job) -> str:
+    """What the ledger's first line says of the job: SHA-256, hex."""
+    return hashlib.sha256(job_to_toml(job).encode()).hexdigest()
+
+
+def closing_record(
+    job: Job, guarantee: Guarantee, out: Path, identity: Identity | None, head: Mapping[str, Any] | None
+) -> Mapping[str, Any] | None:
+    """Return what the closing record of a run's ledger says; None if it is not closed.
+
+    Args:
+        job: the run's.
+        guarantee: what it promises.
+        out: directory of the run.
+        identity: of the coordinator; the run's own unless given.
+        head: how far the ledger was when the model was written.
+
+    Raises:
+        LedgerError: it is closed, and not this run's.
+    """
     try:
-        return read_ledger(path).closed
+        contents = read_ledger(out / LEDGER)
     except LedgerError:
         return None  # whoever resumes it says what is wrong with it, or cuts off what a crash tore
+    if contents.closed is None:
+        return None
+    # Who tells a run that is over again may have no key at hand; one that is there must be the ledger's.
+    own = identity or (own_identity(out / COORDINATOR) if (out / COORDINATOR).exists() else None)
+    if own is not None and contents.signer != own.public:
+        raise LedgerError(f"{out / LEDGER} was signed by another key than this run's: put the run's own ledger back")
+    if head is not None:
+        lines = (out / LEDGER).read_bytes().splitlines(keepends=True)
+        known = lines[int(head["sequence"]) : int(head["sequence"]) + 1]
+        if [hashlib.sha256(line).hexdigest() for line in known] != [head["sha256"]]:
+            raise LedgerError(f"{out / LEDGER} lacks a line that the model knows: put the run's own ledger back")
+    _require_job(contents.opening, guarantee.opening(job, {}), job, out)
+    return contents.closed
 
 
-def _require_budget(ledger: Ledger, opening: Opening, out: Path) -> None:
-    if ledger.opening.budget != opening.budget:
+def _require_job(opened: Opening, opening: Opening, job: Job, out: Path) -> None:
+    if opened.budget != opening.budget:
         raise LedgerError(
             f"{out / LEDGER} was opened with another budget than {out / 'job.toml'} asks for: put the job back as it "
             f"was, or start anew elsewhere"
+        )
+    if opened.facts.get(JOB_DIGEST) != job_digest(job):
+        raise LedgerError(
+            f"{out / 'job.toml'} was changed since {out / LEDGER} was opened: put the job back as it was, or start "
+            f"anew elsewhere"
         )

@@ -9,10 +9,9 @@ from typing import Any, Final
 
 from privfl.dp.budget import Budget
 from privfl.dp.client_ledger import ClientLedger
-from privfl.dp.events import PoissonSampled, Repeated
-from privfl.errors import ConfigurationError
+from privfl.errors import BudgetExceeded, ConfigurationError
 from privfl.guard import append_line, make_folder
-from privfl.learning.guarantee import Guarantee
+from privfl.learning.guarantee import Guarantee, unamplified
 from privfl.learning.job import Job
 from privfl.params import SessionParams
 from privfl.primitives.entropy import OsEntropy
@@ -56,16 +55,14 @@ class ClientBooks:
 
     Guarantees:
         1. A client whose budget would be overrun uploads nothing, whatever the server asks.
-        2. A client charges itself before it uploads, for the fewest contributors that the session may have: it does not
+        2. A client takes part in no session with fewer contributors, or fewer corrupt ones withstood, than its share of
+           the noise is made for.
+        3. A client charges itself before it uploads, for the fewest contributors that the session may have: it does not
            learn how many there are in time; and never for amplification by sampling: it knows that it was there.
     """
 
     def __init__(self, job: Job, guarantee: Guarantee, out: Path | None) -> None:
-        event = guarantee.planned.event
-        self._cost = Repeated(
-            event=event.event if isinstance(event, PoissonSampled) and guarantee.training is None else event,
-            count=guarantee.planned.count,
-        )
+        self._cost = unamplified(guarantee)
         self._budget = Budget(
             epsilon=job.privacy.client_epsilon,
             delta=job.privacy.failure,
@@ -78,6 +75,7 @@ class ClientBooks:
             {"mechanism": share.kind.value, "variance": float(share.variance)} if share is not None else {}
         )
         self._unit = guarantee.unit
+        self._minimum, self._corrupt = job.minimum or 1, job.threat.corrupt
         self._out = out
         self._ledgers: dict[int, ClientLedger] = {}
 
@@ -90,6 +88,11 @@ class ClientBooks:
         """
 
         def vector(number: int) -> Vector:
+            if params.minimum_contributors < self._minimum or params.threat.corrupt < self._corrupt:
+                raise BudgetExceeded(
+                    f"a session of {params.minimum_contributors} contributors or more, {params.threat.corrupt:g} of "
+                    f"them corrupt, where a share of the noise is made for {self._minimum} and {self._corrupt:g}"
+                )
             ledger = self._ledger(number)
             ledger.charge(params.nonce, params.digest, [self._cost], self._noise)
             self._hand_in(ledger, params.nonce)

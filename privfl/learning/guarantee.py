@@ -102,8 +102,33 @@ def guarantee_of(job: Job, *, parameters: int, examples: int) -> Guarantee | Non
     if job.privacy.mode is PrivacyMode.NONE:
         return None
     promised = _of_examples(job, examples) if job.privacy.mode is PrivacyMode.EXAMPLE else _of_clients(job, parameters)
-    promised.planned_epsilon(job)  # what cannot be accounted for, or without an extra, shows before anything is trained
+    _require_room(job, promised)
     return promised
+
+
+def _require_room(job: Job, promised: Guarantee) -> None:
+    """Refuse budgets that afford no round; what cannot be accounted for, or without an extra, shows here as well."""
+    promised.planned_epsilon(job)
+    one = _total(promised.planned, 1, job.privacy.failure, promised.relation)
+    if job.privacy.epsilon is not None and one > job.privacy.epsilon:
+        raise ConfigurationError(
+            f"privacy.epsilon is {job.privacy.epsilon:g}, and one round costs {one:.4g} with privacy.noise_multiplier "
+            f"{promised.noise_multiplier:g}: more noise or a larger budget works, or leave noise_multiplier out"
+        )
+    own = _total(unamplified(promised), 1, job.privacy.failure, promised.relation)
+    if job.privacy.client_epsilon is not None and own > job.privacy.client_epsilon:
+        raise ConfigurationError(
+            f"privacy.client_epsilon is {job.privacy.client_epsilon:g}, and one round costs a client {own:.4g}: "
+            f"{math.ceil(100 * own) / 100:g} or more works"
+        )
+
+
+def unamplified(promised: Guarantee) -> Repeated:
+    """What a round costs a client that knows that it takes part: no amplification by a secret cohort."""
+    event = promised.planned.event
+    if isinstance(event, PoissonSampled) and promised.training is None:
+        return replace(promised.planned, event=event.event)
+    return promised.planned
 
 
 def bit_weight(adaptive: AdaptiveJob | None, noise_multiplier: float, cohort: float) -> float:
@@ -122,7 +147,7 @@ def bit_weight(adaptive: AdaptiveJob | None, noise_multiplier: float, cohort: fl
     if noise < noise_multiplier / math.sqrt(2):
         raise ConfigurationError(
             f"privacy.adaptive.noise is {noise:g} beside a noise multiplier of {noise_multiplier:.4g}: "
-            f"{noise_multiplier:.3g} or more works"
+            f"{math.ceil(1000 * noise_multiplier / math.sqrt(2)) / 1000:g} or more works"
         )
     return noise_multiplier / math.sqrt(4 * noise**2 - noise_multiplier**2)
 
@@ -213,32 +238,48 @@ def _of_clients(job: Job, parameters: int) -> Guarantee:
 def _require_rare_aborts(job: Job, epsilon: float) -> None:
     """Refuse to claim amplification where rounds that abort would tell who was drawn.
 
-    Amplification by Poisson sampling rests on a client that is not drawn being like one that contributes zero. A round
-    that aborts under a minimum tells them apart when exactly one client less than the minimum was drawn beside it. All
-    rounds together are within T·q·P[Bin(N − 1, q) = minimum − 1] of a mechanism that does not, in statistical distance;
-    1 + e^ε times that is δ that nobody accounted for.
-
     Raises:
-        ConfigurationError: it exceeds a thousandth of δ.
+        ConfigurationError: what `told_by_aborts` says, times 1 + e^ε, exceeds a thousandth of δ; or more clients may
+            drop out than sessions are planned for.
     """
-    probability, others, fewest = job.cohort.probability, job.data.clients - 1, job.minimum
-    if probability is None or fewest is None or probability == 1:
-        return
-    below = fewest - 1
-    log_chance = (
-        math.lgamma(others + 1)
-        - math.lgamma(below + 1)
-        - math.lgamma(others - below + 1)
-        + below * math.log(probability)
-        + (others - below) * math.log1p(-probability)
-    )
-    lost = math.log(job.rounds * probability) + log_chance + math.log1p(math.exp(min(epsilon, 500.0)))
-    if lost > math.log(_NEGLIGIBLE_SHARE * job.privacy.failure):
+    if job.failures.rate > job.threat.dropout:
         raise ConfigurationError(
-            f"privacy.amplification is true where too small cohorts abort too often (cohort.minimum {fewest}, "
-            f"{job.data.clients} clients with cohort.probability {probability:g}), which tells who was drawn: a "
-            f"smaller minimum, more clients or a larger probability work, or leave it out"
+            f"failures.rate is {job.failures.rate:g} with privacy.amplification, which rests on rounds not aborting: "
+            f"up to threat.dropout, {job.threat.dropout:g}, works"
         )
+    if (1 + math.exp(min(epsilon, 500.0))) * told_by_aborts(job) > _NEGLIGIBLE_SHARE * job.privacy.failure:
+        raise ConfigurationError(
+            f"privacy.amplification is true where too small cohorts abort too often (cohort.minimum {job.minimum}, "
+            f"{job.data.clients} clients with cohort.probability {job.cohort.probability:g}), which tells who was "
+            f"drawn: a smaller minimum, more clients or a larger probability work, or leave it out"
+        )
+
+
+def told_by_aborts(job: Job) -> float:
+    """Statistical distance of all rounds from rounds whose abort does not depend on whether one client was drawn.
+
+    Amplification by Poisson sampling rests on a client that is not drawn being like one that contributes zero. A round
+    that aborts under a minimum tells them apart when exactly one client less than the minimum is there beside it:
+    drawn, for the session to be held, and left after drop-outs, for its sum to be opened. Drop-outs thin the cohort, by
+    up to `threat.dropout` and by what the job scripts; they do not depend on anybody's data.
+    """
+    probability, fewest = job.cohort.probability, job.minimum
+    if probability is None or fewest is None or probability == 1:
+        return 0.0
+    scripted = max((len(drop.clients) for drop in job.failures.drop), default=0)
+    others, below = job.data.clients - 1, fewest - 1
+    left = max(
+        _binomial(max(others - gone, below), probability * (1 - thinned), below)
+        for gone in {0, scripted}
+        for thinned in {0.0, job.threat.dropout}
+    )
+    return job.rounds * probability * (_binomial(others, probability, below) + left)
+
+
+def _binomial(trials: int, probability: float, hits: int) -> float:
+    """P[Bin(trials, probability) = hits]."""
+    log_ways = math.lgamma(trials + 1) - math.lgamma(hits + 1) - math.lgamma(trials - hits + 1)
+    return math.exp(log_ways + hits * math.log(probability) + (trials - hits) * math.log1p(-probability))
 
 
 def _amplified(job: Job) -> float | None:
@@ -301,7 +342,7 @@ def _of_examples(job: Job, examples: int) -> Guarantee:
     def rounds_of(noise_multiplier: float) -> list[Repeated]:
         return [training(noise_multiplier).over(job.rounds)]
 
-    relation = Relation.ADD_OR_REMOVE_ONE
+    relation = Relation.ZERO_OUT  # how many examples there are is public: sampling and divisor follow from it
     noise = privacy.noise_multiplier
     if noise is None:
         noise = calibrate(privacy.epsilon or math.inf, privacy.failure, rounds_of, relation)

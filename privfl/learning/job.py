@@ -87,7 +87,8 @@ class CohortJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodingJob:
-    """`encoding.*`: floats as integers.
+    """`encoding.*`: floats as integers. Where clients are differentially private, `privacy.clip` and a granularity that
+    follows from the noise take the place of `clip` and `bits`.
 
     Attributes:
         clip: largest magnitude of a coordinate of an update.
@@ -297,8 +298,9 @@ class Job:
                 )
             if self.honest_minimum < 1:
                 raise ConfigurationError(
-                    f"cohort.minimum is {self.minimum} with up to {self.corrupt_clients} corrupt clients, who know "
-                    f"their own noise: {self.corrupt_clients + 1} or more works, and the more the less noise each adds"
+                    f"cohort.minimum is {self.minimum} with up to {self.corrupt_clients} clients who look at the sum "
+                    f"and know their own noise: {self.corrupt_clients + 1} or more works, and the more the less noise "
+                    f"each adds"
                 )
 
     @property
@@ -306,7 +308,7 @@ class Job:
         """Fewest contributors of a round; None leaves it to the suite."""
         if self.privacy.amplification and self.cohort.minimum is None:
             # A round that aborts tells how few were drawn, which the claim rests on being secret: as rarely as can be.
-            return 2 if suite(self.suite).protects else 1
+            return self.least_cohort
         if self.cohort.minimum is not None or self.privacy.mode is not PrivacyMode.CLIENT_DISTRIBUTED:
             return self.cohort.minimum
         clients = self.expected_cohort
@@ -317,9 +319,15 @@ class Job:
         return min(max(left, fewest), self.cohort_size)
 
     @property
+    def least_cohort(self) -> int:
+        """Fewest clients among whom a session of the suite can be held at all."""
+        return {"plain": 1, "ckks": 2}.get(self.suite, 3)
+
+    @property
     def corrupt_clients(self) -> int:
-        """Most corrupt clients of a cohort."""
-        return math.floor(self.threat.corrupt * self.cohort_size + 1e-9)
+        """Most corrupt clients of a cohort; where clients share the noise, one at least: each knows its own share."""
+        corrupt = math.floor(self.threat.corrupt * self.cohort_size + 1e-9)
+        return max(corrupt, 1) if self.privacy.mode is PrivacyMode.CLIENT_DISTRIBUTED else corrupt
 
     @property
     def honest_minimum(self) -> int:

@@ -1,8 +1,8 @@
 """Opacus' accountants, carried on: across rounds, restarts and processes. A second opinion beside the ledger's.
 
 A fresh accountant in every round reads the ε of one round every time, and so do Opacus' engines when each round makes
-its own: what was spent before is forgotten. These books are kept by whoever runs the rounds, and written down with the
-checkpoint.
+its own: what was spent before is forgotten. These books are kept by whoever runs the rounds; a run fills them from its
+ledger when it goes on.
 """
 
 from __future__ import annotations

@@ -36,7 +36,8 @@ class AdaptiveJob:
         quantile: γ, share of clients whose update should be left whole.
         learning_rate: η; the clip moves by a factor of at most e^η a round.
         noise: σ_b, standard deviation of the noise on the number of clients that were left whole; a twentieth of the
-            cohort unless given. It must exceed half the noise multiplier.
+            cohort unless given. It is at least 0.71 of the noise
+            multiplier: the bit takes no more of the noise than the update.
     """
 
     quantile: float = 0.5
@@ -116,12 +117,16 @@ class PrivacyJob:
             )
 
     def _check_numbers(self) -> None:
-        for key, works in (("epsilon", "4.0"), ("clip", "1.0"), ("noise_multiplier", "1.0"), ("client_epsilon", "4.0")):
+        for key, low, high, works in (
+            ("epsilon", 1e-4, 1e3, "4.0"),
+            ("client_epsilon", 1e-4, 1e3, "4.0"),
+            ("clip", 1e-6, 1e6, "1.0"),
+            ("noise_multiplier", 1e-3, 1e6, "1.0"),
+            ("delta", 1e-15, 0.5, "1e-5"),
+        ):
             value = getattr(self, key)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ConfigurationError(f"privacy.{key} is {value}: a number above 0 works, such as {works}")
-        if self.delta is not None and not 0 < self.delta < 1:
-            raise ConfigurationError(f"privacy.delta is {self.delta}: a probability above 0 works, such as 1e-5")
+            if value is not None and not low <= value <= high:
+                raise ConfigurationError(f"privacy.{key} is {value}: {low:g} to {high:g} works, such as {works}")
         if self.clip is None:
             raise ConfigurationError(
                 f"privacy.clip is missing, without which noise protects nothing: the L2 norm that "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
@@ -21,7 +20,7 @@ from privfl.errors import BudgetExceeded, ConfigurationError, LedgerError, Round
 from privfl.evidence import EvidenceLog, SessionRecord
 from privfl.guard import append_line, cut_torn_line, make_folder
 from privfl.learning.averaging import Averaging, RoundMean, WeightedAveraging
-from privfl.learning.books import LEDGER, Books, closing_record
+from privfl.learning.books import JOB_DIGEST, LEDGER, Books, closing_record, job_digest
 from privfl.learning.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -177,10 +176,15 @@ class FederatedRun:
             state = run._restore(out)
         elif (out / METRICS).exists():
             raise ConfigurationError(f"{out / MODEL} is missing, though rounds were done: start anew elsewhere")
-        if run.guarantee is not None and (out / LEDGER).exists():
-            run._resume_books(out, run.guarantee, state)
-        elif state.get("ledger"):
+        ledger = (out / LEDGER).exists()
+        if ledger and run.guarantee is None:
+            raise LedgerError(
+                f"{out / JOB} asks for no privacy, and {out / LEDGER} is there: put the job back as it was"
+            )
+        if state.get("ledger") and not ledger:
             raise LedgerError(f"{out / LEDGER} is missing, though rounds were charged: put it back")
+        if run.guarantee is not None and ledger:
+            run._resume_books(out, run.guarantee, state)
         return run
 
     def _restore(self, out: Path) -> Mapping[str, Any]:
@@ -198,9 +202,10 @@ class FederatedRun:
         return checkpoint.state
 
     def _resume_books(self, out: Path, guarantee: Guarantee, state: Mapping[str, Any]) -> None:
-        closing = closing_record(out / LEDGER)
+        head = state.get("ledger")
+        closing = closing_record(self.job, guarantee, out, self._identity, head)
         if closing is None:
-            self.books = Books.resume(self.job, guarantee, out, self._identity, state.get("ledger"))
+            self.books = Books.resume(self.job, guarantee, out, self._identity, head)
         else:
             self._over, self.stopped = True, closing.get("stopped")
 
@@ -235,7 +240,7 @@ class FederatedRun:
             self._write_job()
             facts = {
                 "suite": self.job.suite,
-                "job_sha256": hashlib.sha256(job_to_toml(self.job).encode()).hexdigest(),
+                JOB_DIGEST: job_digest(self.job),
                 "privfl": __version__,
                 "parameters": self.parameters,
                 "rounds": self.job.rounds,
@@ -276,7 +281,9 @@ class FederatedRun:
         inputs = RoundInputs(number=number, cohort=cohort, drops=drops, context=context, vectors=vectors)
         held = self._sessions.hold(
             inputs,
-            before_opening=lambda contributors: self._charge(inputs, contributors),
+            charge=lambda contributors: self._charge(inputs, contributors),
+            # An update that hides its examples is a release by itself, to whoever reads it, summed or not.
+            before_uploads=self.guarantee is not None and self.guarantee.training is not None,
             client_books=self._client_books,
         )
         outcome = held.outcome
@@ -368,6 +375,11 @@ class FederatedRun:
             try:
                 vectors[client] = self.averaging.encode(result, context=context)
             except ConfigurationError as error:
+                if self.guarantee is not None:  # whose update it was, and what was in it, is not for the server to know
+                    raise ConfigurationError(
+                        f"round {number}: training diverged at a client; a smaller strategy.learning_rate than "
+                        f"{self.job.strategy.learning_rate} may work"
+                    ) from None
                 raise ConfigurationError(
                     f"round {number}, client {client}: {error}; strategy.learning_rate is "
                     f"{self.job.strategy.learning_rate}, {min(self.job.strategy.learning_rate / 10, 0.1):g} may work"

@@ -99,13 +99,19 @@ class Sessions:
         self.params = self._plan(context, tuple(range(job.cohort_size)))
 
     def hold(
-        self, inputs: RoundInputs, *, before_opening: BeforeOpening, client_books: ClientBooks | None = None
+        self,
+        inputs: RoundInputs,
+        *,
+        charge: BeforeOpening,
+        before_uploads: bool = False,
+        client_books: ClientBooks | None = None,
     ) -> Held:
         """Hold the session of a round.
 
         Args:
             inputs: what it sums.
-            before_opening: as for `privfl.simulate`.
+            charge: called with the number of contributors, before anything is asked that opens their sum.
+            before_uploads: or with the number of clients that will upload, before the first of them does.
             client_books: ledgers of the clients' own, which they ask before they upload.
         """
         begun = time.perf_counter()
@@ -123,6 +129,8 @@ class Sessions:
                 view=None,
             )
         self.params = self._plan(inputs.context, inputs.cohort)
+        if before_uploads:
+            charge(len(inputs.vectors))
         catch = _Catch(self.params)
         outcome = simulate(
             self.params,
@@ -134,7 +142,7 @@ class Sessions:
             identities=self._identities,
             committee=self._committee,
             absent_members=draw_absences(self._job, inputs.number),
-            before_opening=before_opening,
+            before_opening=None if before_uploads else charge,
         )
         return Held(
             outcome=outcome,
@@ -157,9 +165,10 @@ class Sessions:
         return plain, time.perf_counter() - begun
 
     def _fewest(self, invited: int) -> int:
-        if self._job.minimum is not None:
-            return self._job.minimum
-        return suite(self._job.suite).fewest_contributors(max(invited, 2), self._job.threat)
+        minimum = self._job.minimum
+        if minimum is None:
+            minimum = suite(self._job.suite).fewest_contributors(max(invited, 2), self._job.threat)
+        return max(minimum, self._job.least_cohort)
 
     def _setting(self) -> Setting:
         """Return the setting that a committee's key is made for."""

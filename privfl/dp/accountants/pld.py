@@ -28,6 +28,8 @@ from privfl.errors import UnsupportedEvent
 _INTERVAL: Final = 1e-4
 """dp-accounting's own."""
 _COARSE: Final = 3e-5
+LEAST_DELTA: Final = 1e-9
+"""Convolutions lose some 10^−12 of probability to rounding: below it ε would come out too small."""
 _MOST_INTERVALS: Final = 2_000_000
 _NEGLIGIBLE: Final = 1e-12
 _TAIL: Final = 1e-16
@@ -77,13 +79,19 @@ class PldAccountant(Accountant):
 
     def _epsilon(self, spent: Mapping[Primitive, int], delta: float) -> float:
         loss = self._loss(spent)
+        if isinstance(loss, _Discretised) and delta < LEAST_DELTA:
+            raise UnsupportedEvent(
+                f"delta {delta:g} is below what convolutions in floating point resolve: {LEAST_DELTA:g} or more works "
+                f"with pld where something is sampled or Laplace, or the rdp accountant"
+            )
         with quiet():
             return loss.epsilon(delta)
 
     def _delta(self, spent: Mapping[Primitive, int], epsilon: float) -> float:
         loss = self._loss(spent)
         with quiet():
-            return loss.delta(epsilon)
+            told = loss.delta(epsilon)
+        return max(told, LEAST_DELTA) if isinstance(loss, _Discretised) else told
 
     def _loss(self, spent: Mapping[Primitive, int]) -> _NormalLoss | _Discretised:
         information, others = 0.0, dict[Primitive, int]()
@@ -101,6 +109,14 @@ class PldAccountant(Accountant):
 
     def _discretised(self, information: float, others: Mapping[Primitive, int]) -> _Discretised:
         interval = self._grid(information, others)
+        try:
+            return self._composed(information, others, interval)
+        except (OverflowError, MemoryError) as error:
+            raise UnsupportedEvent(
+                f"losses this large are beyond pld ({error}): more noise or fewer steps work, or the rdp accountant"
+            ) from error
+
+    def _composed(self, information: float, others: Mapping[Primitive, int], interval: float) -> _Discretised:
         with quiet():
             parts = [
                 _single(event, self.relation, interval).self_compose(count, _TAIL) for event, count in others.items()

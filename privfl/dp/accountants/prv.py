@@ -11,7 +11,7 @@ from privfl.dp.accountants.extra import opacus_accountants, quiet
 from privfl.dp.accountants.rdp import RdpAccountant
 from privfl.dp.accountants.reduce import Primitive, surrogate
 from privfl.dp.mechanisms import MOST_NOISE, DiscreteGaussian, Gaussian, PoissonSampled, Relation
-from privfl.errors import UnsupportedEvent
+from privfl.errors import ConfigurationError, UnsupportedEvent
 
 _ERROR: Final = 1e-3
 """What Opacus may add to ε; its own default is ten times as much."""
@@ -48,7 +48,12 @@ class PrvAccountant(Accountant):
                 raise UnsupportedEvent("the prv accountant knows Gaussian noise only: the rdp accountant may do")
 
     def _epsilon(self, spent: Mapping[Primitive, int], delta: float) -> float:
-        history = _history(spent)
+        try:
+            return self._answer(_history(spent), delta)
+        except ConfigurationError as problem:  # releases joined to one of less noise than any event may have
+            raise UnsupportedEvent("the losses are too large for prv: the pld accountant does it") from problem
+
+    def _answer(self, history: list[tuple[float, float, int]], delta: float) -> float:
         error = self._error(history, delta)
         with quiet():
             accountant = opacus_accountants().PRVAccountant()

@@ -85,14 +85,15 @@ def _divergence(event: Primitive) -> npt.NDArray[np.float64]:
         case Gaussian(noise_multiplier=noise):
             return _read_only(orders / (2 * noise**2))
         case Skellam(l2_sensitivity=l2, l1_sensitivity=l1, variance=variance):
-            return _read_only(np.array(skellam_rdp(orders, l2=l2, l1=l1, variance=variance)))
+            # No L1 norm is below its L2 norm, whatever was said of it.
+            return _read_only(np.array(skellam_rdp(orders, l2=l2, l1=max(l1, l2), variance=variance)))
         case DiscreteGaussian():
             return _read_only(
                 np.array(
                     discrete_gaussian_rdp(
                         orders,
                         l2=event.l2_sensitivity,
-                        l1=event.l1_sensitivity,
+                        l1=max(event.l1_sensitivity, event.l2_sensitivity),
                         local_std=event.local_std,
                         contributors=event.contributors,
                         dimension=event.dimension,
