@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import warnings
@@ -35,6 +36,7 @@ _OTHERS = (
     "unittest.mock",
 )
 """None is, or imports, a plugin of pytest: those have to be imported by it."""
+_SECONDS = 300
 
 
 def main():
@@ -65,6 +67,7 @@ def _run(copy, arguments, said):
         os.dup2(said, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         sys.path.insert(0, copy)
+        signal.alarm(_SECONDS)  # a defect may be one that never ends
         os.environ["PYTHONPATH"] = f"{copy}{os.pathsep}{Path.cwd()}"  # for those whom tests start
         import pytest
 

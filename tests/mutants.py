@@ -647,15 +647,6 @@ MUTANTS = (
     ),
     # ckks: the ceremony
     Mutant(
-        "a sum opened before its caller's word",
-        "simulate.py",
-        "                    before_opening(len(contributors))\n            started = time.process_time()\n"
-        "            server.advance()\n",
-        "                    server.advance()\n                    before_opening(len(contributors))\n"
-        "            started = time.process_time()\n",
-        ("test_simulate.py::test_nothing_is_opened_unless_the_callers_word_was_taken_first",),
-    ),
-    Mutant(
         "room for all bounds though the sum has one of its own",
         "params.py",
         "    return contributors * bound if sum_bound is None else min(contributors * bound, sum_bound)\n",

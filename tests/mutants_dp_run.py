@@ -20,7 +20,11 @@ CRASHES = (
             if before_opening is not None and server.phase is Phase.FINISHED:
                 before_opening(len(contributors))
 """,
-        (f"{ANY_STEP}[distributed]", f"{ANY_STEP}[central]"),
+        (
+            "test_simulate.py::test_nothing_is_opened_unless_the_callers_word_was_taken_first",
+            f"{ANY_STEP}[distributed]",
+            f"{ANY_STEP}[central]",
+        ),
     ),
     Mutant(
         "a charge is written and not asked onto the disk",

@@ -102,16 +102,22 @@ def names_of(item):
 
 
 def test_the_copies_are_what_the_tests_import_and_they_pass_unmutated(benches):
-    bench = benches.get()
+    named = sorted({test for mutant in MUTANTS for test in mutant.caught_by})
+    taken = [benches.get() for _ in range(benches.qsize())]
+
+    def pass_at(place):
+        where = taken[place].folder / "test_where.py"
+        here = str(taken[place].folder)
+        where.write_text(f"import privfl\ndef test_it(): assert privfl.__file__.startswith({here!r})\n")
+        return taken[place].test(str(where), *named[place :: len(taken)])
+
     try:
-        where = bench.folder / "test_where.py"
-        where.write_text(f"import privfl\ndef test_it(): assert privfl.__file__.startswith({str(bench.folder)!r})\n")
-        assert bench.test(str(where)).returncode == 0
-        named = sorted({test for mutant in MUTANTS for test in mutant.caught_by})
-        outcome = bench.test(*named)
-        assert outcome.returncode == 0, outcome.stdout
+        with ThreadPoolExecutor(len(taken)) as pool:
+            for outcome in pool.map(pass_at, range(len(taken))):
+                assert outcome.returncode == 0, outcome.stdout
     finally:
-        benches.put(bench)
+        for bench in taken:
+            benches.put(bench)
 
 
 def test_no_two_mutants_have_one_name():
