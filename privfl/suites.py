@@ -95,12 +95,14 @@ class Suite:
         protects: whether the server is kept from reading single vectors.
         security_note: one sentence for people: who could open a client's vector.
         has_committee: whether a committee opens the sum: sessions need its key.
+        least_clients: fewest clients among whom a session can be held at all.
     """
 
     name: str
     protects: bool
     security_note: str
     has_committee: bool = False
+    least_clients: int = 3
 
     def setting(
         self,
@@ -244,6 +246,7 @@ _SUITES: Final = {
         Suite(
             name="plain",
             protects=False,
+            least_clients=1,
             security_note="PLAIN PROTECTS NOTHING: the server reads every client's update. It is the baseline to "
             "compare with, not a way to train on data that matters.",
         ),
@@ -264,6 +267,7 @@ _SUITES: Final = {
             name="ckks",
             protects=True,
             has_committee=True,
+            least_clients=2,
             security_note="If everyone follows the protocol, the server learns the sum, a little noise over it, and "
             "nothing else. To open one client's update takes as many members of the committee together as the "
             "threshold says. A server or client that lies could cost the committee its key: kahe withstands that.",

@@ -23,6 +23,7 @@ from privfl.learning.privacy_job import AdaptiveJob
 from privfl.learning.private import ClipRule
 from privfl.learning.rounds import FederatedRun
 from privfl.learning.trainer import Evaluation, LocalResult
+from privfl.session import Aggregate
 
 MODES = ("client-central", "client-distributed", "example")
 
@@ -132,12 +133,23 @@ def test_an_updates_norm_is_clipped_however_long_it_is():
         assert np.linalg.norm(moved) < 1.05
 
 
+def test_the_servers_noise_is_drawn_anew_for_every_sum_and_the_sum_itself_stays():
+    """Guarantee 1 of `PrivateAveraging`."""
+    averaging = FederatedRun(job("client-central", privacy={"noise_multiplier": 1.0})).averaging
+    summed = Aggregate(vector=np.zeros(averaging.vector.length, np.int64), contributors=12)
+    first, second = (averaging.decode(summed, context=bytes(32)).arrays for _ in range(2))
+    assert not summed.vector.any()
+    for name, array in first.items():
+        assert array.any()
+        assert (array != second[name]).any()
+
+
 # What is charged
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_round_is_charged_before_its_sum_is_opened(mode, monkeypatch, tmp_path):
-    """Guarantee 1 of `FederatedRun`: at the moment a sum becomes known, its charge is on disk."""
+    """Guarantee 1 of `FederatedRun` and of `Books`: at the moment a sum becomes known, its charge is on disk."""
     from privfl.lockstep.server import LockstepServer
 
     seen = []
@@ -223,12 +235,6 @@ def test_an_aborted_round_costs_nothing_before_uploads_are_closed_and_its_charge
     assert second.epsilon > 0.0
     assert not third.aborted
     assert third.epsilon > second.epsilon
-
-
-def test_the_server_hears_nothing_more_in_the_plain_comparison_than_in_the_session():
-    """What is measured through `plain` beside a run is never read: the model is the secure session's."""
-    run = finished(FederatedRun(job("client-central", rounds=1, suite="plain")))
-    assert run.metrics[0].plain_upload_bytes == run.metrics[0].upload_bytes
 
 
 # Budgets that stop a run
@@ -559,6 +565,7 @@ CLIENTS = {"privacy": {"noise_multiplier": 3.0, "client_epsilon": 4.0}, "threat"
 
 
 def test_a_client_that_has_spent_its_own_budget_takes_part_no_more(tmp_path):
+    """Guarantee 1 of `ClientBooks`."""
     out = tmp_path / "out"
     run = finished(FederatedRun(job(rounds=9, cohort={"size": 8}, **CLIENTS), out=out))
     assert any(row.dropped for row in run.metrics)
@@ -587,6 +594,7 @@ def test_a_client_is_charged_before_it_uploads_and_remembers_over_restarts(tmp_p
 
 
 def test_a_client_claims_no_amplification_for_rounds_that_it_joined(tmp_path):
+    """Guarantee 3 of `ClientBooks`."""
     privacy = {"noise_multiplier": 3.0, "client_epsilon": 50.0, "amplification": True}
     run = finished(
         FederatedRun(job("client-central", rounds=2, clients=60, cohort=POISSON, privacy=privacy), out=tmp_path / "out")

@@ -47,6 +47,14 @@ def test_every_package_offers_the_protocols_functions_under_its_signatures(name,
 
 
 @pytest.mark.parametrize("name", SUITE_NAMES)
+def test_sessions_are_held_among_so_few_clients_and_no_fewer(name):
+    least = suite(name).least_clients
+    make_params(n=least, suite_name=name)
+    with pytest.raises(ConfigurationError):
+        make_params(n=least - 1, suite_name=name)
+
+
+@pytest.mark.parametrize("name", SUITE_NAMES)
 def test_every_suite_has_a_number_on_the_wire(name):
     assert SuiteCode[name.upper()].name.lower() == name
 

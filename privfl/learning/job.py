@@ -321,7 +321,7 @@ class Job:
     @property
     def least_cohort(self) -> int:
         """Fewest clients among whom a session of the suite can be held at all."""
-        return {"plain": 1, "ckks": 2}.get(self.suite, 3)
+        return suite(self.suite).least_clients
 
     @property
     def corrupt_clients(self) -> int:

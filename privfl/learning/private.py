@@ -123,8 +123,9 @@ class PrivateAveraging:
 
     def decode(self, summed: Aggregate, *, context: bytes) -> RoundMean:
         """See `Averaging.decode`."""
-        total = summed.vector.copy()
+        total = summed.vector
         if self.plan.server_noise is not None:
+            total = total.copy()
             self.plan.server_noise.add_to(total, entropy=self._entropy, workers=self._workers)
         decoded = self.codec.decode(total, clip=self.clip, denominator=self._denominator, seed=_seed(context))
         if self._rule is not None:
