@@ -31,13 +31,12 @@ from privfl.cli.tables import show
 from privfl.errors import ConfigurationError
 from privfl.kahe.ring import N
 from privfl.learning.averaging import SATURATION_WARNING
-from privfl.learning.books import COORDINATOR, LEDGER
 from privfl.learning.checkpoint import write_whole
 from privfl.learning.job import job_to_toml, load_job
 from privfl.learning.privacy_job import PrivacyMode
 from privfl.learning.records import Progress as RoundProgress
 from privfl.learning.records import RoundMetrics
-from privfl.learning.rounds import JOB, FederatedRun
+from privfl.learning.rounds import FederatedRun
 from privfl.masking import planner
 from privfl.params import CkksSetting, KaheSetting, ServerModel
 from privfl.primitives.signatures import Identity
@@ -111,7 +110,6 @@ def _open(options: argparse.Namespace, watcher: _Watcher, identity: Identity | N
     if options.resume is not None:
         if options.job is not None or options.overrides or options.out is not None:
             raise ConfigurationError("--resume DIR goes on with the job in DIR: give no job, --set or --out beside it")
-        _require_key(options.resume, identity)
         run = FederatedRun.resume(options.resume, observe=watcher.observe, workers=options.workers, identity=identity)
         return _signing(run, identity), options.resume
     if options.job is None:
@@ -129,14 +127,6 @@ def _identity(path: Path) -> Identity:
         raise ConfigurationError(f"--identity {path} cannot be read: {error.strerror}") from None
     except ConfigurationError as error:
         raise ConfigurationError(f"--identity {path} is {error}") from None
-
-
-def _require_key(out: Path, identity: Identity | None) -> None:
-    """Refuse to resume without the key that the ledger was begun with: a fresh one would be made, for nothing."""
-    if identity is None and (out / JOB).exists() and (out / LEDGER).exists() and not (out / COORDINATOR).exists():
-        raise ConfigurationError(
-            f"{out / LEDGER} was begun with a key that is not in {out}: give it, --identity FILE.pem"
-        )
 
 
 def _signing(run: FederatedRun, identity: Identity | None) -> FederatedRun:

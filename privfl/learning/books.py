@@ -177,8 +177,7 @@ def _identity_of(out: Path, identity: Identity | None) -> Identity:
     """Return the key that a ledger which is there was signed with."""
     if identity is None and not (out / COORDINATOR).exists():
         raise ConfigurationError(
-            f"{out / LEDGER} was signed with a key that is not in {out}: --identity FILE.pem, as when the run was "
-            f"begun, works"
+            f"{out / LEDGER} was signed with a key that is not in {out}: give it, --identity FILE.pem"
         )
     return identity or own_identity(out / COORDINATOR)
 
