@@ -10,22 +10,22 @@ RECEIPTS = "test_dp_receipts.py"
 MUTANTS = (
     Mutant(
         "a line's place is not checked",
-        "dp/chain.py",
+        "journal/chain.py",
         'if not is_whole(value["sequence"]) or value["sequence"] != len(self.hashes):',
         "if False:",
         (f"{TESTS}::test_a_line_that_means_nothing_is_refused_though_its_owner_signed_it",),
     ),
     Mutant(
         "hashes are not chained",
-        "dp/chain.py",
+        "journal/chain.py",
         'if value["previous"] != (self.hashes[-1] if self.hashes else NO_LINE):',
         "if False:",
         (f"{TESTS}::test_a_line_of_another_ledger_of_the_same_owner_is_refused",),
     ),
     Mutant(
         "signatures are not verified",
-        "dp/chain.py",
-        "        verify_line(signer, value, where)\n",
+        "journal/chain.py",
+        "        verify_line(signer, value, self.LABEL, where)\n",
         "",
         (
             f"{TESTS}::test_a_forged_line_is_refused_though_its_hashes_fit",
@@ -34,7 +34,7 @@ MUTANTS = (
     ),
     Mutant(
         "lines may follow the closing record",
-        "dp/chain.py",
+        "journal/chain.py",
         "if self.closed is not None:\n            raise",
         "if False:\n            raise",
         (f"{TESTS}::test_nothing_follows_the_closing_record",),
@@ -51,35 +51,35 @@ MUTANTS = (
     ),
     Mutant(
         "other forms of a line are accepted",
-        "dp/lines.py",
+        "journal/lines.py",
         "    if not same:\n",
         "    if False:\n",
         (f"{TESTS}::test_a_line_in_another_form_is_refused",),
     ),
     Mutant(
         "anything without a newline passes for torn",
-        "dp/lines.py",
+        "journal/lines.py",
         "    return end == len(tail)",
         "    return True",
         (f"{TESTS}::test_a_whole_line_whose_end_was_damaged_is_not_taken_for_a_torn_one",),
     ),
     Mutant(
         "a charge is not fsynced",
-        "dp/appending.py",
+        "journal/appending.py",
         "            rest = rest[os.write(self._descriptor, rest) :]\n        os.fsync(self._descriptor)\n",
         "            rest = rest[os.write(self._descriptor, rest) :]\n",
         (f"{TESTS}::test_the_charge_is_on_disk_when_charge_returns",),
     ),
     Mutant(
         "a short write is taken for a whole one",
-        "dp/appending.py",
+        "journal/appending.py",
         "        while rest:\n            rest = rest[os.write(self._descriptor, rest) :]\n",
         "        os.write(self._descriptor, rest)\n",
         (f"{TESTS}::test_a_short_write_is_continued",),
     ),
     Mutant(
         "a torn line stays",
-        "dp/ledger.py",
+        "journal/writer.py",
         "            self._storage.cut(size_bytes)\n",
         "            pass\n",
         (
@@ -89,7 +89,7 @@ MUTANTS = (
     ),
     Mutant(
         "there is no lock",
-        "dp/appending.py",
+        "journal/appending.py",
         "            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "            pass\n",
         (
@@ -99,7 +99,7 @@ MUTANTS = (
     ),
     Mutant(
         "a failed ledger writes on",
-        "dp/ledger.py",
+        "journal/writer.py",
         "        self._usable = False\n        try:\n",
         "        try:\n",
         (
@@ -119,21 +119,21 @@ MUTANTS = (
     ),
     Mutant(
         "any key may go on with a ledger",
-        "dp/ledger.py",
-        "        if contents.signer != identity.public:\n",
+        "journal/writer.py",
+        "        if chain.signer != identity.public:\n",
         "        if False:\n",
         (f"{RECEIPTS}::test_the_ledger_of_another_client_or_in_use_is_refused",),
     ),
     Mutant(
         "lines may be missing since the checkpoint",
-        "dp/ledger.py",
+        "journal/writer.py",
         "        if not 0 <= sequence < len(hashes):\n",
         "        if not 0 <= sequence < len(hashes):\n            return\n        if False:\n",
         (f"{TESTS}::test_the_head_of_a_checkpoint_is_required",),
     ),
     Mutant(
         "a ledger is written in place",
-        "dp/appending.py",
+        "journal/appending.py",
         'beside = path.with_name(f".{path.name}.{OsEntropy().token_bytes(8).hex()}.new")',
         "beside = path",
         (f"{TESTS}::test_a_ledger_is_not_made_over_another_file",),

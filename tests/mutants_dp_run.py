@@ -28,7 +28,7 @@ CRASHES = (
     ),
     Mutant(
         "a charge is written and not asked onto the disk",
-        "dp/appending.py",
+        "journal/appending.py",
         """            rest = rest[os.write(self._descriptor, rest) :]
         os.fsync(self._descriptor)
 """,
@@ -80,9 +80,9 @@ CRASHES = (
     ),
     Mutant(
         "the next line is written behind a torn one",
-        "dp/ledger.py",
-        "        if tail:\n            ledger._recover(",
-        "        if tail is None:\n            ledger._recover(",
+        "journal/writer.py",
+        "        if tail:\n            journal._recover(",
+        "        if tail is None:\n            journal._recover(",
         (f"{ANY_STEP}[distributed]",),
     ),
     Mutant(

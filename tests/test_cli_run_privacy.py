@@ -330,7 +330,7 @@ def test_a_given_identity_signs_the_ledger(job, pem, capsys, monkeypatch):
     assert main(["run", "--resume", "out"]) == 64
     assert "give it, --identity FILE.pem" in capsys.readouterr().err
     assert main(["run", "--resume", "out", "--identity", "other.pem"]) == 1
-    assert "only the key that opened a ledger can go on with it" in capsys.readouterr().err
+    assert "only the key that opened the ledger can go on with it" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
 
     assert main(["run", "--resume", "out", "--identity", "k.pem", "--json"]) in {0, 2}

@@ -12,14 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privfl.dp.appending import AppendingFile, Memory
 from privfl.dp.budget import Budget
-from privfl.dp.chain import Chain, chain_of
+from privfl.dp.chain import LedgerChain
 from privfl.dp.events import Composed, Gaussian, NonPrivate, PoissonSampled, Relation, Repeated, Skellam, Unsupported
-from privfl.dp.ledger import Charge, Head, Ledger, Mode, Opening, Unit, read_ledger
-from privfl.dp.lines import signed_line
-from privfl.dp.records import Kind, canonical
+from privfl.dp.ledger import Charge, Ledger, Mode, Opening, Unit, read_ledger
 from privfl.errors import BudgetExceeded, ConfigurationError, LedgerError
+from privfl.journal.appending import AppendingFile, Memory
+from privfl.journal.chain import Head, Kind
+from privfl.journal.lines import signed_line
+from privfl.journal.values import canonical
+from privfl.journal.writer import Journal
+from privfl.primitives.labels import Label
 from privfl.primitives.signatures import Identity
 from privfl.testing import UnsafeFixedEntropy
 
@@ -34,6 +37,13 @@ OPENING = Opening(
 )
 EVENTS = [Repeated(event=Gaussian(noise_multiplier=1.1))]
 NOTHING = "0" * 64
+
+
+def chain_of(content: bytes) -> LedgerChain:
+    """Verify the whole lines of a file."""
+    chain = LedgerChain()
+    chain.take_all(content)
+    return chain
 
 
 def charged(path, *, rounds=3, opening=OPENING, closed=False):
@@ -66,7 +76,7 @@ def resumed(content):
     """Resume a ledger that lies in memory."""
     storage = Memory()
     storage.append(content)
-    return Ledger._resumed(storage, content, OWNER), storage
+    return Ledger(Journal._resumed(storage, content, LedgerChain(), OWNER)), storage
 
 
 def refused(content, path, *, match=None):
@@ -218,7 +228,7 @@ def test_lines_missing_at_the_end_show_in_a_closed_ledger_and_to_who_remembers_t
 
 
 def test_an_empty_file_is_refused(path):
-    refused(b"", path, match="no whole line, so nothing was ever charged")
+    refused(b"", path, match="no whole line, so nothing was ever recorded")
 
 
 def resigned(lines, identity, change=None):
@@ -230,7 +240,7 @@ def resigned(lines, identity, change=None):
         value["previous"] = previous
         if change is not None:
             change(sequence, value)
-        written.append(signed_line(value, identity))
+        written.append(signed_line(value, identity, Label.LEDGER))
         previous = hashlib.sha256(written[-1]).hexdigest()
     return written
 
@@ -245,7 +255,7 @@ def test_a_forged_line_is_refused_though_its_hashes_fit(lines, path):
     mixed = [lines[0], *resigned(lines, STRANGER)[1:]]
     value = {**json.loads(mixed[1]), "previous": hashlib.sha256(mixed[0]).hexdigest()}
     del value["signature"]
-    refused(mixed[0] + signed_line(value, STRANGER), path, match="line 2: its signature is not by")
+    refused(mixed[0] + signed_line(value, STRANGER, Label.LEDGER), path, match="line 2: its signature is not by")
 
 
 def test_a_ledger_that_a_stranger_forged_from_the_first_line_on_is_refused_by_who_knows_the_owner(lines, path):
@@ -257,7 +267,7 @@ def test_a_ledger_that_a_stranger_forged_from_the_first_line_on_is_refused_by_wh
     assert read_ledger(path).signer == STRANGER.public  # consistent with the key that it names
     with pytest.raises(LedgerError, match="opened by"):
         read_ledger(path, OWNER.public)
-    with pytest.raises(LedgerError, match="only the key that opened a ledger can go on with it"):
+    with pytest.raises(LedgerError, match="only the key that opened the ledger can go on with it"):
         Ledger.resume(path, OWNER)
 
 
@@ -346,12 +356,14 @@ def test_a_second_release_on_one_charge_is_refused(lines, path):
     line = json.loads(lines[2])
     again = {**line, "sequence": 3, "previous": hashlib.sha256(lines[2]).hexdigest()}
     del again["signature"]
-    refused(b"".join(lines[:3]) + signed_line(again, OWNER), path, match="released and not charged before")
+    refused(
+        b"".join(lines[:3]) + signed_line(again, OWNER, Label.LEDGER), path, match="released and not charged before"
+    )
 
 
 def test_nothing_follows_the_closing_record(path):
     content = charged(path, rounds=1, closed=True).read_bytes()
-    chain, _ = chain_of(content)
+    chain = chain_of(content)
     body = {"round": 2, "events": [{"event": "gaussian", "noise_multiplier": 1.1, "count": 1}], "facts": {}}
     refused(content + chain.line(Kind.CHARGE, body, OWNER), path, match="it follows the closing record")
 
@@ -394,7 +406,7 @@ def test_a_torn_last_line_is_cut_off_at_every_position_and_the_ledger_says_so(li
         assert f"{cut} bytes after line 3 were cut off" in ledger.recovered
         assert ledger.contents.recovered == ((cut, hashlib.sha256(last[:cut]).hexdigest()),)
         assert storage.content.startswith(whole)
-        assert chain_of(storage.content)[0].contents() == ledger.contents
+        assert chain_of(storage.content).contents() == ledger.contents
 
 
 def test_a_torn_ledger_goes_on_from_its_last_whole_line(lines, path):
@@ -446,8 +458,8 @@ def in_watched_memory(budget=OPENING.budget):
     opening = Opening(unit="client", mode="client-central", budget=budget)
     ledger = Ledger.in_memory(opening, OWNER)
     storage = Watched()
-    storage.append(ledger._storage.content)
-    ledger._storage = storage
+    storage.append(ledger._journal._storage.content)
+    ledger._journal._storage = storage
     return ledger, storage
 
 
@@ -601,7 +613,7 @@ def test_the_head_of_a_checkpoint_is_required(path):
         with pytest.raises(LedgerError, match="not the one that was written"):
             ledger.require_head(1, heads[2].sha256)
         for sequence in (-1, 3):
-            with pytest.raises(LedgerError, match="charges would be forgotten"):
+            with pytest.raises(LedgerError, match="what it says would be forgotten"):
                 ledger.require_head(sequence, heads[2].sha256)
 
 
@@ -710,7 +722,7 @@ def test_canonical_json_is_ascii_sorted_and_finite():
 
 
 def test_a_chain_does_not_move_when_it_refuses(lines):
-    chain = Chain()
+    chain = LedgerChain()
     for line in lines[:2]:
         chain.take(line)
     before = chain.contents()

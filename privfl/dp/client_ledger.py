@@ -14,8 +14,8 @@ from privfl.dp.budget import Budget
 from privfl.dp.events import Repeated
 from privfl.dp.ledger import Contents, Ledger, Mode, Opening, Unit
 from privfl.dp.receipts import Receipt, check_bytes, make_receipt
-from privfl.dp.records import facts_of
 from privfl.errors import ConfigurationError, LedgerError
+from privfl.journal.values import facts_of
 from privfl.params import NONCE_BYTES
 from privfl.primitives.signatures import Identity
 from privfl.primitives.transcript import DIGEST_BYTES

@@ -13,18 +13,16 @@ the run that owns the ledger cuts it off, and says so, when it resumes.
 
 from __future__ import annotations
 
-import hashlib
-import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
-from privfl.dp.appending import AppendingFile, Memory, Storage
-from privfl.dp.chain import IDENTIFIER_BYTES, Chain, Contents, chain_of, opening_body, read_ledger
+from privfl.dp.chain import Contents, LedgerChain, read_ledger
 from privfl.dp.events import Repeated
-from privfl.dp.lines import is_torn
-from privfl.dp.records import Charge, Head, Kind, Mode, Opening, Unit, facts_of
-from privfl.errors import LedgerError
+from privfl.dp.records import Charge, Mode, Opening, Unit
+from privfl.journal.chain import Head, Kind
+from privfl.journal.values import facts_of
+from privfl.journal.writer import Journal
 from privfl.primitives.entropy import Entropy, OsEntropy
 from privfl.primitives.signatures import Identity
 
@@ -37,9 +35,6 @@ class Ledger:
     """A ledger that this process writes; made by `create`, `resume` or `in_memory`.
 
     Use it as a context manager, or call `unlock`, to let another writer have the file.
-
-    Attributes:
-        recovered: a sentence that says what was cut off when it was resumed, or None.
 
     Guarantees:
         1. When `charge` returns, the charge is on disk; when it raises, nothing may be released.
@@ -63,13 +58,8 @@ class Ledger:
     1
     """
 
-    def __init__(self, storage: Storage, chain: Chain, identity: Identity) -> None:
-        self._storage = storage
-        self._chain = chain
-        self._identity = identity
-        self._usable = True
-        self._one_at_a_time = threading.Lock()
-        self.recovered: str | None = None
+    def __init__(self, journal: Journal[LedgerChain]) -> None:
+        self._journal = journal
 
     @classmethod
     def create(cls, path: Path, opening: Opening, identity: Identity, *, entropy: Entropy = _OS) -> Ledger:
@@ -84,16 +74,12 @@ class Ledger:
         Raises:
             LedgerError: the file exists, or cannot be made; it is there whole or not at all.
         """
-        chain, line = _opened(opening, identity, entropy)
-        return cls(AppendingFile.create(path, line), chain, identity)
+        return cls(Journal.create(path, LedgerChain(), opening.to_body(), identity, entropy))
 
     @classmethod
     def in_memory(cls, opening: Opening, identity: Identity, *, entropy: Entropy = _OS) -> Ledger:
         """Open a ledger that lasts as long as the process: for simulations and tests."""
-        chain, line = _opened(opening, identity, entropy)
-        storage = Memory()
-        storage.append(line)
-        return cls(storage, chain, identity)
+        return cls(Journal.in_memory(LedgerChain(), opening.to_body(), identity, entropy))
 
     @classmethod
     def resume(cls, path: Path, identity: Identity) -> Ledger:
@@ -102,31 +88,12 @@ class Ledger:
         Raises:
             LedgerError: no such file; another writer has it; it is damaged, or closed, or another key opened it.
         """
-        storage, content = AppendingFile.open(path)
-        try:
-            return cls._resumed(storage, content, identity)
-        except LedgerError as error:
-            storage.close()
-            raise LedgerError(f"{path}: {error}") from None
-        except BaseException:
-            storage.close()
-            raise
+        return cls(Journal.resume(path, LedgerChain(), identity))
 
-    @classmethod
-    def _resumed(cls, storage: Storage, content: bytes, identity: Identity) -> Ledger:
-        chain, tail = chain_of(content)
-        contents = chain.contents()
-        if contents.signer != identity.public:
-            raise LedgerError(
-                f"it was opened by {contents.signer.hex()[:16]}…, and this run signs as {identity.public.hex()[:16]}…: "
-                f"only the key that opened a ledger can go on with it"
-            )
-        if contents.closed is not None:
-            raise LedgerError("it is closed: its run has ended, and another one starts a ledger of its own")
-        ledger = cls(storage, chain, identity)
-        if tail:
-            ledger._recover(len(content) - len(tail), tail)
-        return ledger
+    @property
+    def recovered(self) -> str | None:
+        """What was cut off when it was resumed, in a sentence; None if nothing was."""
+        return self._journal.recovered
 
     @property
     def opening(self) -> Opening:
@@ -136,12 +103,12 @@ class Ledger:
     @property
     def contents(self) -> Contents:
         """All that is in it."""
-        return self._chain.contents()
+        return self._journal.chain.contents()
 
     @property
     def charges(self) -> tuple[Charge, ...]:
         """What was charged, in order."""
-        return tuple(self._chain.charges)
+        return tuple(self._journal.chain.charges)
 
     @property
     def spent(self) -> tuple[Repeated, ...]:
@@ -151,7 +118,7 @@ class Ledger:
     @property
     def head(self) -> Head:
         """The last line: a checkpoint remembers it, and asks `require_head` when it is resumed."""
-        return self._chain.head
+        return self._journal.head
 
     def require_head(self, sequence: int, sha256: str) -> None:
         """Raise unless the ledger holds a line that somebody remembers; it may have grown since.
@@ -163,14 +130,7 @@ class Ledger:
         Raises:
             LedgerError: the ledger is shorter, or another one.
         """
-        hashes = self._chain.hashes
-        if not 0 <= sequence < len(hashes):
-            raise LedgerError(
-                f"the ledger ends with line {len(hashes)}, and line {sequence + 1} was written before: put back the "
-                f"whole file, or charges would be forgotten"
-            )
-        if hashes[sequence] != sha256:
-            raise LedgerError(f"line {sequence + 1} of the ledger is not the one that was written: another ledger")
+        self._journal.require_head(sequence, sha256)
 
     def charge(self, *, round: int, events: Iterable[Repeated], facts: Mapping[str, Any] | None = None) -> None:  # noqa: A002 - the name of the thing
         """Charge a release, durably. Release only after this has returned.
@@ -187,10 +147,10 @@ class Ledger:
             LedgerError: the charge may not be on disk; the ledger writes nothing more.
         """
         charge = Charge(round=round, events=tuple(events), facts=facts or {})
-        with self._one_at_a_time:
-            self._require_usable()
+        with self._journal.one_at_a_time:
+            self._journal.require_usable()
             self.opening.budget.check(self.spent, charge.events)
-            self._append(Kind.CHARGE, charge.to_body())
+            self._journal.append(Kind.CHARGE, charge.to_body())
 
     def note_release(self, *, round: int, facts: Mapping[str, Any] | None = None) -> None:  # noqa: A002 - the name of the thing
         """Record that what a charge paid for was released; optional, and after the charge.
@@ -198,9 +158,9 @@ class Ledger:
         Raises:
             LedgerError: no charge of this round is left to release on, or the line may not be on disk.
         """
-        with self._one_at_a_time:
-            self._require_usable()
-            self._append(Kind.RELEASE, {"round": round, "facts": facts_of(facts or {})})
+        with self._journal.one_at_a_time:
+            self._journal.require_usable()
+            self._journal.append(Kind.RELEASE, {"round": round, "facts": facts_of(facts or {})})
 
     def close(self, facts: Mapping[str, Any] | None = None) -> None:
         """Write the closing record, which makes lines that go missing later show, and let the file go.
@@ -208,60 +168,17 @@ class Ledger:
         Raises:
             LedgerError: the record may not be on disk.
         """
-        with self._one_at_a_time:
-            self._require_usable()
-            self._append(Kind.CLOSE, {"facts": facts_of(facts or {})})
+        with self._journal.one_at_a_time:
+            self._journal.require_usable()
+            self._journal.append(Kind.CLOSE, {"facts": facts_of(facts or {})})
         self.unlock()
 
     def unlock(self) -> None:
         """Let the file go without closing the ledger: it can be resumed."""
-        self._usable = False
-        self._storage.close()
+        self._journal.unlock()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.unlock()
-
-    def _recover(self, size_bytes: int, tail: bytes) -> None:
-        if not is_torn(tail):
-            raise LedgerError(f"line {len(self._chain.hashes) + 1}: damaged behind its last brace, not torn by a crash")
-        digest, lines = hashlib.sha256(tail).hexdigest(), len(self._chain.hashes)
-        try:
-            self._storage.cut(size_bytes)
-        except OSError as error:
-            raise LedgerError(f"its torn last line cannot be cut off: {error.strerror}") from None
-        self._append(Kind.RECOVERED, {"bytes": len(tail), "sha256": digest})
-        self.recovered = (
-            f"a crash had torn the ledger's last line: {len(tail)} bytes after line {lines} were cut "
-            f"off; nothing had been released on them"
-        )
-
-    def _append(self, kind: Kind, body: Mapping[str, Any]) -> None:
-        line = self._chain.line(kind, body, self._identity)
-        # Only what a reader accepts is written: had `take` an objection, the ledger on disk would be spoiled for ever.
-        # It is taken before it is written, so that memory is never behind the disk: at worst a charge counts that
-        # nobody will find in the file, and this ledger is of no more use then.
-        self._chain.take(line)
-        self._usable = False
-        try:
-            self._storage.append(line)
-        except OSError as error:
-            raise LedgerError(
-                f"a line of the ledger may not be on disk ({error.strerror}), so nothing is released and nothing more "
-                f"is written: see to the disk, then resume"
-            ) from error
-        self._usable = True
-
-    def _require_usable(self) -> None:
-        if not self._usable:
-            raise LedgerError("this ledger is closed, let go, or failed to write: resume it to go on")
-
-
-def _opened(opening: Opening, identity: Identity, entropy: Entropy) -> tuple[Chain, bytes]:
-    chain = Chain()
-    body = opening_body(opening, entropy.token_bytes(IDENTIFIER_BYTES), identity.public)
-    line = chain.line(Kind.OPEN, body, identity)
-    chain.take(line)
-    return chain, line

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from privfl.dp.lines import hexadecimal
 from privfl.dp.mechanisms import check_whole
-from privfl.dp.records import MAX_ROUND, canonical, facts_of, require_keys
+from privfl.dp.records import MAX_ROUND
 from privfl.errors import ConfigurationError, LedgerError, RemoteProtocolError
+from privfl.journal.values import canonical, facts_of, hexadecimal, require_keys
 from privfl.params import NONCE_BYTES
 from privfl.primitives.labels import Label
 from privfl.primitives.signatures import IDENTITY_BYTES, SIGNATURE_BYTES, Identity, check_identity, verify

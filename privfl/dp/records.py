@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, NamedTuple, TypeGuard
+from typing import Any, Final
 
 from privfl.dp.budget import Budget
 from privfl.dp.events import Repeated, event_from_json, event_to_json
 from privfl.dp.mechanisms import check_whole
 from privfl.errors import ConfigurationError, LedgerError
+from privfl.journal.values import facts_of, is_whole, require_keys
 
 VERSION: Final = 1
 MAX_ROUND: Final = 10**9
@@ -36,28 +35,6 @@ class Mode(StrEnum):
     """Every client a share, inside the secure sum."""
     PARTICIPATION = "participation"
     """A client's own record of the sessions that it took part in, whichever they were."""
-
-
-class Kind(StrEnum):
-    """What a line records."""
-
-    OPEN = "open"
-    CHARGE = "charge"
-    RELEASE = "release"
-    RECOVERED = "recovered"
-    CLOSE = "close"
-
-
-class Head(NamedTuple):
-    """How far a ledger is.
-
-    Attributes:
-        sequence: number of the last line, from 0.
-        sha256: hex, of that line's bytes.
-    """
-
-    sequence: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,51 +148,3 @@ class Charge:
 def events_of(charges: Iterable[Charge]) -> tuple[Repeated, ...]:
     """Return all events of some charges, in order."""
     return tuple(event for charge in charges for event in charge.events)
-
-
-def facts_of(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return facts as JSON will give them back; what JSON cannot hold is refused.
-
-    Raises:
-        ConfigurationError: names the fact.
-    """
-    if not isinstance(facts, Mapping):
-        raise ConfigurationError(f"facts is a {type(facts).__name__}: a mapping of names to JSON values works")
-    normalised: dict[str, Any] = _fact("facts", facts)
-    return normalised
-
-
-def canonical(value: Any) -> bytes:
-    """Encode a JSON value in the only form that is accepted back: sorted keys, no spaces, ASCII, finite numbers."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
-
-
-def is_whole(value: object) -> TypeGuard[int]:
-    """Tell whether it is a whole number; True, False and 1.0 are none."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def require_keys(body: object, keys: set[str], where: str) -> None:
-    """Raise unless a JSON value is an object with these keys and no others.
-
-    Raises:
-        LedgerError: it is not.
-    """
-    found = set(body) if isinstance(body, dict) else None
-    if found != keys:
-        raise LedgerError(f"{where}: {sorted(found) if found is not None else body!r} where {sorted(keys)} are due")
-
-
-def _fact(key: str, value: object) -> Any:
-    if isinstance(value, Mapping):
-        for name in value:
-            if not isinstance(name, str):
-                raise ConfigurationError(f"{key} has a key {name!r}: a string works")
-        return {str(name): _fact(f"{key}.{name}", part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_fact(key, part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigurationError(f"{key} is {value}: a finite number works; leave it out, or write it as a string")
-    if value is None or isinstance(value, str | int | float):
-        return json.loads(canonical(value))
-    raise ConfigurationError(f"{key} is a {type(value).__name__}: a number, a string, a list or a mapping works")

@@ -10,8 +10,9 @@ from typing import Any, Final
 from privfl.dp.accountants import account
 from privfl.dp.events import Repeated
 from privfl.dp.ledger import Ledger, read_ledger
-from privfl.dp.records import Head, Opening
+from privfl.dp.records import Opening
 from privfl.errors import ConfigurationError, LedgerError
+from privfl.journal.chain import Head
 from privfl.learning.client_books import own_identity
 from privfl.learning.guarantee import Guarantee, noise_multiplier_of
 from privfl.learning.job import Job, job_to_toml

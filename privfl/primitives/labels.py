@@ -45,3 +45,5 @@ class Label(Enum):
     LEDGER = b"privfl/v1/dp/ledger"
     RECEIPT = b"privfl/v1/dp/receipt"
     ROTATION = b"privfl/v1/dp/rotation"
+    EVIDENCE = b"privfl/v1/evidence"
+    PROBE = b"privfl/v1/probe"

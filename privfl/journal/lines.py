@@ -1,4 +1,4 @@
-"""One line of a ledger: its canonical form, and its signature."""
+"""One line of a journal: its canonical form, and its signature."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from privfl.dp.records import canonical, require_keys
 from privfl.errors import ConfigurationError, LedgerError, RemoteProtocolError
+from privfl.journal.values import canonical, hexadecimal, require_keys
 from privfl.primitives.labels import Label
 from privfl.primitives.signatures import IDENTITY_BYTES, SIGNATURE_BYTES, Identity, check_identity, verify
 
@@ -16,9 +16,9 @@ NO_LINE: Final = "0" * 64
 _KEYS: Final = {"body", "kind", "previous", "sequence", "signature"}
 
 
-def signed_line(rest: Mapping[str, Any], identity: Identity) -> bytes:
-    """Return a line, newline included, from all of it but its signature."""
-    signature = identity.sign(Label.LEDGER, canonical(rest)).hex()
+def signed_line(rest: Mapping[str, Any], identity: Identity, label: Label) -> bytes:
+    """Return a line, newline included, from all of it but its signature; the label says what kind of journal it is."""
+    signature = identity.sign(label, canonical(rest)).hex()
     return canonical({**rest, "signature": signature}) + b"\n"
 
 
@@ -39,7 +39,7 @@ def parse(line: bytes, where: str) -> dict[str, Any]:
     """Read a line, newline included; its signature is not verified yet.
 
     Raises:
-        LedgerError: it is not in canonical form, or no line of a ledger.
+        LedgerError: it is not in canonical form, or no line of a journal.
     """
     try:
         value = json.loads(line.decode("ascii"))
@@ -69,7 +69,7 @@ def signer_of(value: Mapping[str, Any], where: str) -> bytes:
     return signer
 
 
-def verify_line(signer: bytes, value: Mapping[str, Any], where: str) -> None:
+def verify_line(signer: bytes, value: Mapping[str, Any], label: Label, where: str) -> None:
     """Check the signature of a line.
 
     Raises:
@@ -78,22 +78,8 @@ def verify_line(signer: bytes, value: Mapping[str, Any], where: str) -> None:
     signature = bytes.fromhex(hexadecimal(value["signature"], SIGNATURE_BYTES, where))
     rest = {key: part for key, part in value.items() if key != "signature"}
     try:
-        verify(signer, signature, Label.LEDGER, canonical(rest))
+        verify(signer, signature, label, canonical(rest))
     except RemoteProtocolError:
         raise LedgerError(
-            f"{where}: its signature is not by {signer.hex()[:16]}…, who opened the ledger: it was changed or forged"
+            f"{where}: its signature is not by {signer.hex()[:16]}…, who opened it: it was changed or forged"
         ) from None
-
-
-def hexadecimal(value: object, length: int, where: str) -> str:
-    """Return lower-case hex digits of so many bytes: the one way in which they are written.
-
-    Raises:
-        LedgerError: it is something else.
-    """
-    try:
-        if isinstance(value, str) and bytes.fromhex(value).hex() == value and len(value) == 2 * length:
-            return value
-    except ValueError:
-        pass
-    raise LedgerError(f"{where}: {str(value)[:80]!r} where {2 * length} hexadecimal digits are due")

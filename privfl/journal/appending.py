@@ -17,13 +17,13 @@ _CHUNK_BYTES: Final = 1 << 20
 
 
 class Storage(Protocol):
-    """Where the lines of a ledger go: a file, memory, or an embedder's database."""
+    """Where the lines of a journal go: a file, memory, or an embedder's database."""
 
     def append(self, line: bytes) -> None:
         """Add a line; return only when it will last.
 
         Raises:
-            OSError: it may not; the ledger then writes nothing more.
+            OSError: it may not; the journal then writes nothing more.
         """
         ...
 
