@@ -8,6 +8,7 @@ from typing import Final, Protocol, cast
 
 from privfl.errors import ConfigurationError, DecodeError
 from privfl.guard import StateGuard
+from privfl.lockstep.sizes import SessionSizes
 from privfl.lockstep.sleep import sleeping_suite
 from privfl.params import (
     DEFAULT_PRECISION,
@@ -41,6 +42,10 @@ class SuitePackage(Protocol):
 
     def error_std(self, setting: Setting, clients: int) -> float:
         """Return the largest standard deviation of a coordinate's error."""
+        ...
+
+    def message_sizes(self, params: SessionParams) -> SessionSizes:
+        """Return what may leave the parties of a session."""
         ...
 
     def client(
@@ -155,6 +160,23 @@ class Suite:
     def fewest_contributors(self, clients: int, threat: ThreatModel) -> int:
         """Return the smallest minimum that makes sense: two honest clients beside the corrupt ones."""
         return _package(self.name).fewest_contributors(clients, threat)
+
+    def message_sizes(self, params: SessionParams) -> SessionSizes:
+        """Return what may leave the parties of a session, and how long it may be: all that the parameters tell of it.
+
+        They fix the length of every message but two: ShareKeys and Unmask depend on who is there. What a length tells,
+        and what it does not, `privfl.lockstep.sizes` says. That the server follows the protocol is taken for granted.
+
+        Args:
+            params: the session's parameters, which are of this suite.
+
+        Returns:
+            By role and phase; in a phase that is not there, nothing leaves anybody.
+
+        Raises:
+            ConfigurationError: no session can be held under them, or not of this suite.
+        """
+        return _package(self.name).message_sizes(params)
 
     def client(
         self,

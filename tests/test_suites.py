@@ -33,7 +33,7 @@ OFFERED = {name: method for name, method in vars(SuitePackage).items() if inspec
 
 
 def test_the_protocol_names_what_there_is():
-    assert set(OFFERED) == {"setting", "fewest_contributors", "error_std", "client", "server", "wake"}
+    assert set(OFFERED) == {"setting", "fewest_contributors", "error_std", "message_sizes", "client", "server", "wake"}
 
 
 @pytest.mark.parametrize("function", OFFERED)

@@ -6,13 +6,17 @@ from __future__ import annotations
 from privfl.ckks import planner
 from privfl.ckks.client import CkksClient, require_key
 from privfl.ckks.key import CommitteeKey
+from privfl.ckks.messages import Opening, Present, Upload
 from privfl.ckks.server import CkksServer
 from privfl.errors import ConfigurationError
 from privfl.guard import StateGuard
+from privfl.lockstep.sizes import MessageSizes, SessionSizes, frame_bytes
 from privfl.params import CkksSetting, SessionParams, Setting, SettingWishes, ThreatModel
 from privfl.primitives.entropy import Entropy
+from privfl.primitives.signatures import SIGNATURE_BYTES
 from privfl.roster import Credentials, Roster
-from privfl.session import ClientPolicy, ClientSession, ServerSession
+from privfl.session import ClientPolicy, ClientSession, Phase, ServerSession
+from privfl.wire import Role
 
 
 def setting(clients: int, threat: ThreatModel, wishes: SettingWishes) -> Setting:
@@ -35,6 +39,26 @@ def error_std(setting: Setting, clients: int) -> float:
     if not isinstance(setting, CkksSetting):
         raise TypeError(f"a {type(setting).__name__} given to suite 'ckks'")
     return planner.error_std(setting)
+
+
+def message_sizes(params: SessionParams) -> SessionSizes:
+    """See `SuitePackage.message_sizes`."""
+    setting, length = planner.verified(params), params.vector.length
+    modulus, shape = planner.modulus_of(setting.epoch), setting.epoch.committee
+    members = range(shape.members)  # who of them is qualified stands in the key, of which the parameters have a digest
+    common, own = modulus.vector_bytes(modulus.polynomials(length) * modulus.degree), modulus.vector_bytes(length)
+    upload = Upload(signature=bytes(SIGNATURE_BYTES if params.roster_digest else 0))
+    return {
+        (Role.CLIENT, Phase.UPLOAD): MessageSizes.exactly(
+            frame_bytes(upload, common + own), params.cohort, fewest_senders=params.minimum_contributors
+        ),
+        (Role.COMMITTEE, Phase.CONVENE): MessageSizes.exactly(
+            frame_bytes(Present()), members, fewest_senders=shape.threshold
+        ),
+        (Role.COMMITTEE, Phase.OPEN): MessageSizes.exactly(
+            frame_bytes(Opening(), own), members, fewest_senders=shape.threshold, most_senders=shape.threshold
+        ),
+    }
 
 
 def client(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from privfl.guard import StateGuard
 from privfl.kahe import planner
-from privfl.kahe.client import KaheClient
+from privfl.kahe.client import KEY_BYTES, KaheClient
 from privfl.kahe.server import KaheServer
+from privfl.lockstep.sizes import SessionSizes
+from privfl.masking.sizes import session_sizes
 from privfl.params import KaheSetting, SessionParams, Setting, SettingWishes, ThreatModel, refuse_committee
 from privfl.primitives.entropy import Entropy
 from privfl.roster import Credentials, Roster
@@ -29,6 +31,12 @@ def error_std(setting: Setting, clients: int) -> float:
     if not isinstance(setting, KaheSetting):
         raise TypeError(f"{setting} given to suite 'kahe'")
     return planner.error_std(setting, clients, clients)
+
+
+def message_sizes(params: SessionParams) -> SessionSizes:
+    """See `SuitePackage.message_sizes`."""
+    inner = planner.verified(params).masking
+    return session_sizes(params, inner, upload_bytes=KEY_BYTES + params.ring.vector_bytes(params.vector.length))
 
 
 def client(

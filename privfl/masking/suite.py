@@ -6,9 +6,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from privfl.guard import StateGuard
+from privfl.lockstep.sizes import SessionSizes
 from privfl.masking import planner
 from privfl.masking.client import MaskingClient
 from privfl.masking.server import MaskingServer
+from privfl.masking.sizes import session_sizes
 from privfl.params import SessionParams, Setting, SettingWishes, ThreatModel, refuse_committee
 from privfl.primitives.entropy import Entropy
 from privfl.roster import Credentials, Roster
@@ -29,6 +31,12 @@ def fewest_contributors(clients: int, threat: ThreatModel) -> int:
 def error_std(setting: Setting, clients: int) -> float:
     """See `SuitePackage.error_std`."""
     return 0.0
+
+
+def message_sizes(params: SessionParams) -> SessionSizes:
+    """See `SuitePackage.message_sizes`."""
+    setting = planner.verified(params, "masking")
+    return session_sizes(params, setting, upload_bytes=params.ring.vector_bytes(params.vector.length))
 
 
 def client(

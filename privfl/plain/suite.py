@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+from privfl.errors import ConfigurationError
 from privfl.guard import StateGuard
+from privfl.lockstep.sizes import MessageSizes, SessionSizes, frame_bytes
 from privfl.params import PlainSetting, SessionParams, Setting, SettingWishes, ThreatModel, refuse_committee
 from privfl.plain.client import PlainClient
+from privfl.plain.messages import Upload
 from privfl.plain.server import PlainServer
 from privfl.primitives.entropy import Entropy
 from privfl.roster import Credentials, Roster
-from privfl.session import ClientPolicy, ClientSession, ServerSession
+from privfl.session import ClientPolicy, ClientSession, Phase, ServerSession
+from privfl.wire import Role
 
 
 def setting(clients: int, threat: ThreatModel, wishes: SettingWishes) -> Setting:
@@ -26,6 +30,15 @@ def fewest_contributors(clients: int, threat: ThreatModel) -> int:
 def error_std(setting: Setting, clients: int) -> float:
     """See `SuitePackage.error_std`."""
     return 0.0
+
+
+def message_sizes(params: SessionParams) -> SessionSizes:
+    """See `SuitePackage.message_sizes`."""
+    if not isinstance(params.setting, PlainSetting):
+        raise ConfigurationError(f"parameters of suite {params.suite!r} where 'plain' is needed")
+    upload = frame_bytes(Upload(), params.ring.vector_bytes(params.vector.length))
+    sizes = MessageSizes.exactly(upload, params.cohort, fewest_senders=params.minimum_contributors)
+    return {(Role.CLIENT, Phase.UPLOAD): sizes}
 
 
 def client(
