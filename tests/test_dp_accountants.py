@@ -384,10 +384,10 @@ def test_many_charges_of_different_noise_are_one_gaussian():
 
 def test_many_sampled_noise_levels_are_rounded_down_and_never_up():
     levels = {gaussian(1 + i / 400, 0.05): 1 for i in range(100)}
-    joined = pld._binned(levels)
+    joined = pld.binned(levels)
     assert len(joined) <= pld._MOST_DISTINCT
     assert sum(joined.values()) == 100
-    assert pld._binned(dict(list(levels.items())[:30])) == dict(list(levels.items())[:30])
+    assert pld.binned(dict(list(levels.items())[:30])) == dict(list(levels.items())[:30])
     for event in levels:
         for steps in pld._STEPS_TO_AN_OCTAVE:
             noise, least = event.event.noise_multiplier, pld._rounded_down(event, steps).event.noise_multiplier

@@ -51,7 +51,12 @@ def test_a_session_is_on_disk_when_charge_returns(path):
     assert (contents.opening.mode, contents.opening.unit) == (Mode.PARTICIPATION, Unit.CLIENT)
     (charge,) = contents.charges
     assert (charge.round, charge.events) == (1, tuple(EVENTS))
-    assert charge.facts == {"session": session(1).hex(), "params_digest": AGREED.hex(), "noise": NOISE}
+    assert charge.facts == {
+        "session": session(1).hex(),
+        "params_digest": AGREED.hex(),
+        "noise": NOISE,
+        "coordinator": "",
+    }
 
 
 def test_a_session_beyond_the_clients_own_budget_is_refused_with_nothing_written(path):
@@ -206,6 +211,7 @@ def test_a_receipt_holds_and_survives_json():
         "noise": NOISE,
         "rounds": 3,
         "client": CLIENT.public.hex(),
+        "coordinator": "",
         "signature": receipt().signature.hex(),
     }
 
@@ -219,6 +225,7 @@ def test_a_receipt_holds_and_survives_json():
         {"noise": {}},
         {"rounds": 2},
         {"client": STRANGER.public},
+        {"coordinator": STRANGER.public},
         {"signature": b""},
         {"signature": bytes(64)},
     ],

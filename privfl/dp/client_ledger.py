@@ -17,12 +17,13 @@ from privfl.dp.receipts import Receipt, check_bytes, make_receipt
 from privfl.errors import ConfigurationError, LedgerError
 from privfl.journal.values import facts_of
 from privfl.params import NONCE_BYTES
-from privfl.primitives.signatures import Identity
+from privfl.primitives.signatures import IDENTITY_BYTES, Identity
 from privfl.primitives.transcript import DIGEST_BYTES
 
 _SESSION: Final = "session"
 _PARAMS: Final = "params_digest"
 _NOISE: Final = "noise"
+_COORDINATOR: Final = "coordinator"
 
 
 class ClientLedger:
@@ -98,6 +99,8 @@ class ClientLedger:
         params_digest: bytes,
         events: Iterable[Repeated],
         noise: Mapping[str, Any] | None = None,
+        *,
+        coordinator: bytes = b"",
     ) -> None:
         """Charge a session, durably. Upload only after this has returned.
 
@@ -106,6 +109,7 @@ class ClientLedger:
             params_digest: of the parameters agreed to, 32 bytes.
             events: what the session will cost the client.
             noise: the noise that it adds itself, as JSON values; what a receipt will say.
+            coordinator: public key of the coordinator as the client knows it, 32 bytes, or nothing; likewise.
 
         Raises:
             BudgetExceeded: the client's budget would be overrun; nothing was written.
@@ -114,7 +118,10 @@ class ClientLedger:
         """
         check_bytes("session", session, NONCE_BYTES)
         check_bytes("params_digest", params_digest, DIGEST_BYTES)
-        facts = facts_of({_SESSION: session.hex(), _PARAMS: params_digest.hex(), _NOISE: dict(noise or {})})
+        if coordinator:
+            check_bytes("coordinator", coordinator, IDENTITY_BYTES)
+        said = {_SESSION: session.hex(), _PARAMS: params_digest.hex(), _COORDINATOR: coordinator.hex()}
+        facts = facts_of({**said, _NOISE: dict(noise or {})})
         events = tuple(events)
         place = self._places.get(session.hex())
         if place is None:
@@ -144,6 +151,7 @@ class ClientLedger:
             params_digest=bytes.fromhex(facts[_PARAMS]),
             noise=facts[_NOISE],
             rounds=place + 1,
+            coordinator=bytes.fromhex(facts[_COORDINATOR]),
         )
 
     def close(self) -> None:

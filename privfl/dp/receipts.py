@@ -34,6 +34,8 @@ class Receipt:
         noise: the noise that it added itself: JSON values, such as mechanism and variance; empty if it added none.
         rounds: sessions that it had taken part in, this one included.
         client: its public key, 32 bytes.
+        coordinator: public key of the coordinator as the client knows it, 32 bytes; empty where it does not say.
+            Whoever opens the ledger anew under another key contradicts it.
         signature: over all of this, 64 bytes.
     """
 
@@ -42,6 +44,7 @@ class Receipt:
     noise: Mapping[str, Any] = field(default_factory=dict)
     rounds: int
     client: bytes
+    coordinator: bytes = b""
     signature: bytes = b""
 
     def __post_init__(self) -> None:
@@ -49,6 +52,8 @@ class Receipt:
         check_bytes("params_digest", self.params_digest, DIGEST_BYTES)
         check_whole("rounds", self.rounds, 1, MAX_ROUND, such_as="1")
         check_identity(self.client)
+        if self.coordinator:
+            check_identity(self.coordinator)
         object.__setattr__(self, "noise", facts_of(self.noise))
 
     def to_json(self) -> str:
@@ -66,7 +71,7 @@ class Receipt:
             value = json.loads(text)
         except (ValueError, RecursionError):
             raise LedgerError("a receipt that is no JSON") from None
-        require_keys(value, {_SESSION, _PARAMS, _NOISE, "rounds", "client", "signature"}, _WHERE)
+        require_keys(value, {_SESSION, _PARAMS, _NOISE, "rounds", "client", "coordinator", "signature"}, _WHERE)
         try:
             return cls(
                 session=bytes.fromhex(hexadecimal(value[_SESSION], NONCE_BYTES, _WHERE)),
@@ -74,6 +79,9 @@ class Receipt:
                 noise=value[_NOISE],
                 rounds=value["rounds"],
                 client=bytes.fromhex(hexadecimal(value["client"], IDENTITY_BYTES, _WHERE)),
+                coordinator=bytes.fromhex(hexadecimal(value["coordinator"], IDENTITY_BYTES, _WHERE))
+                if value["coordinator"] != ""
+                else b"",
                 signature=bytes.fromhex(hexadecimal(value["signature"], SIGNATURE_BYTES, _WHERE)),
             )
         except (ConfigurationError, RecursionError) as error:
@@ -90,11 +98,18 @@ class Receipt:
             _NOISE: self.noise,
             "rounds": self.rounds,
             "client": self.client.hex(),
+            "coordinator": self.coordinator.hex(),
         }
 
 
 def make_receipt(
-    identity: Identity, *, session: bytes, params_digest: bytes, noise: Mapping[str, Any], rounds: int
+    identity: Identity,
+    *,
+    session: bytes,
+    params_digest: bytes,
+    noise: Mapping[str, Any],
+    rounds: int,
+    coordinator: bytes = b"",
 ) -> Receipt:
     """Sign a statement.
 
@@ -104,11 +119,19 @@ def make_receipt(
         params_digest: 32 bytes.
         noise: the noise that the client added itself, as JSON values.
         rounds: sessions that it has taken part in, this one included.
+        coordinator: public key of the coordinator, 32 bytes, or nothing.
 
     Raises:
         ConfigurationError: a value that no receipt may have.
     """
-    receipt = Receipt(session=session, params_digest=params_digest, noise=noise, rounds=rounds, client=identity.public)
+    receipt = Receipt(
+        session=session,
+        params_digest=params_digest,
+        noise=noise,
+        rounds=rounds,
+        client=identity.public,
+        coordinator=coordinator,
+    )
     return replace(receipt, signature=identity.sign(Label.RECEIPT, receipt.signed()))
 
 

@@ -52,6 +52,7 @@ class ClientBooks:
         job: the run's; `privacy.client_epsilon` is the budget.
         guarantee: what it promises.
         out: directory of the run; ledgers and keys go to `clients/`. Without one they last as long as the process.
+        coordinator: public key of the one whose sessions they are; receipts name it.
 
     Guarantees:
         1. A client whose budget would be overrun uploads nothing, whatever the server asks.
@@ -61,7 +62,7 @@ class ClientBooks:
            learn how many there are in time; and never for amplification by sampling: it knows that it was there.
     """
 
-    def __init__(self, job: Job, guarantee: Guarantee, out: Path | None) -> None:
+    def __init__(self, job: Job, guarantee: Guarantee, out: Path | None, coordinator: bytes) -> None:
         self._cost = unamplified(guarantee)
         self._budget = Budget(
             epsilon=job.privacy.client_epsilon,
@@ -77,6 +78,7 @@ class ClientBooks:
         self._unit = guarantee.unit
         self._minimum, self._corrupt = job.minimum or 1, job.threat.corrupt
         self._out = out
+        self._coordinator = coordinator
         self._ledgers: dict[int, ClientLedger] = {}
 
     def guarded(self, params: SessionParams, vector_of: Callable[[int], Vector]) -> Callable[[int], Vector]:
@@ -94,7 +96,7 @@ class ClientBooks:
                     f"them corrupt, where a share of the noise is made for {self._minimum} and {self._corrupt:g}"
                 )
             ledger = self._ledger(number)
-            ledger.charge(params.nonce, params.digest, [self._cost], self._noise)
+            ledger.charge(params.nonce, params.digest, [self._cost], self._noise, coordinator=self._coordinator)
             self._hand_in(ledger, params.nonce)
             return vector_of(number)
 

@@ -89,8 +89,13 @@ def epsilon_curve(
         UnsupportedEvent: neither pld nor rdp knows all events.
         MissingExtra: dp-accounting is not installed.
     """
-    answers, reported = _ask(events, deltas, relation, _REPORTED)
-    return tuple(answers[reported])
+    reasons = []
+    for name in _REPORTED:  # the second only if the first does not answer: either may take seconds
+        try:
+            return tuple(_told(ACCOUNTANTS[name](relation), events, deltas))
+        except UnsupportedEvent as error:
+            reasons.append(str(error))
+    raise UnsupportedEvent("; ".join(dict.fromkeys(reasons)))
 
 
 def _ask(

@@ -102,7 +102,7 @@ class PldAccountant(Accountant):
                 others[event] = count
         if not others:
             return _NormalLoss(math.sqrt(information))
-        return self._discretised(information, _binned(others))
+        return self._discretised(information, binned(others))
 
     def _grid(self, information: float, others: Mapping[Primitive, int]) -> float:
         return _interval(information, others, self.relation)
@@ -110,27 +110,11 @@ class PldAccountant(Accountant):
     def _discretised(self, information: float, others: Mapping[Primitive, int]) -> _Discretised:
         interval = self._grid(information, others)
         try:
-            return self._composed(information, others, interval)
+            return _composed(information, frozenset(others.items()), self.relation, interval)
         except (OverflowError, MemoryError) as error:
             raise UnsupportedEvent(
                 f"losses this large are beyond pld ({error}): more noise or fewer steps work, or the rdp accountant"
             ) from error
-
-    def _composed(self, information: float, others: Mapping[Primitive, int], interval: float) -> _Discretised:
-        with quiet():
-            parts = [
-                _single(event, self.relation, interval).self_compose(count, _TAIL) for event, count in others.items()
-            ]
-            if information:
-                # Its sensitivity is doubled already where the relation asks for it.
-                joined = dp_accounting_pld().from_gaussian_mechanism(
-                    1 / math.sqrt(information), value_discretization_interval=interval
-                )
-                parts.append(joined)
-            whole = parts[0]
-            for part in parts[1:]:
-                whole = whole.compose(part, _TAIL)
-        return _Discretised(whole)
 
 
 class CoarsePldAccountant(PldAccountant):
@@ -188,7 +172,29 @@ class _Discretised:
         return float(self._loss.get_epsilon_for_delta(delta))
 
 
-def _binned(spent: Mapping[Primitive, int]) -> dict[Primitive, int]:
+@lru_cache(maxsize=4)
+def _composed(
+    information: float, others: frozenset[tuple[Primitive, int]], relation: Relation, interval: float
+) -> _Discretised:
+    """Compose the losses of events, which takes seconds where many differ; what was composed last is remembered."""
+    with quiet():
+        # In an order of their own, so that equal events give equal sums.
+        parts = [
+            _single(event, relation, interval).self_compose(count, _TAIL) for event, count in sorted(others, key=repr)
+        ]
+        if information:
+            # Its sensitivity is doubled already where the relation asks for it.
+            joined = dp_accounting_pld().from_gaussian_mechanism(
+                1 / math.sqrt(information), value_discretization_interval=interval
+            )
+            parts.append(joined)
+        whole = parts[0]
+        for part in parts[1:]:
+            whole = whole.compose(part, _TAIL)
+    return _Discretised(whole)
+
+
+def binned(spent: Mapping[Primitive, int]) -> dict[Primitive, int]:
     """Join sampled Gaussians of nearly equal noise until few are left.
 
     Noise is rounded down, and less noise never costs less. Rounds with drop-outs have a noise multiplier each; the
