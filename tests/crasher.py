@@ -258,6 +258,9 @@ class _Raw(io.FileIO):
 class Witness:
     """Sees what the server gets to know and what clients give away, and what is on disk at that moment.
 
+    It tells sessions that some client's data went into from those on known inputs by what it saw of the vectors: a
+    trainer returned what they were made of.
+
     Args:
         out: directory of the run.
         suite: sums of other suites are comparisons that the run makes with itself.
@@ -269,8 +272,19 @@ class Witness:
         self._out, self._suite, self._on_disk, self._tell = out, suite, on_disk, tell
         self._patches = ExitStack()
         self._asked = set()
+        self._of_data = []  # updates, and vectors made of them: kept, so that no other object is taken for one
+        self._sessions_of_data = set()
 
     def __enter__(self):
+        from privfl.learning.averaging import WeightedAveraging
+        from privfl.learning.private import PrivateAveraging
+        from privfl.learning.private_trainer import PrivateTrainer
+        from privfl.learning.trainer import TorchTrainer
+
+        for owner in (TorchTrainer, PrivateTrainer):
+            self._patches.enter_context(patch.object(owner, "train", self._training(owner.train)))
+        for owner in (WeightedAveraging, PrivateAveraging):
+            self._patches.enter_context(patch.object(owner, "encode", self._encoding(owner.encode)))
         ask, advance, submit = StepServer.request_for, StepServer.advance, LockstepClient.submit
 
         def request_for(server, party):
@@ -290,6 +304,8 @@ class Witness:
                 )
 
         def submitted(client, vector):
+            if self._is_of_data(vector):
+                self._sessions_of_data.add(client.params.nonce)
             self._saw("uploaded", client, client=client.party.number)
             submit(client, vector)
 
@@ -304,6 +320,26 @@ class Witness:
     def __exit__(self, *_):
         self._patches.close()
 
+    def _training(self, train):
+        def trained(*arguments, **options):
+            result = train(*arguments, **options)
+            self._of_data.append(result.update)
+            return result
+
+        return trained
+
+    def _encoding(self, encode):
+        def encoded(averaging, result, **options):
+            vector = encode(averaging, result, **options)
+            if self._is_of_data(result.update):
+                self._of_data.append(vector)
+            return vector
+
+        return encoded
+
+    def _is_of_data(self, thing):
+        return any(thing is one for one in self._of_data)
+
     def _saw(self, what, party, **more):
         params = party.params
         if params.suite != self._suite or (what == "asked" and params.nonce in self._asked):
@@ -314,6 +350,7 @@ class Witness:
             {
                 "what": what,
                 "session": params.digest.hex(),
+                "of_data": params.nonce in self._sessions_of_data,
                 "ledger": base64.b64encode(self._on_disk(ledger)).decode(),
                 **more,
             }

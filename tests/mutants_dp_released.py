@@ -84,8 +84,8 @@ MUTANTS = (
     Mutant(
         "noise that follows a seed",
         "learning/rounds.py",
-        "            entropy=OsEntropy(),\n",
-        '            entropy=__import__("privfl.testing").testing.UnsafeFixedEntropy(bytes(16)),\n',
+        "clip=privacy.clip, entropy=OsEntropy(), workers",
+        'clip=privacy.clip, entropy=__import__("privfl.testing").testing.UnsafeFixedEntropy(bytes(16)), workers',
         (f"{TESTS}::test_the_same_job_has_other_noise_every_time",),
     ),
     Mutant(

@@ -60,10 +60,10 @@ CRASHES = (
     Mutant(
         "a run that is gone on with starts a ledger of its own",
         "learning/books.py",
-        "        ledger = Ledger.resume(out / LEDGER, _identity_of(out, identity))\n",
+        "        ledger = Ledger.resume(out / LEDGER, identity_of(out, LEDGER, identity))\n",
         """        (out / LEDGER).unlink()
         ledger = Ledger.create(
-            out / LEDGER, guarantee.opening(job, {JOB_DIGEST: job_digest(job)}), _identity_of(out, identity)
+            out / LEDGER, guarantee.opening(job, {JOB_DIGEST: job_digest(job)}), identity_of(out, LEDGER, identity)
         )
         head = None
 """,
@@ -116,7 +116,8 @@ CRASHES = (
     Mutant(
         "a client uploads without a charge of its own",
         "learning/client_books.py",
-        "            ledger.charge(params.nonce, params.digest, [self._cost], self._noise)\n"
+        "            ledger.charge(params.nonce, params.digest, [self._cost], self._noise, "
+        "coordinator=self._coordinator)\n"
         "            self._hand_in(ledger, params.nonce)\n",
         "",
         (f"{ANY_STEP}[clients]",),

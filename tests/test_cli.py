@@ -51,6 +51,8 @@ def test_run_writes_what_the_contract_says(job, capsys):
     assert {path.name for path in Path("out").iterdir()} == {
         "metrics.jsonl",
         "evidence.jsonl",
+        "coordinator.pem",
+        "probes",
         "model.npz",
         "report.html",
         "job.toml",
@@ -177,10 +179,10 @@ def test_wrong_usage_is_one_sentence_with_exit_64_and_nothing_is_written(job, ar
 
 def test_a_directory_in_use_is_not_touched(job, capsys):
     assert main(["run", str(job), "--out", "out", "--json"]) == 0
-    before = {path: path.read_bytes() for path in Path("out").iterdir()}
+    before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
     assert main(["run", str(job), "--out", "out", "--json"]) == 64
     assert "holds a run already" in said(capsys)[1]
-    assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
+    assert {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize("out", ["small.toml", "small.toml/x", "/proc/x"])

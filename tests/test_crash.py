@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ EVERY = "PRIVFL_CRASHES" in os.environ
 
 CENTRAL = {"mode": "client-central", "delta": 1e-3, "clip": 1.0}
 DISTRIBUTED = {"mode": "client-distributed", "delta": 1e-3, "clip": 1.0}
-SMALL = {"data": {"clients": 5}, "model": "logistic", "strategy": {"epochs": 1}}
+SMALL = {"data": {"clients": 5}, "model": "logistic", "strategy": {"epochs": 1}, "audit": {"probes": 0}}
 DROPS = {"drop": [{"round": 2, "clients": [3]}, {"round": 3, "clients": [1], "phase": "Unmask"}]}
 VARIANTS = {
     "central": {
@@ -62,6 +63,12 @@ VARIANTS = {
     },
     "adaptive": {"rounds": 4, "suite": "masking", "privacy": CENTRAL | {"epsilon": 20.0, "adaptive": {"noise": 1.0}}},
     "unlimited": {"rounds": 3, "suite": "masking", "privacy": DISTRIBUTED | {"noise_multiplier": 1.0}},
+    "probed": {
+        "rounds": 4,
+        "suite": "masking",
+        "privacy": DISTRIBUTED | {"epsilon": 20.0, "client_epsilon": 40.0},
+        "audit": {"probes": 3},
+    },
     "clients": {"rounds": 3, "suite": "masking", "privacy": DISTRIBUTED | {"epsilon": 20.0, "client_epsilon": 40.0}},
     "example": {
         "rounds": 2,
@@ -71,7 +78,7 @@ VARIANTS = {
 }
 
 
-THINNED = {"central": 3, "distributed": 4, "adaptive": 9, "unlimited": 7, "clients": 11, "example": 40}
+THINNED = {"central": 3, "distributed": 4, "adaptive": 9, "unlimited": 7, "probed": 17, "clients": 11, "example": 40}
 """Every so many steps, and what `points` adds. `make crash` takes every step of each, in each manner."""
 
 
@@ -112,14 +119,15 @@ def judge(out, job, seen, crashes):
     owner = Identity.from_pem((out / "coordinator.pem").read_bytes()).public
     contents = read_ledger(out / "ledger.jsonl", owner)
     promise = promise_of(job)
-    opened = [one for one in seen if one["what"] == "opened"]
+    evidence = judge_evidence(out, job, seen, crashes)
+    opened = [one for one in seen if one["what"] == "opened" and one["of_data"]]
 
     # Each sum stands on a charge that was made for it, and that was on disk before it was asked for.
     per_session = Counter(charge.facts["params_digest"] for charge in contents.charges)
     assert set(per_session.values()) <= {1}
     assert len({one["session"] for one in opened}) == len(opened)
     for one in seen:
-        if one["what"] == "uploaded":
+        if one["what"] == "uploaded" or not one["of_data"]:
             continue
         on_disk = base64.b64decode(one["ledger"])
         assert final.startswith(on_disk[: on_disk.rfind(b"\n") + 1]), "a charge that was on disk is lost"
@@ -138,7 +146,7 @@ def judge(out, job, seen, crashes):
     released = [row for row in rows if not row["aborted"]]
     assert [row["round"] for row in rows] == list(range(1, len(rows) + 1))
     assert len(opened) <= len(contents.charges) <= len(released) + crashes
-    assert len(contents.recovered) <= crashes
+    assert len(contents.recovered) + len(evidence.recovered) <= crashes
     assert contents.closed is not None
     assert contents.closed["rounds"] == len(rows)
     assert contents.closed["epsilon"] == pytest.approx(cost(contents.spent, job), abs=1e-9)
@@ -156,11 +164,35 @@ def judge(out, job, seen, crashes):
     # The model is the one of the last round that was done; what is written beside it is whole.
     checkpoint = load_checkpoint(out / "model.npz")
     assert (checkpoint.round, dict(checkpoint.metrics)) == (len(rows), rows[-1])
-    recorded = {record["params_digest"] for record in read_evidence(out / "evidence.jsonl") if record["released"]}
+    assert contents.closed["evidence"] == evidence.head._asdict()
+    recorded = {session.params_digest for session in evidence.rounds if session.released}
     paid = {charge.round: charge.facts["params_digest"] for charge in contents.charges}
     assert {paid[row["round"]] for row in released} <= recorded <= set(per_session)
     judge_clients(out, job, seen)
     return cost(truth, job)
+
+
+def judge_evidence(out, job, seen, crashes):
+    """What it holds stands, and sessions on known inputs are in it once each; none of them was charged to anybody."""
+    evidence = read_evidence(out / "evidence.jsonl", Identity.from_pem((out / "coordinator.pem").read_bytes()).public)
+    assert evidence.closed is not None
+    planned = job.audit.probes
+    assert [session.probe["number"] for session in evidence.probes] == list(range(1, planned + 1))
+    order = [session.round for session in evidence.sessions]
+    early = -(-planned // 2)
+    assert order == [0] * early + sorted(order[early : len(order) - planned // 2]) + [0] * (planned // 2)
+    for session in evidence.probes:
+        assert sha256((out / session.probe["file"]).read_bytes()).hexdigest() == session.probe["sha256"]
+
+    opened = {one["session"] for one in seen if one["what"] == "opened" and not one["of_data"]}
+    noted = {session.params_digest for session in evidence.probes}
+    assert len(noted) == planned
+    if seen:  # a process that nobody looked into leaves files alone
+        assert noted <= opened
+        assert len(opened) <= planned + crashes
+    charged = b"".join(path.read_bytes() for path in [out / "ledger.jsonl", *(out / "clients").glob("*.jsonl")])
+    assert not any(session.encode() in charged for session in opened | noted)
+    return evidence
 
 
 def judge_clients(out, job, seen):
@@ -174,7 +206,7 @@ def judge_clients(out, job, seen):
         assert len(contents.charges) <= job.rounds
         charged[key] = {charge.facts["session"] for charge in contents.charges}
     for one in seen:
-        if one["what"] == "uploaded":
+        if one["what"] == "uploaded" and one["of_data"]:
             on_disk = base64.b64decode(one["ledger"])
             final = (out / "clients" / f"{one['client']:04d}.jsonl").read_bytes()
             assert final.startswith(on_disk[: on_disk.rfind(b"\n") + 1])
@@ -213,7 +245,7 @@ def test_a_crash_at_any_step_opens_nothing_uncharged_and_forgets_no_charge(run_o
     job = job_of(name)
     whole = run_of("whole")
     machine, _ = live(whole, job, seen := [])
-    assert len([one for one in seen if one["what"] == "opened"]) == job.rounds
+    assert [one["of_data"] for one in seen if one["what"] == "opened"].count(True) == job.rounds
     judge(whole, job, seen, 0)
     for dies_at, manner in points(machine.steps, THINNED[name]):
         out = run_of(f"{dies_at}-{manner.name}")
@@ -223,7 +255,7 @@ def test_a_crash_at_any_step_opens_nothing_uncharged_and_forgets_no_charge(run_o
         judge(out, job, seen, 1)
 
 
-@pytest.mark.parametrize("name", ["central", "clients"])
+@pytest.mark.parametrize("name", ["central", "probed"])
 def test_crashes_while_a_run_is_gone_on_with_cost_no_more_than_a_charge_each(run_of, name):
     job, draw = job_of(name), random.Random(name)  # noqa: S311 - where to die is no secret
     for number in range(200 if EVERY else 6):
@@ -244,8 +276,8 @@ def number_of(steps, label, occurrence):
     ("last_step", "occurrence", "opened", "charged"),
     [
         (r"fsync \.ledger.*", 2, 4, [1, 2, 2, 3, 4]),  # the second charge: the first line is the opening record
-        (r"write evidence\.jsonl", 1, 5, [1, 2, 2, 3, 4]),
-        (r"write evidence\.jsonl", 4, 5, [1, 2, 3, 4, 5]),  # the model never sees the last sum; it was opened
+        (r"write \.evidence.*", 2, 5, [1, 2, 2, 3, 4]),
+        (r"write \.evidence.*", 5, 5, [1, 2, 3, 4, 5]),  # the model never sees the last sum; it was opened
     ],
 )
 def test_where_the_plan_uses_the_budget_up_a_crash_after_a_charge_costs_a_round(
@@ -268,7 +300,7 @@ def test_where_the_plan_uses_the_budget_up_a_crash_after_a_charge_costs_a_round(
 def test_without_a_budget_a_crash_after_a_charge_costs_epsilon_and_no_round(run_of):
     job, out, seen = job_of("unlimited"), run_of("run"), []
     machine, whole = live(run_of("whole"), job, [])
-    live(out, job, seen, dies_at=number_of(machine.steps, r"write evidence\.jsonl", 1))
+    live(out, job, seen, dies_at=number_of(machine.steps, r"write \.evidence.*", 2))
     run = live(out, job, seen)[1]
     assert run.stopped is None
     assert [charge.round for charge in read_ledger(out / "ledger.jsonl").charges] == [1, 2, 2, 3]
@@ -290,7 +322,7 @@ def test_a_round_that_is_done_again_has_noise_of_its_own(run_of):
     steps = live(run_of("whole"), job, [])[0].steps
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(StepServer, "advance", noting)
-        live(out, job, [], dies_at=number_of(steps, r"write evidence\.jsonl", 0))
+        live(out, job, [], dies_at=number_of(steps, r"write \.evidence.*", 1))
         live(out, job, [])
     lost, again = sums[:2]
     (event, *_) = read_ledger(out / "ledger.jsonl").charges[0].events
@@ -303,18 +335,18 @@ def test_a_run_that_is_over_stays_as_it_is(run_of):
     for name in ("central", "unlimited"):
         job, out = job_of(name), run_of(name)
         live(out, job, [])
-        before = {path: path.read_bytes() for path in out.iterdir()}
+        before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
         _, run = live(out, job, seen := [])
         assert not seen
         assert len(run.metrics) == job.rounds
-        assert {path: path.read_bytes() for path in out.iterdir()} == before
+        assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_a_run_is_not_begun_anew_where_one_was_charged(run_of):
     """Also where no round was done: a charge is all that it takes."""
     job, out = job_of("central"), run_of("run")
     steps = live(run_of("whole"), job, [])[0].steps
-    live(out, job, seen := [], dies_at=number_of(steps, r"write evidence\.jsonl", 0))
+    live(out, job, seen := [], dies_at=number_of(steps, r"write \.evidence.*", 1))
     assert [one["what"] for one in seen].count("opened") == 1
     with pytest.raises(LedgerError, match="exists already"):
         list(FederatedRun(job, out=out))
@@ -337,7 +369,7 @@ def test_a_ledger_from_before_is_not_gone_on_with(run_of):
     """The model remembers how far the ledger was: whoever puts an old copy back would have charges forgotten."""
     job, out = job_of("central"), run_of("run")
     steps = live(run_of("whole"), job, [])[0].steps
-    live(out, job, [], dies_at=number_of(steps, r"write evidence\.jsonl", 2))
+    live(out, job, [], dies_at=number_of(steps, r"write \.evidence.*", 3))
     lines = (out / "ledger.jsonl").read_bytes().splitlines(keepends=True)
     (out / "ledger.jsonl").write_bytes(b"".join(lines[:2]))
     with pytest.raises(LedgerError, match="put back the whole file"):

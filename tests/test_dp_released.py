@@ -150,6 +150,7 @@ def make(suite, mechanism, *, drops=(), trainer=None, rounds=ROUNDS, out=None, f
             ]
         },
         "privacy": {"mode": mode, "mechanism": mechanism, "noise_multiplier": MULTIPLIER, "clip": CLIP, **privacy},
+        "audit": {"probes": 0},
     }
     known = trainer or Known()
     run = FederatedRun(job_from_table(table), trainer=known, out=out)

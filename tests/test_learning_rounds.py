@@ -218,23 +218,25 @@ def test_the_model_loads_back(done):
 
 def test_evidence_tells_sizes_and_digests_and_nothing_else(done):
     _, out = done
-    sessions = list(read_evidence(out / "evidence.jsonl"))
-    assert len(sessions) == 4
-    assert [session["contributors"] for session in sessions] == [10, 8, 9, 10]
-    for session in sessions:
-        assert session["released"]
-        uploads = [m for m in session["messages"] if m["phase"] == "MaskedInput"]
-        assert len(uploads) == session["contributors"]
-        assert len({m["size_bytes"] for m in uploads}) == 1
-        assert len({m["sha256"] for m in uploads}) == len(uploads)
-        for message in session["messages"]:
+    evidence = read_evidence(out / "evidence.jsonl")
+    assert [session.contributors for session in evidence.rounds] == [10, 8, 9, 10]
+    for session in evidence.sessions:
+        assert session.released
+        uploads = [message for message in session.messages if message.phase == "MaskedInput"]
+        assert len(uploads) == session.contributors
+        assert len({message.size_bytes for message in uploads}) == 1
+        assert len({message.sha256 for message in uploads}) == len(uploads)
+    for line in (out / "evidence.jsonl").read_text().splitlines():
+        for message in json.loads(line)["body"].get("messages", ()):
             assert set(message) == {"role", "client", "phase", "size_bytes", "sha256"}
 
 
 def test_every_round_has_its_own_nonce_and_context(done):
     _, out = done
-    digests = {session["params_digest"] for session in read_evidence(out / "evidence.jsonl")}
-    assert len(digests) == 4
+    sessions = read_evidence(out / "evidence.jsonl").sessions
+    assert [session.round for session in sessions] == [1, 2, 3, 4, 0]  # the last one is on known inputs
+    for told in ("nonce", "context", "digest"):
+        assert len({getattr(session.params, told) for session in sessions}) == 5
 
 
 def test_the_view_shows_noise_under_protection_and_the_update_under_plain():
@@ -246,10 +248,10 @@ def test_the_view_shows_noise_under_protection_and_the_update_under_plain():
 
 def test_an_out_directory_in_use_is_refused_before_anything_runs(done):
     _, out = done
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     with pytest.raises(ConfigurationError, match="--resume"):
         FederatedRun(job(), out=out)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_making_a_run_writes_nothing(tmp_path):
@@ -269,6 +271,7 @@ def test_resume_ends_in_the_model_of_the_uninterrupted_run(tmp_path, suite_name,
     rounds_done = iter(first)
     for _ in range(after):
         next(rounds_done)
+    rounds_done.close()  # as a process ends
     if not after:
         out.mkdir()
         (out / "job.toml").write_text(job_to_toml(first.job))
@@ -285,6 +288,7 @@ def test_a_crash_between_model_and_metrics_loses_neither(tmp_path):
     run = iter(FederatedRun(job(), out=out))
     next(run)
     next(run)
+    run.close()
     lines = (out / "metrics.jsonl").read_text().splitlines(keepends=True)
     (out / "metrics.jsonl").write_text(lines[0] + lines[1][:40])  # the crash tore the second line
     resumed = FederatedRun.resume(out)
@@ -296,10 +300,10 @@ def test_resume_without_its_model_is_refused_and_changes_nothing(tmp_path):
     out = tmp_path / "out"
     finished(FederatedRun(job(rounds=2), out=out))
     (out / "model.npz").unlink()
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     with pytest.raises(ConfigurationError, match=r"model\.npz is missing"):
         FederatedRun.resume(out)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_vanishing_after_the_upload_is_told_apart_from_dropping():

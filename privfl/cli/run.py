@@ -69,7 +69,7 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
         "--identity",
         type=Path,
         metavar="FILE.pem",
-        help="the coordinator's key, which signs the privacy ledger (default: a key of the run's own, kept in --out)",
+        help="the coordinator's key, which signs evidence and ledger (default: a key of the run's own, kept in --out)",
     )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="threads for long vectors (default 1)")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end, and nothing else")
@@ -111,13 +111,13 @@ def _open(options: argparse.Namespace, watcher: _Watcher, identity: Identity | N
         if options.job is not None or options.overrides or options.out is not None:
             raise ConfigurationError("--resume DIR goes on with the job in DIR: give no job, --set or --out beside it")
         run = FederatedRun.resume(options.resume, observe=watcher.observe, workers=options.workers, identity=identity)
-        return _signing(run, identity), options.resume
+        return run, options.resume
     if options.job is None:
         raise ConfigurationError("run needs a job file, such as examples/hospitals.toml, or --resume DIR")
     job = load_job(options.job, options.overrides)
     out = options.out or _next_free(Path("runs") / options.job.stem)
     run = FederatedRun(job, out=out, observe=watcher.observe, workers=options.workers, identity=identity)
-    return _signing(run, identity), out
+    return run, out
 
 
 def _identity(path: Path) -> Identity:
@@ -127,15 +127,6 @@ def _identity(path: Path) -> Identity:
         raise ConfigurationError(f"--identity {path} cannot be read: {error.strerror}") from None
     except ConfigurationError as error:
         raise ConfigurationError(f"--identity {path} is {error}") from None
-
-
-def _signing(run: FederatedRun, identity: Identity | None) -> FederatedRun:
-    if identity is not None and run.guarantee is None:
-        raise ConfigurationError(
-            "--identity is given in privacy.mode 'none', which keeps no ledger that it could sign: leave it out, or "
-            "take a mode, such as privacy.mode = 'client-distributed'"
-        )
-    return run
 
 
 def _next_free(wanted: Path) -> Path:

@@ -145,6 +145,21 @@ class PrivateCodec:
         Raises:
             ConfigurationError: anything not as agreed, or not finite.
         """
+        vector, norm = self.unrounded(arrays, clip=clip, seed=seed, extras=extras)
+        # 32 bits hold it: √Δ₂² is at most 2^26, and the widest noise that there is reaches 2^24.
+        whole = np.empty(self.length, np.int32)
+        round_conditionally(vector, l2_squared=self.l2_squared, out=whole, entropy=entropy, workers=workers)
+        if self.noise:
+            self.noise.add_to(whole, entropy=entropy, workers=workers)
+        return EncodedPrivate(vector=whole, norm=norm)
+
+    def unrounded(
+        self, arrays: Arrays, *, clip: float, seed: bytes, extras: Sequence[float] = ()
+    ) -> tuple[npt.NDArray[np.float64], float]:
+        """Return what `encode` rounds, in units of whole numbers, float64, shape (length,), and the update's norm.
+
+        An auditor compares a sum of known contributions with it. Arguments and errors as for `encode`.
+        """
         self.layout.check(arrays)
         beside = self._checked(extras)
         vector = np.empty(self.length)
@@ -152,14 +167,7 @@ class PrivateCodec:
         clipped = clip_into(arrays, self.layout, clip=clip, clipping=self.clipping, out=vector[:m], scale=step)
         np.multiply(beside, step, out=vector[m : m + self.extras])
         vector[m + self.extras :] = 0
-        if self.rotate:
-            vector = rotate(vector, _checked_seed(seed))
-        # 32 bits hold it: √Δ₂² is at most 2^26, and the widest noise that there is reaches 2^24.
-        whole = np.empty(self.length, np.int32)
-        round_conditionally(vector, l2_squared=self.l2_squared, out=whole, entropy=entropy, workers=workers)
-        if self.noise:
-            self.noise.add_to(whole, entropy=entropy, workers=workers)
-        return EncodedPrivate(vector=whole, norm=clipped.norm)
+        return (rotate(vector, _checked_seed(seed)) if self.rotate else vector), clipped.norm
 
     def decode(
         self, total: npt.NDArray[np.signedinteger[Any]], *, clip: float, denominator: float, seed: bytes

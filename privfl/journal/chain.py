@@ -24,6 +24,7 @@ class Kind(StrEnum):
     CHARGE = "charge"
     RELEASE = "release"
     SESSION = "session"
+    TRAINING = "training"
     RECOVERED = "recovered"
     CLOSE = "close"
 

@@ -13,9 +13,12 @@ import numpy.typing as npt
 from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.layout import Layout
 from privfl.encoding.update import UpdateCodec
+from privfl.learning.job import Job
+from privfl.learning.privacy_job import PrivacyMode
 from privfl.learning.trainer import LocalResult
 from privfl.params import VectorSpec
 from privfl.session import Aggregate, Vector
+from privfl.suites import suite
 
 LOSS_MAXIMUM: Final = 16.0
 """Local losses are averaged through the sum up to here: far above ln(classes), where training has failed anyway."""
@@ -23,6 +26,8 @@ LOSS_MAXIMUM: Final = 16.0
 EXAMPLES_MAXIMUM: Final = (1 << 24) - 1
 SATURATION_WARNING: Final = 0.01
 _ACCEPTABLE_SATURATION: Final = 0.001
+_COUNTS_ROOM: Final = 1024
+"""Coordinates for weight, counts and metrics, whose number follows from the error of the sum."""
 _OVER_CLIP: Final = tuple(2**power for power in range(1, 6))
 
 
@@ -111,6 +116,24 @@ class WeightedAveraging:
             means={"loss": LOSS_MAXIMUM} if tells_of_examples else {},
             saturation="clipped",
             error_std=error_std,
+        )
+
+    @classmethod
+    def of(cls, job: Job, layout: Layout, *, weight_max: int) -> WeightedAveraging:
+        """Return the averaging of a job.
+
+        Args:
+            job: the job.
+            layout: of an update.
+            weight_max: largest number of examples that counts; public.
+        """
+        setting = job.setting(layout.length + _COUNTS_ROOM)
+        return cls(
+            layout,
+            FixedPoint(clip=job.encoding.clip, bits=job.encoding.bits),
+            weight_max=weight_max,
+            error_std=suite(job.suite).error_std(setting, job.cohort_size),
+            tells_of_examples=job.privacy.mode is PrivacyMode.NONE,
         )
 
     @property

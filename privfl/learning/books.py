@@ -17,12 +17,12 @@ from privfl.learning.client_books import own_identity
 from privfl.learning.guarantee import Guarantee, noise_multiplier_of
 from privfl.learning.job import Job, job_to_toml
 from privfl.learning.opacus_books import OpacusBooks
-from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.signatures import Identity
 
 LEDGER: Final = "ledger.jsonl"
 COORDINATOR: Final = "coordinator.pem"
 JOB_DIGEST: Final = "job_sha256"
+LEDGER_IDENTIFIER: Final = "ledger"
 
 
 class Books:
@@ -52,7 +52,7 @@ class Books:
 
     @classmethod
     def begin(
-        cls, job: Job, guarantee: Guarantee, facts: Mapping[str, Any], out: Path | None, identity: Identity | None
+        cls, job: Job, guarantee: Guarantee, facts: Mapping[str, Any], out: Path | None, identity: Identity
     ) -> Books:
         """Open the ledger of a new run.
 
@@ -61,15 +61,15 @@ class Books:
             guarantee: what it promises.
             facts: what the opening record says besides.
             out: directory of the run, where the ledger lies; without one it lasts as long as the process.
-            identity: of the coordinator, who signs; one of the run's own unless given, kept in `out`.
+            identity: of the coordinator, who signs.
 
         Raises:
             LedgerError: there is a ledger already, or it cannot be written.
         """
         opening = guarantee.opening(job, dict(facts))
         if out is None:
-            return cls(job, guarantee, Ledger.in_memory(opening, identity or Identity.generate(OsEntropy())))
-        return cls(job, guarantee, Ledger.create(out / LEDGER, opening, identity or own_identity(out / COORDINATOR)))
+            return cls(job, guarantee, Ledger.in_memory(opening, identity))
+        return cls(job, guarantee, Ledger.create(out / LEDGER, opening, identity))
 
     @classmethod
     def resume(
@@ -87,7 +87,7 @@ class Books:
         Raises:
             LedgerError: the ledger is damaged, another's, shorter than the model knows, or was opened for another job.
         """
-        ledger = Ledger.resume(out / LEDGER, _identity_of(out, identity))
+        ledger = Ledger.resume(out / LEDGER, identity_of(out, LEDGER, identity))
         try:
             if head is not None:
                 ledger.require_head(int(head["sequence"]), str(head["sha256"]))
@@ -96,6 +96,11 @@ class Books:
             ledger.unlock()
             raise
         return cls(job, guarantee, ledger)
+
+    @property
+    def identifier(self) -> str:
+        """The ledger's, hex."""
+        return self._ledger.contents.identifier
 
     @property
     def recovered(self) -> str | None:
@@ -174,11 +179,20 @@ class Books:
         return self._told[1], self._told[2]
 
 
-def _identity_of(out: Path, identity: Identity | None) -> Identity:
-    """Return the key that a ledger which is there was signed with."""
+def identity_of(out: Path, name: str, identity: Identity | None) -> Identity:
+    """Return the key that a file of a run which is there was signed with.
+
+    Args:
+        out: directory of the run.
+        name: of the file.
+        identity: of the coordinator, if one was given; the run's own unless given.
+
+    Raises:
+        ConfigurationError: it is not there.
+    """
     if identity is None and not (out / COORDINATOR).exists():
         raise ConfigurationError(
-            f"{out / LEDGER} was signed with a key that is not in {out}: give it, --identity FILE.pem"
+            f"{out / name} was signed with a key that is not in {out}: give it, --identity FILE.pem"
         )
     return identity or own_identity(out / COORDINATOR)
 

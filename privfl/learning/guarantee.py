@@ -115,12 +115,17 @@ def _require_room(job: Job, promised: Guarantee) -> None:
             f"privacy.epsilon is {job.privacy.epsilon:g}, and one round costs {one:.4g} with privacy.noise_multiplier "
             f"{promised.noise_multiplier:g}: more noise or a larger budget works, or leave noise_multiplier out"
         )
-    own = _total(unamplified(promised), 1, job.privacy.failure, promised.relation)
+    own = one_round(job, promised)
     if job.privacy.client_epsilon is not None and own > job.privacy.client_epsilon:
         raise ConfigurationError(
             f"privacy.client_epsilon is {job.privacy.client_epsilon:g}, and one round costs a client {own:.4g}: "
             f"{math.ceil(100 * own) / 100:g} or more works"
         )
+
+
+def one_round(job: Job, promised: Guarantee) -> float:
+    """ε of one round at the most, for a unit that is known to take part."""
+    return _total(unamplified(promised), 1, job.privacy.failure, promised.relation)
 
 
 def unamplified(promised: Guarantee) -> Repeated:

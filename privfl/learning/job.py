@@ -14,6 +14,7 @@ from privfl.encoding.counts import CountCode
 from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.update import largest_error
 from privfl.errors import ConfigurationError
+from privfl.learning.audit_job import AuditJob
 from privfl.learning.data import Partition
 from privfl.learning.privacy_job import PrivacyJob, PrivacyMode
 from privfl.learning.tables import OFFERED, override, read_table, write_table
@@ -231,6 +232,7 @@ class Job:
     committee: CommitteeShape = field(default_factory=CommitteeShape)
     failures: FailuresJob = field(default_factory=FailuresJob)
     privacy: PrivacyJob = field(default_factory=PrivacyJob)
+    audit: AuditJob = field(default_factory=AuditJob)
 
     def __post_init__(self) -> None:
         chosen = suite(self.suite)

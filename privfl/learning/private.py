@@ -15,6 +15,7 @@ from privfl.dp.planner import IntegerPlan
 from privfl.dp.rotation import SEED_BYTES
 from privfl.encoding.layout import Arrays, Layout
 from privfl.learning.averaging import RoundMean
+from privfl.learning.job import Job
 from privfl.learning.trainer import LocalResult
 from privfl.params import VectorSpec
 from privfl.primitives.entropy import Entropy
@@ -100,6 +101,34 @@ class PrivateAveraging:
         self._entropy = entropy
         self._workers = workers
 
+    @classmethod
+    def of(
+        cls, job: Job, layout: Layout, plan: IntegerPlan, *, clip: float, entropy: Entropy, workers: int = 1
+    ) -> PrivateAveraging:
+        """Return the averaging of a job.
+
+        Args:
+            job: the job.
+            layout: of an update.
+            plan: whole numbers and noise.
+            clip: C, to begin with.
+            entropy: of roundings and noise.
+            workers: threads for long vectors.
+        """
+        adaptive = job.privacy.adaptive
+        return cls(
+            layout,
+            plan,
+            clip=clip,
+            clipping=job.privacy.clipping,
+            denominator=job.expected_cohort,
+            rule=ClipRule(quantile=adaptive.quantile, learning_rate=adaptive.learning_rate, weight=plan.extras_norm)
+            if adaptive
+            else None,
+            entropy=entropy,
+            workers=workers,
+        )
+
     @property
     def vector(self) -> VectorSpec:
         """See `Averaging.vector`."""
@@ -107,30 +136,42 @@ class PrivateAveraging:
 
     def encode(self, result: LocalResult, *, context: bytes) -> npt.NDArray[Any]:
         """See `Averaging.encode`."""
-        extras: tuple[float, ...] = ()
-        if self._rule is not None:
-            extras = (self._rule.weight if _norm(result.update) <= self.clip else -self._rule.weight,)
         encoded = self.codec.encode(
             result.update,
             clip=self.clip,
             seed=_seed(context),
             entropy=self._entropy,
-            extras=extras,
+            extras=self._extras(result.update),
             workers=self._workers,
         )
         vector: npt.NDArray[Any] = encoded.vector
         return vector
 
+    def unrounded(self, result: LocalResult, *, context: bytes) -> npt.NDArray[np.float64]:
+        """Return what `encode` rounds and adds noise to; an auditor compares sums of known contributions with it."""
+        extras = self._extras(result.update)
+        return self.codec.unrounded(result.update, clip=self.clip, seed=_seed(context), extras=extras)[0]
+
+    def noised(self, total: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return a sum as it is released: with the server's noise, where the server adds it; the sum stays as it is."""
+        if self.plan.server_noise is None:
+            return total
+        total = total.copy()
+        self.plan.server_noise.add_to(total, entropy=self._entropy, workers=self._workers)
+        return total
+
     def decode(self, summed: Aggregate, *, context: bytes) -> RoundMean:
         """See `Averaging.decode`."""
-        total = summed.vector
-        if self.plan.server_noise is not None:
-            total = total.copy()
-            self.plan.server_noise.add_to(total, entropy=self._entropy, workers=self._workers)
+        total = self.noised(summed.vector)
         decoded = self.codec.decode(total, clip=self.clip, denominator=self._denominator, seed=_seed(context))
         if self._rule is not None:
             self.clip = self._rule.moved(self.clip, float(decoded.extras[0]), self._denominator)
         return RoundMean(arrays=decoded.arrays)
+
+    def _extras(self, update: Arrays) -> tuple[float, ...]:
+        if self._rule is None:
+            return ()
+        return (self._rule.weight if _norm(update) <= self.clip else -self._rule.weight,)
 
 
 def _seed(context: bytes) -> bytes:

@@ -8,19 +8,25 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from privfl import __version__
-from privfl.dp.planner import IntegerPlan
-from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.layout import Layout
 from privfl.errors import BudgetExceeded, ConfigurationError, LedgerError, RoundAborted
-from privfl.evidence import EvidenceLog, SessionRecord
 from privfl.guard import append_line, cut_torn_line, make_folder
 from privfl.learning.averaging import Averaging, RoundMean, WeightedAveraging
-from privfl.learning.books import JOB_DIGEST, LEDGER, Books, closing_record, job_digest
+from privfl.learning.books import (
+    COORDINATOR,
+    JOB_DIGEST,
+    LEDGER,
+    LEDGER_IDENTIFIER,
+    Books,
+    closing_record,
+    identity_of,
+    job_digest,
+)
 from privfl.learning.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -28,19 +34,19 @@ from privfl.learning.checkpoint import (
     save_checkpoint,
     write_whole,
 )
-from privfl.learning.client_books import RECEIPTS, ClientBooks
+from privfl.learning.client_books import RECEIPTS, ClientBooks, own_identity
 from privfl.learning.cohort import draw_cohort, draw_dropouts
 from privfl.learning.data import FederatedData, load, seed_stream
 from privfl.learning.guarantee import Guarantee, guarantee_of
 from privfl.learning.job import Job, job_to_toml, load_job
 from privfl.learning.models import build, default_model
-from privfl.learning.privacy_job import PrivacyMode
-from privfl.learning.private import ClipRule, PrivateAveraging
+from privfl.learning.private import PrivateAveraging
 from privfl.learning.private_trainer import PrivateTrainer
 from privfl.learning.records import Observer, Progress, RoundMetrics, UploadView
 from privfl.learning.sessions import Held, RoundInputs, Sessions
 from privfl.learning.strategy import FedAvg, Weights
 from privfl.learning.trainer import TorchTrainer, Trainer
+from privfl.learning.witness import EVIDENCE, Subject, Witness
 from privfl.params import SessionParams
 from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.labels import Label
@@ -50,11 +56,7 @@ from privfl.session import Phase, Vector
 from privfl.simulate import Simulation
 from privfl.suites import suite
 
-_VIEW_COORDINATES: Final = 4096
-_COUNTS_ROOM: Final = 1024
-"""Coordinates for weight, counts and metrics, whose number follows from the error of the sum."""
-
-METRICS, EVIDENCE, MODEL, JOB = "metrics.jsonl", "evidence.jsonl", "model.npz", "job.toml"
+METRICS, MODEL, JOB = "metrics.jsonl", "model.npz", "job.toml"
 
 
 class FederatedRun:
@@ -121,6 +123,7 @@ class FederatedRun:
         self.view: UploadView | None = None
         self.books: Books | None = None
         self._client_books: ClientBooks | None = None
+        self._witness: Witness | None = None
         self.stopped: str | None = None
         self._over = False  # its ledger is closed
         self.averaging = self._make_averaging()
@@ -169,8 +172,7 @@ class FederatedRun:
             raise ConfigurationError(f"--resume {out} holds no run: there is no {JOB} in it")
         run = cls(load_job(out / JOB), observe=observe, workers=workers, identity=identity)
         run._out = out
-        for name in (EVIDENCE, RECEIPTS):
-            cut_torn_line(out / name)
+        cut_torn_line(out / RECEIPTS)
         state: Mapping[str, Any] = {}
         if (out / MODEL).exists():
             state = run._restore(out)
@@ -185,6 +187,12 @@ class FederatedRun:
             raise LedgerError(f"{out / LEDGER} is missing, though rounds were charged: put it back")
         if run.guarantee is not None and ledger:
             run._resume_books(out, run.guarantee, state)
+        try:
+            if not run._over:
+                run._resume_witness(out)
+        except BaseException:
+            run._let_go()
+            raise
         return run
 
     def _restore(self, out: Path) -> Mapping[str, Any]:
@@ -209,6 +217,14 @@ class FederatedRun:
         else:
             self._over, self.stopped = True, closing.get("stopped")
 
+    def _resume_witness(self, out: Path) -> None:
+        if (out / EVIDENCE).exists():
+            self._identity = identity_of(out, EVIDENCE, self._identity)
+            subject = Subject(job=self.job, layout=Layout.of(self.weights), guarantee=self.guarantee, out=out)
+            self._witness = Witness.resume(subject, self._identity)
+        elif self.done:
+            raise LedgerError(f"{out / EVIDENCE} is missing, though rounds were done: put it back")
+
     @property
     def done(self) -> int:
         """Rounds done."""
@@ -222,33 +238,67 @@ class FederatedRun:
     def __iter__(self) -> Iterator[RoundMetrics]:
         if self._over:
             return
-        if self.done < self.job.rounds:
-            self._begin()
         try:
-            for number in range(self.done + 1, self.job.rounds + 1):
-                yield self._round(number)
-        except BudgetExceeded as error:
-            self.stopped = f"stopped after round {self.done} of {self.job.rounds}: {error}"
+            self._begin()
+            try:
+                for number in range(self.done + 1, self.job.rounds + 1):
+                    yield self._round(number)
+            except BudgetExceeded as error:
+                self.stopped = f"stopped after round {self.done} of {self.job.rounds}: {error}"
+            self._finish()
         except BaseException:
             self._let_go()
             raise
-        self._finish()
 
     def _begin(self) -> None:
-        """Put down what a crash must find before anything is charged: the job, and the ledger that belongs to it."""
-        if self.guarantee is not None and self.books is None:
-            self._write_job()
-            facts = {
-                "suite": self.job.suite,
-                JOB_DIGEST: job_digest(self.job),
-                "privfl": __version__,
-                "parameters": self.parameters,
-                "rounds": self.job.rounds,
+        """Put down what a crash must find before anything is charged: the job, its ledger, and its evidence."""
+        if self.guarantee is None:  # nothing is charged: what fails in its first round leaves nothing behind
+            return
+        self._write_job()
+        if self.books is None and self.done < self.job.rounds:
+            promised = {
                 "planned_epsilon": _finite(self.guarantee.planned_epsilon(self.job)),
+                "receipts": self.job.privacy.client_epsilon is not None and self._out is not None,
             }
-            self.books = Books.begin(self.job, self.guarantee, facts, self._out, self._identity)
-        if self.guarantee is not None and self.job.privacy.client_epsilon is not None:
-            self._client_books = ClientBooks(self.job, self.guarantee, self._out)
+            self.books = Books.begin(self.job, self.guarantee, self._facts | promised, self._out, self._signer())
+        if self.job.privacy.client_epsilon is not None:
+            self._client_books = ClientBooks(self.job, self.guarantee, self._out, self._signer().public)
+        self._begin_evidence()
+        if self._witness is not None:
+            self._witness.probe(self._sessions, self.averaging, last=False)
+            if isinstance(self._trainer, PrivateTrainer):
+                self._witness.train(self._trainer, self.weights, self.data.feature_shape)
+
+    def _begin_evidence(self) -> None:
+        if self._out is None or self._witness is not None:
+            return
+        self._write_job()
+        claimed = {
+            "secure": suite(self.job.suite).protects,
+            "mode": self.job.privacy.mode.value,
+            "weight_max": self.averaging.codec.weight_max if isinstance(self.averaging, WeightedAveraging) else 1,
+            LEDGER_IDENTIFIER: self.books.identifier if self.books is not None else None,
+        }
+        subject = Subject(job=self.job, layout=Layout.of(self.weights), guarantee=self.guarantee, out=self._out)
+        self._witness = Witness.begin(subject, self._facts | claimed, self._signer())
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "suite": self.job.suite,
+            JOB_DIGEST: job_digest(self.job),
+            "privfl": __version__,
+            "parameters": self.parameters,
+            "rounds": self.job.rounds,
+        }
+
+    def _signer(self) -> Identity:
+        """The coordinator's key: the one that was given, or one of the run's own, which lasts as long as its files."""
+        if self._identity is None:
+            self._identity = (
+                Identity.generate(OsEntropy()) if self._out is None else own_identity(self._out / COORDINATOR)
+            )
+        return self._identity
 
     def _write_job(self) -> None:
         if self._out is not None and not (self._out / JOB).exists():
@@ -256,10 +306,15 @@ class FederatedRun:
             write_whole(self._out / JOB, job_to_toml(self.job).encode())
 
     def _finish(self) -> None:
+        evidence: dict[str, Any] = {}
+        if self._witness is not None:
+            if self.metrics:  # without a round there is nothing to test
+                self._witness.probe(self._sessions, self.averaging, last=True)
+            self._witness.close()
+            evidence = self._witness.head._asdict()
         if self.books is not None:
             facts = {"rounds": self.done, "epsilon": _finite(self.books.epsilon()), "stopped": self.stopped}
-            self.books.close(facts)
-
+            self.books.close({**facts, "evidence": evidence or None})
         if self._client_books is not None:
             self._client_books.close()
 
@@ -267,6 +322,8 @@ class FederatedRun:
         """Leave the files to whoever resumes."""
         if self.books is not None:
             self.books.unlock()
+        if self._witness is not None:
+            self._witness.unlock()
         if self._client_books is not None:
             self._client_books.close()
 
@@ -399,34 +456,14 @@ class FederatedRun:
     def _make_averaging(self) -> Averaging:
         layout, guarantee, privacy = Layout.of(self.weights), self.guarantee, self.job.privacy
         if guarantee is not None and guarantee.integers is not None:
-            return self._make_private(layout, guarantee.integers)
+            assert privacy.clip is not None  # noqa: S101 - `PrivacyJob` saw to it; for the type checker
+            return PrivateAveraging.of(
+                self.job, layout, guarantee.integers, clip=privacy.clip, entropy=OsEntropy(), workers=self._workers
+            )
         # The public size of the data set over the number of clients; what single clients hold stays with them.
         average = sum(len(examples) for examples in self.data.clients) / len(self.data.clients)
-        return WeightedAveraging(
-            layout,
-            FixedPoint(clip=self.job.encoding.clip, bits=self.job.encoding.bits),
-            weight_max=self.job.strategy.weight_max or math.ceil(2 * average),
-            error_std=suite(self.job.suite).error_std(
-                self.job.setting(layout.length + _COUNTS_ROOM), self.job.cohort_size
-            ),
-            tells_of_examples=privacy.mode is PrivacyMode.NONE,
-        )
-
-    def _make_private(self, layout: Layout, plan: IntegerPlan) -> PrivateAveraging:
-        privacy, adaptive = self.job.privacy, self.job.privacy.adaptive
-        assert privacy.clip is not None  # noqa: S101 - `PrivacyJob` saw to it; for the type checker
-        return PrivateAveraging(
-            layout,
-            plan,
-            clip=privacy.clip,
-            clipping=privacy.clipping,
-            denominator=self.job.expected_cohort,
-            rule=ClipRule(quantile=adaptive.quantile, learning_rate=adaptive.learning_rate, weight=plan.extras_norm)
-            if adaptive
-            else None,
-            entropy=OsEntropy(),
-            workers=self._workers,
-        )
+        weight_max = self.job.strategy.weight_max or math.ceil(2 * average)
+        return WeightedAveraging.of(self.job, layout, weight_max=weight_max)
 
     def _context(self, number: int) -> bytes:
         """Digest of what a round is about: model, job and number."""
@@ -436,18 +473,15 @@ class FederatedRun:
     def _save(self, metrics: RoundMetrics, held: Held) -> None:
         if self._out is None:
             return
-        self._write_job()
-        EvidenceLog(self._out / EVIDENCE).append(
-            SessionRecord(
-                round=metrics.round,
-                suite=self.job.suite,
-                params_digest=held.params.digest.hex() if held.params else "",
-                cohort_size=metrics.cohort,
+        self._begin_evidence()
+        if self._witness is not None:
+            self._witness.record(
+                metrics.round,
+                held,
+                cohort=metrics.cohort,
                 contributors=metrics.contributors,
                 released=not metrics.aborted,
-                messages=held.outcome.messages,
             )
-        )
         row = asdict(metrics)
         # The model carries its own metrics line: a crash between the two writes loses neither.
         save_checkpoint(

@@ -29,7 +29,7 @@ class RoundInputs:
     """What a round brings to its session.
 
     Attributes:
-        number: of the round.
+        number: of the round; 0 for a session on known inputs, which is none.
         cohort: clients invited.
         drops: who falls silent from which phase on.
         context: digest of what the round is about.
@@ -54,6 +54,7 @@ class Held:
         ceremony_cpu_s: of a key ceremony that it took.
         ceremony_bytes: likewise.
         view: one client's upload as the server saw it.
+        upload: number of a client, and its upload as it left it, if it was to be kept.
     """
 
     outcome: Simulation
@@ -62,6 +63,7 @@ class Held:
     ceremony_cpu_s: float
     ceremony_bytes: int
     view: UploadView | None
+    upload: tuple[int, bytes] | None = field(default=None, repr=False)
 
 
 class Sessions:
@@ -74,7 +76,7 @@ class Sessions:
         workers: threads for long vectors.
 
     Attributes:
-        params: parameters of the latest session.
+        params: parameters of the latest round's session.
 
     Raises:
         ConfigurationError: no session of this job can be held.
@@ -105,6 +107,7 @@ class Sessions:
         charge: BeforeOpening,
         before_uploads: bool = False,
         client_books: ClientBooks | None = None,
+        keep: int | None = None,
     ) -> Held:
         """Hold the session of a round.
 
@@ -113,10 +116,12 @@ class Sessions:
             charge: called with the number of contributors, before anything is asked that opens their sum.
             before_uploads: or with the number of clients that will upload, before the first of them does.
             client_books: ledgers of the clients' own, which they ask before they upload.
+            keep: client whose upload is kept as it is; none unless given.
         """
         begun = time.perf_counter()
-        ceremony_cpu_s, ceremony_bytes = self._renew_committee()
-        fewest = self._fewest(len(inputs.cohort))
+        of_round = inputs.number > 0  # others are no round's: neither its parameters nor its cost
+        ceremony_cpu_s, ceremony_bytes = self._renew_committee(booked=of_round)
+        fewest = self.fewest(len(inputs.cohort))
         if len(inputs.cohort) < fewest:
             return Held(
                 outcome=Simulation.without_session(
@@ -128,13 +133,15 @@ class Sessions:
                 ceremony_bytes=ceremony_bytes,
                 view=None,
             )
-        self.params = self._plan(inputs.context, inputs.cohort)
+        params = self._plan(inputs.context, inputs.cohort)
+        if of_round:
+            self.params = params
         if before_uploads:
             charge(len(inputs.vectors))
-        catch = _Catch(self.params)
+        catch = _Catch(params, keep)
         outcome = simulate(
-            self.params,
-            client_books.guarded(self.params, inputs.vectors.__getitem__) if client_books else inputs.vectors,
+            params,
+            client_books.guarded(params, inputs.vectors.__getitem__) if client_books else inputs.vectors,
             drops=inputs.drops,
             workers=self._workers,
             record=True,
@@ -146,11 +153,12 @@ class Sessions:
         )
         return Held(
             outcome=outcome,
-            params=self.params,
+            params=params,
             seconds=time.perf_counter() - begun,
             ceremony_cpu_s=ceremony_cpu_s,
             ceremony_bytes=ceremony_bytes,
             view=catch.view(inputs),
+            upload=catch.kept,
         )
 
     def plain(self, inputs: RoundInputs, held: Held) -> tuple[Simulation, float]:
@@ -164,7 +172,8 @@ class Sessions:
         plain = simulate(params, inputs.vectors, drops={**inputs.drops, Phase.MASKED_INPUT: silent}, record=True)
         return plain, time.perf_counter() - begun
 
-    def _fewest(self, invited: int) -> int:
+    def fewest(self, invited: int) -> int:
+        """Fewest contributors of a session to which so many are invited."""
         minimum = self._job.minimum
         if minimum is None:
             minimum = suite(self._job.suite).fewest_contributors(max(invited, 2), self._job.threat)
@@ -174,10 +183,12 @@ class Sessions:
         """Return the setting that a committee's key is made for."""
         return self._job.setting(self._vector.length, bound=self._vector.bound, sum_bound=self._vector.sum_bound)
 
-    def _renew_committee(self) -> tuple[float, int]:
-        """See that the committee, if there is one, has an opening left; tell CPU and bytes of a ceremony."""
+    def _renew_committee(self, *, booked: bool) -> tuple[float, int]:
+        """See that the committee, if there is one, has an opening left; tell CPU and bytes of a ceremony, once."""
         if self._committee is not None and not self._committee.remaining():
             self._committee = self._unbooked = simulated_committee(self._setting())
+        if not booked:
+            return 0.0, 0
         paid, self._unbooked = self._unbooked, None
         return (paid.ceremony_cpu_s, paid.ceremony_bytes) if paid is not None else (0.0, 0)
 
@@ -197,16 +208,22 @@ class Sessions:
 
 
 class _Catch:
-    """Keeps the first upload that passes by."""
+    """Keeps the beginning of the first upload that passes by, and all of the upload of one client."""
 
-    def __init__(self, params: SessionParams) -> None:
+    def __init__(self, params: SessionParams, keep: int | None) -> None:
+        self.kept: tuple[int, bytes] | None = None
+        self._keep = keep
         self._ring: Ring = params.ring
         self._length = params.vector.length
         self._client = -1
         self._words: npt.NDArray[Any] | None = None
 
     def __call__(self, client: int, phase: Phase, message: bytes) -> None:
-        if self._words is None and phase in {Phase.MASKED_INPUT, Phase.UPLOAD}:
+        if phase not in {Phase.MASKED_INPUT, Phase.UPLOAD}:
+            return
+        if client == self._keep:
+            self.kept = (client, message)
+        if self._words is None:
             self._client = client
             tail = memoryview(message)[-self._ring.vector_bytes(self._length) :]
             self._words = self._ring.received(tail, self._length)[:_VIEW_COORDINATES].copy()

@@ -196,6 +196,21 @@ def open_envelope(raw: bytes, *, body_limit_bytes: int, tail_bytes_of: dict[int,
     )
 
 
+def read_frame(raw: bytes) -> Envelope:
+    """Read a frame that somebody kept, whatever its type: its tail is all that follows its struct.
+
+    For looking at messages afterwards; who takes part in a session knows what is due (`open_envelope`).
+
+    Raises:
+        DecodeError: no frame, or its padding is not zero.
+    """
+    if len(raw) < HEADER_BYTES:
+        raise DecodeError(f"a message of {len(raw)} bytes is shorter than its header of {HEADER_BYTES}")
+    _, _, _, type_number, _, _, _, body_bytes = _HEADER.unpack_from(raw)
+    tail = max(0, len(raw) - _tail_start(body_bytes))
+    return open_envelope(raw, body_limit_bytes=len(raw), tail_bytes_of={type_number: tail})
+
+
 def _sender(role: int, number: int) -> PartyId:
     sender = PartyId(Role(role), number)
     if sender.role is Role.SERVER and sender != SERVER:
