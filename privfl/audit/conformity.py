@@ -1,0 +1,219 @@
+"""The second layer: whether what was done is what was written down, where the inputs are known to everybody."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from privfl.audit import sessions
+from privfl.audit.checks import NotClaimed, Seen, Undecided, Wrong, check
+from privfl.audit.cohorts import examine_cohorts
+from privfl.audit.findings import Finding, Layer, Word
+from privfl.audit.levels import DOUBT_LEVEL, FAIL_LEVEL, together
+from privfl.audit.probes import PrivateProbe
+from privfl.audit.residuals import detectable_ratio, examine_residuals, project_residuals
+from privfl.audit.subject import Subject
+from privfl.audit.terms import CLIENT_MODES
+from privfl.audit.training import trainer_clip, trainer_noise
+from privfl.dp.noise import Mechanism
+from privfl.learning.job import Sampling
+from privfl.suites import suite
+
+LITTLE_NOISE = 0.7
+"""Noise of that size, relative to what is claimed, must be seen, or nothing is said of it."""
+_MOST_ERRORS = 8.0
+"""Standard deviations that a coordinate of an inexact sum may be off: beyond it one in 10^15 is."""
+
+
+def conform(subject: Subject) -> tuple[Finding, ...]:
+    """Go through the second layer."""
+    looks: tuple[tuple[str, str, Callable[[], Seen]], ...] = (
+        (
+            "evidence",
+            "The evidence is whole, and the one that the ledger knows",
+            lambda: sessions.intact(subject.artefacts),
+        ),
+        (
+            "secure-aggregation",
+            "Secure aggregation is on: nothing left a client but what the protocol has it send",
+            lambda: sessions.secure(subject.artefacts),
+        ),
+        (
+            "uploads",
+            "Uploads look like noise, even to who knows what is in them",
+            lambda: sessions.uniform(subject.artefacts, subject.probes, subject.submitted),
+        ),
+        ("sums", "What comes out is the sum of what went in", lambda: _sums(subject)),
+        ("noise-added", "Noise of the stated size was added", lambda: _noise(subject)),
+        ("contributions", "Each client is in the sum once, clipped, and with the weight of all others",
+         lambda: _contributions(subject)),
+        ("sampler", "Cohorts were sampled as the amplification needs it", lambda: _sampler(subject)),
+        ("trainer-noise", "The trainer adds noise of the stated size", lambda: trainer_noise(subject)),
+        ("trainer-clip", "The trainer clips the gradient of every example", lambda: trainer_clip(subject)),
+    )  # fmt: skip
+    return tuple(check(key, Layer.CONFORMITY, title, look) for key, title, look in looks)
+
+
+def _sums(subject: Subject) -> Seen:
+    """Without noise, the sum must be what it is said to be; up to the suite's own error."""
+    if subject.noisy:
+        raise NotClaimed("Sums are noised: see `noise-added` and `contributions`.")
+    evidence = subject.artefacts.evidence.value
+    if evidence is not None and evidence.facts.get("secure") is not True:
+        raise NotClaimed("Suite plain sums in clear.")
+    worst, coordinates, error = 0.0, 0, 0.0
+    for one, total in subject.probes.exact(subject.weighted):
+        if one.released.shape != total.shape:
+            raise Wrong(f"{len(one.released)} coordinates came out of a session of {len(total)}.", where=one.where)
+        error = suite(one.params.suite).error_std(one.params.setting, len(one.params.cohort))
+        off = float(np.abs(one.released - total).max())
+        worst, coordinates = max(worst, off), coordinates + len(total)
+        if off > (math.ceil(_MOST_ERRORS * error) if error else 0):
+            raise Wrong(
+                f"A coordinate of the sum is off by {off:g}; the suite's own error has a standard deviation of "
+                f"{error:.3g}.",
+                where=one.where,
+            )
+    told = "exactly" if not error else f"up to {worst:g} steps, where the suite's error has a deviation of {error:.3g}"
+    return Seen(
+        detail=f"In {len(subject.probes.recorded)} sessions on known inputs, {coordinates} coordinates are what they "
+        f"must be, {told}.",
+        rests_on=Word.COORDINATOR,
+        figures={"worst": worst, "error_std": error},
+    )
+
+
+def _noise(subject: Subject) -> Seen:
+    """What is left beside the known sum is noise, and enough of it."""
+    residuals, least, _, kurtosis = _residuals(subject)
+    found = examine_residuals(residuals, least, excess_kurtosis=kurtosis)
+    seen = detectable_ratio(found.degrees, excess_kurtosis=kurtosis)
+    figures = {
+        "ratio": found.ratio, "deficit": found.deficit, "degrees": found.degrees, "detectable": seen,
+        "sessions": len(subject.canaries),
+    }  # fmt: skip
+    told = (
+        f"{found.degrees} residuals of {len(subject.canaries)} sessions have {found.ratio:.3f} times the variance that "
+        f"is claimed (p = {found.deficit:.2g} for so little)."
+    )
+    if found.deficit < FAIL_LEVEL:
+        raise Wrong(f"{told} Noise of {math.sqrt(found.ratio):.2f} times its size was added.", figures=figures)
+    power = f"Noise of {seen:.2f} times its size would have been found 99 times of 100."
+    if found.deficit < DOUBT_LEVEL:
+        raise Undecided(told, figures=figures, missing="more sessions on known inputs: once in a thousand it is chance")
+    if seen < LITTLE_NOISE:
+        raise Undecided(
+            f"{told} {power}", figures=figures, missing="more sessions on known inputs: a larger `audit.probes`"
+        )
+    return Seen(detail=f"{told} {power}", rests_on=Word.COORDINATOR, figures=figures)
+
+
+def _contributions(subject: Subject) -> Seen:
+    """Each canary is in the sum as its coin says: once, clipped, unweighted."""
+    residuals, _, most, kurtosis = _residuals(subject)
+    found = examine_residuals(residuals, most, excess_kurtosis=kurtosis)
+    p_values, farthest = [found.excess, found.shift, found.spike], 0.0
+    for one in subject.canaries:
+        inside = one.contributions()[one.included]
+        if len(inside):
+            fit = project_residuals(_residual(one), _most(one), inside, excess_kurtosis=_kurtosis(one))
+            p_values.append(fit.p_value)
+            farthest = max(farthest, *(abs(value - 1) for value in fit.coefficients))
+    p_value = together(p_values)
+    figures = {"p_value": p_value, "ratio": found.ratio, "farthest": farthest}
+    told = (
+        f"Of {sum(int(one.included.sum()) for one in subject.canaries)} canaries that were in, four times as long as "
+    )
+    told += f"the clip, each by a coin, none stands out (p = {p_value:.2g})."
+    if p_value < FAIL_LEVEL:
+        raise Wrong(
+            f"What came out is not the sum of clipped updates: beside it stand {found.ratio:.3g} times the variance of "
+            f"the noise, and one canary is in {farthest + 1:.2g} times (p = {p_value:.2g}).",
+            figures=figures,
+        )
+    if p_value < DOUBT_LEVEL:
+        raise Undecided(
+            told.replace("none stands", "one stands"),
+            figures=figures,
+            missing="more sessions on known inputs: once in a thousand it is chance",
+        )
+    return Seen(detail=told, rests_on=Word.COORDINATOR, figures=figures)
+
+
+def _residual(one: PrivateProbe) -> npt.NDArray[np.float64]:
+    residual: npt.NDArray[np.float64] = one.beside() - one.contributions()[one.included].sum(axis=0)
+    return residual
+
+
+def _most(one: PrivateProbe) -> float:
+    return one.noise_variance + one.other_variance
+
+
+def _kurtosis(one: PrivateProbe) -> float:
+    return min(1.0, 1 / one.noise_variance) if one.plan.mechanism is Mechanism.SKELLAM else 0.0
+
+
+def _residuals(
+    subject: Subject,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
+    """Residuals of all sessions end to end; the least and the most variance that each may have; excess kurtosis."""
+    parts, least, most = [], [], []
+    for one in subject.canaries:
+        part = _residual(one)
+        parts.append(part)
+        least.append(np.full(len(part), one.noise_variance))
+        most.append(np.full(len(part), _most(one)))
+    kurtosis = max(_kurtosis(one) for one in subject.canaries)
+    return np.concatenate(parts), np.concatenate(least), np.concatenate(most), kurtosis
+
+
+def _sampler(subject: Subject) -> Seen:
+    """Amplification rests on every client being in by a coin of its own."""
+    contents, evidence = subject.artefacts.ledger.value, subject.artefacts.evidence.value
+    if (
+        contents is None
+        or contents.opening.mode not in CLIENT_MODES
+        or contents.opening.facts.get("amplification") is not True
+    ):
+        raise NotClaimed("No amplification by secret cohorts is claimed.")
+    if evidence is None:
+        raise Undecided("Who took part was not shown.", missing=subject.artefacts.evidence.name)
+    job = subject.job
+    probability, clients = job.cohort.probability, job.data.clients
+    if job.cohort.sampling is not Sampling.POISSON or probability is None:
+        raise Wrong(
+            "Amplification is claimed, and the job draws cohorts in another way.", where=subject.artefacts.job.name
+        )
+    held = evidence.rounds
+    if not held:
+        raise Undecided("No round was held.", missing="rounds")
+    answered = np.zeros((len(held), clients), np.bool_)
+    for row, session in enumerate(held):
+        if session.messages:
+            first = session.messages[0].phase
+            present = [m.client for m in session.messages if m.phase == first and m.role == "client"]
+            answered[row, [number for number in present if number < clients]] = True
+    found = examine_cohorts(
+        [session.cohort_size for session in held], clients=clients, probability=probability, answered=answered
+    )
+    figures = {"p_values": dict(found.p_values), "rounds": found.rounds, "mean_size": found.mean_size}
+    told = (
+        f"{found.rounds} cohorts of {found.mean_size:.4g} clients on average, where {clients * probability:.4g} are "
+        f"expected; the least likely thing about them has p = {found.p_value:.2g}."
+    )
+    if found.p_value < FAIL_LEVEL:
+        raise Wrong(f"{told} They were not sampled as it is claimed.", figures=figures, rests_on=Word.COORDINATOR)
+    if found.p_value < DOUBT_LEVEL:
+        raise Undecided(told, figures=figures, missing="more rounds: once in a thousand it is chance")
+    if not (found.finds_fixed_size or found.finds_fixed_cohort):
+        raise Undecided(
+            told, figures=figures, missing=f"more than {found.rounds} rounds: any cohort looks like a sample"
+        )
+    return Seen(
+        detail=f"{told} Nobody but the coordinator knows whether somebody was told.",
+        rests_on=Word.COORDINATOR,
+        figures=figures,
+    )

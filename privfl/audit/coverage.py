@@ -1,0 +1,166 @@
+"""Is all that was released charged, for no more noise than arrived, and nothing released beside it?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+from privfl.audit.artefacts import Artefacts
+from privfl.audit.checks import NotClaimed, Seen, Undecided, Wrong, number
+from privfl.audit.findings import Word
+from privfl.audit.terms import CLIENT_MODES, placed
+from privfl.dp.chain import Contents
+from privfl.dp.events import NonPrivate
+from privfl.dp.plan import flat
+from privfl.dp.records import Unit
+from privfl.evidence import SessionRecord
+from privfl.session import Phase
+
+_UPLOADS: Final = frozenset({Phase.MASKED_INPUT.value, Phase.UPLOAD.value})
+_LOCAL_FIGURES: Final = ("local_accuracy", "local_loss")
+_CODING_FIGURES: Final = ("saturated_fraction", "suggested_clip")
+
+
+def rounds(artefacts: Artefacts, contents: Contents) -> Seen:
+    """What was released was charged, and what was charged is shown."""
+    read, evidence = artefacts.evidence, artefacts.evidence.value
+    if evidence is None:
+        raise Undecided(
+            f"{len(contents.charges)} charges; which sums were released was not shown.",
+            missing=f"{read.name}, which tells what was released",
+        )
+    if evidence.facts.get("ledger") != contents.identifier:
+        raise Wrong(
+            "The evidence belongs to another ledger: one of them was replaced, or an accountant was started anew.",
+            where=f"{read.name}, line 1",
+        )
+    charged = {charge.facts.get("params_digest") for charge in contents.charges}
+    for session, where in sessions_of(artefacts):
+        if session.released and session.params_digest not in charged:
+            raise Wrong(
+                f"Round {session.round} released a sum over {session.contributors} clients that was never charged.",
+                where=where,
+            )
+    shown = {session.round for session in evidence.rounds}
+    released = [session.round for session in evidence.rounds if session.released]
+    told = {row["round"] for row in artefacts.metrics.value or () if row.get("aborted") is not True}
+    if unseen := sorted(told - set(released)):
+        raise Wrong(
+            f"{artefacts.metrics.name} tells of rounds {unseen} that the evidence does not show as released.",
+            where=artefacts.metrics.name,
+        )
+    done = number(contents.closed or {}, "rounds")
+    if done is not None and done != max(shown, default=0):
+        raise Wrong(
+            f"The closing record tells of {done:g} rounds, and the evidence of {max(shown, default=0)}.",
+            where=f"{artefacts.ledger.name}, line {contents.lines}",
+        )
+    if absent := sorted({charge.round for charge in contents.charges} - shown):
+        raise Undecided(
+            f"Rounds {absent} were charged, and no session of theirs is shown.",
+            where=read.name,
+            missing="evidence of those rounds, or word of a crash between the two",
+        )
+    idle = len(contents.charges) - len(released)
+    more = f" {idle} charges brought nothing: aborts, or crashes; what they cost stays spent." if idle > 0 else ""
+    return Seen(
+        detail=f"{len(released)} sums were released, each on a charge of its own.{more}",
+        rests_on=Word.COORDINATOR,
+        figures={"released": len(released), "idle": idle},
+    )
+
+
+def contributors(artefacts: Artefacts, contents: Contents) -> Seen:
+    """The noise of those who dropped out is not counted."""
+    if artefacts.evidence.value is None:
+        raise Undecided(
+            "Whose uploads arrived was not shown.",
+            missing=f"{artefacts.evidence.name}, which tells whose uploads arrived",
+        )
+    sessions = {session.params_digest: (session, where) for session, where in sessions_of(artefacts)}
+    exact = contents.opening.mode in CLIENT_MODES
+    fewest, compared = math.inf, 0
+    for charge, where in placed(artefacts, contents):
+        claimed = number(charge.facts, "contributors")
+        session, place = sessions.get(charge.facts.get("params_digest", ""), (None, ""))
+        if session is None or claimed is None:
+            continue
+        arrived, compared = len(uploaders_of(session)), compared + 1
+        if session.released and session.contributors > arrived:
+            raise Wrong(
+                f"Round {charge.round} has {session.contributors} contributors and {arrived} uploads.", where=place
+            )
+        summed = session.contributors if session.released and exact else arrived
+        if claimed > min(arrived, summed):
+            raise Wrong(
+                f"Round {charge.round} is charged for {claimed:g} contributors; {arrived} uploads left the clients, "
+                f"and {summed} are in the sum.",
+                where=where,
+            )
+        fewest = min(fewest, claimed)
+    if not compared:
+        raise NotClaimed("No round that was charged is shown.")
+    return Seen(
+        detail=f"In all {compared} rounds that are shown, no more contributors were charged for than uploads arrived; "
+        f"{fewest:g} at the fewest.",
+        rests_on=Word.COORDINATOR,
+        figures={"fewest": fewest},
+    )
+
+
+def unprotected(artefacts: Artefacts, contents: Contents) -> Seen:
+    """What was released without noise."""
+    excluded = contents.opening.budget.excluded
+    for charge, where in placed(artefacts, contents):
+        for part in flat(charge.events):
+            if isinstance(part.event, NonPrivate) and part.event.reason not in excluded:
+                raise Wrong(f"Round {charge.round} released {part.event.reason!r} without noise.", where=where)
+    # How often coordinates were cut follows from updates that hide their examples; of whole clients it is a count.
+    figures = _LOCAL_FIGURES if contents.opening.unit is Unit.EXAMPLE else (*_LOCAL_FIGURES, *_CODING_FIGURES)
+    for line, row in enumerate(artefacts.metrics.value or (), 1):
+        for name in figures:
+            if row.get(name) not in {None, 0.0}:
+                raise Wrong(
+                    f"Round {row['round']} tells {name} of the clients' own data, which no noise covers.",
+                    where=f"{artefacts.metrics.name}, line {line}",
+                )
+    if artefacts.metrics.problem:
+        raise Undecided(
+            f"{artefacts.metrics.name}: {artefacts.metrics.problem}.",
+            where=artefacts.metrics.where,
+            missing=f"{artefacts.metrics.name} as it was written",
+        )
+    by_name = f"{len(excluded)} kinds of release are excluded by name. " if excluded else ""
+    return Seen(
+        detail=f"{by_name}Models, numbers of contributors and who took part are public; figures on held-out data are "
+        f"the server's own.",
+        rests_on=Word.COORDINATOR,
+    )
+
+
+def releases_without_noise(contents: Contents) -> tuple[str, ...]:
+    """All of them, in words, whether or not they are excluded."""
+    excluded = contents.opening.budget.excluded
+    found = [f"{name}: excluded when the ledger opened, because {why}" for name, why in excluded.items()]
+    for charge in contents.charges:
+        found += [
+            f"{part.event.reason}: in round {charge.round}, and counted as ε = ∞"
+            for part in flat(charge.events)
+            if isinstance(part.event, NonPrivate) and part.event.reason not in excluded
+        ]
+    return tuple(found)
+
+
+def sessions_of(artefacts: Artefacts) -> Iterator[tuple[SessionRecord, str]]:
+    """Yield the sessions of the run itself, each with where it stands."""
+    evidence = artefacts.evidence.value
+    if evidence is not None:
+        for session, line in zip(evidence.sessions, evidence.places, strict=True):
+            if session.probe is None:
+                yield session, f"{artefacts.evidence.name}, line {line}"
+
+
+def uploaders_of(session: SessionRecord) -> set[int]:
+    """The clients that sent a vector."""
+    return {message.client for message in session.messages if message.role == "client" and message.phase in _UPLOADS}

@@ -1,0 +1,248 @@
+"""Recorded sessions on known inputs: what was submitted, made again from public seeds, and what came out of it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from privfl.audit.artefacts import Artefacts
+from privfl.audit.checks import Undecided, Wrong
+from privfl.dp.planner import IntegerPlan
+from privfl.encoding.layout import Layout
+from privfl.errors import ConfigurationError, LedgerError
+from privfl.evidence import SessionRecord
+from privfl.learning.averaging import WeightedAveraging
+from privfl.learning.job import Job
+from privfl.learning.known_inputs import KnownInputs, layout_from_json
+from privfl.learning.private import PrivateAveraging
+from privfl.params import SessionParams
+from privfl.primitives.entropy import OsEntropy
+from privfl.suites import suite
+
+Floats = npt.NDArray[np.float64]
+_MOST_COORDINATES = 1 << 31
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """One session on known inputs, as it was written down.
+
+    Attributes:
+        session: the evidence of it.
+        params: its parameters.
+        where: file and line.
+        facts: seed, clip and files.
+        released: what came out, int64, shape (length,).
+        upload: one client's upload, as it left it.
+        uploader: that client's number.
+    """
+
+    session: SessionRecord
+    params: SessionParams
+    where: str
+    facts: Mapping[str, Any]
+    released: npt.NDArray[np.int64] = field(repr=False)
+    upload: bytes = field(repr=False)
+    uploader: int
+
+    def known(self, layout: Layout, *, canaries: bool) -> KnownInputs:
+        """What the clients submitted."""
+        seed = bytes.fromhex(str(self.facts["seed"]))
+        return KnownInputs(seed=seed, layout=layout, clip=float(self.facts["clip"]), canaries=canaries)
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateProbe:
+    """One session on canaries, and what should have come out of it, in whole numbers.
+
+    Attributes:
+        recorded: what was written down.
+        averaging: as the run's.
+        known: what was submitted.
+    """
+
+    recorded: Recorded
+    averaging: PrivateAveraging
+    known: KnownInputs
+
+    @property
+    def plan(self) -> IntegerPlan:
+        """Of noise."""
+        return self.averaging.plan
+
+    @property
+    def contributors(self) -> int:
+        """Clients in the sum."""
+        return len(self.recorded.params.cohort)
+
+    def contributions(self) -> Floats:
+        """What each canary adds if it is in, beside what its client adds if it is not; shape (canaries, length)."""
+        context = self.recorded.params.context
+        rows = [
+            self.averaging.unrounded(self.known.canary(client), context=context)
+            - self.averaging.unrounded(self.known.nothing(client), context=context)
+            for client in self.carriers
+        ]
+        return np.stack(rows)
+
+    @property
+    def carriers(self) -> tuple[int, ...]:
+        """Clients with a canary."""
+        return tuple(client for client in self.recorded.params.cohort if client < self.known.carriers)
+
+    @property
+    def included(self) -> npt.NDArray[np.bool_]:
+        """Which canaries are in."""
+        return np.array([self.known.included(client) for client in self.carriers])
+
+    def beside(self) -> Floats:
+        """What came out beside what the clients add whether or not their canaries are in."""
+        context, cohort = self.recorded.params.context, self.recorded.params.cohort
+        nothing = self.averaging.unrounded(self.known.nothing(cohort[0]), context=context)
+        return self.recorded.released - len(cohort) * nothing
+
+    @property
+    def noise_variance(self) -> float:
+        """Of the noise that was planned, in whole numbers."""
+        shares = self.contributors if self.plan.client_noise is not None else 1
+        return shares * float(self.plan.noise.variance)
+
+    @property
+    def other_variance(self) -> float:
+        """What rounding and the suite add at the most."""
+        params = self.recorded.params
+        error = suite(params.suite).error_std(params.setting, self.contributors)
+        return self.contributors / 4 + error**2
+
+
+class Probes:
+    """All sessions on known inputs of a run.
+
+    Args:
+        artefacts: what there is.
+
+    Raises:
+        Wrong: one of them is not what the evidence says, or says of itself.
+    """
+
+    def __init__(self, artefacts: Artefacts) -> None:
+        self._artefacts = artefacts
+        self.aborted: list[str] = []
+        self.recorded: list[Recorded] = []
+        evidence = artefacts.evidence.value
+        if evidence is not None:
+            for session, line in zip(evidence.sessions, evidence.places, strict=True):
+                if session.probe is not None:
+                    self._take(session, f"{artefacts.evidence.name}, line {line}")
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Of an update.
+
+        Raises:
+            Undecided: the evidence does not say.
+        """
+        evidence = self._artefacts.evidence.value
+        if evidence is None or "layout" not in evidence.facts:
+            raise Undecided(
+                "What shape updates have was not shown.", missing="the layout, in the evidence's first line"
+            )
+        try:
+            layout = layout_from_json(evidence.facts["layout"])
+        except ConfigurationError as error:
+            raise Wrong(f"{error}.", where=f"{self._artefacts.evidence.name}, line 1") from None
+        if not 0 < layout.length < _MOST_COORDINATES:
+            raise Wrong(f"Updates of {layout.length} coordinates.", where=f"{self._artefacts.evidence.name}, line 1")
+        return layout
+
+    def required(self) -> list[Recorded]:
+        """Return them; there must be some.
+
+        Raises:
+            Undecided: there are none.
+        """
+        if not self.recorded:
+            aborted = f" {len(self.aborted)} of them aborted." if self.aborted else ""
+            raise Undecided(
+                f"No session on known inputs was recorded.{aborted}",
+                missing="sessions on known inputs: a run holds them unless `audit.probes = 0` says not to",
+            )
+        return self.recorded
+
+    def private(self, job: Job, plan: IntegerPlan) -> Iterator[PrivateProbe]:
+        """Yield the sessions on canaries of a run that is private towards clients.
+
+        Args:
+            job: the run's.
+            plan: of its noise.
+        """
+        for one in self.required():
+            known = one.known(self.layout, canaries=True)
+            averaging = PrivateAveraging.of(job, self.layout, plan, clip=known.clip, entropy=OsEntropy())
+            if one.released.shape != (averaging.vector.length,):
+                raise Wrong(
+                    f"{len(one.released)} coordinates came out of a session of {averaging.vector.length}.",
+                    where=one.where,
+                )
+            yield PrivateProbe(one, averaging, known)
+
+    def exact(self, averaging: WeightedAveraging) -> Iterator[tuple[Recorded, npt.NDArray[np.int64]]]:
+        """Yield the sessions of a run that adds no noise to sums, each with the sum that should have come out.
+
+        Args:
+            averaging: as the run's.
+        """
+        for one in self.required():
+            known = one.known(self.layout, canaries=False)
+            total = np.zeros(averaging.vector.length, np.int64)
+            for client in one.params.cohort:
+                total += averaging.encode(known.result(client), context=one.params.context)
+            yield one, total
+
+    def _take(self, session: SessionRecord, where: str) -> None:
+        facts, params = session.probe or {}, session.params
+        if not session.released or params is None or facts.get("file") is None:
+            self.aborted.append(where)
+            return
+        try:
+            content = self._artefacts.bytes_of(str(facts["file"]))
+        except LedgerError as error:
+            raise Wrong(f"{error}.", where=where) from None
+        if hashlib.sha256(content).hexdigest() != facts.get("sha256"):
+            raise Wrong(f"{facts['file']} is not the file that the evidence names: it was changed.", where=where)
+        if session.contributors != len(params.cohort):
+            raise Wrong(
+                f"A session on known inputs of {len(params.cohort)} clients has {session.contributors} in its sum.",
+                where=where,
+            )
+        released, upload = _unpacked(content, where)
+        self.recorded.append(
+            Recorded(
+                session=session,
+                params=params,
+                where=where,
+                facts=facts,
+                released=released,
+                upload=upload,
+                uploader=int(facts["uploader"]),
+            )
+        )
+
+
+def _unpacked(content: bytes, where: str) -> tuple[npt.NDArray[np.int64], bytes]:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            released, upload = archive["released"], archive["upload"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise Wrong(f"A recorded session cannot be read: {error}.", where=where) from None
+    if released.dtype != np.int64 or released.ndim != 1 or upload.dtype != np.uint8 or upload.ndim != 1:
+        raise Wrong("A recorded session holds something else than whole numbers and bytes.", where=where)
+    return released, upload.tobytes()

@@ -1,0 +1,244 @@
+"""Is secure aggregation really on? What left each client, beside what may leave one in the session that was agreed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from privfl.audit.artefacts import Artefacts
+from privfl.audit.checks import NotClaimed, Seen, Undecided, Wrong, require_believable
+from privfl.audit.findings import Word
+from privfl.audit.levels import DOUBT_LEVEL, FAIL_LEVEL, together
+from privfl.audit.probes import Probes, Recorded
+from privfl.audit.uniformity import examine_words
+from privfl.ckks.planner import modulus_of
+from privfl.errors import ConfigurationError, DecodeError, MissingExtra
+from privfl.evidence import Evidence, MessageRecord, SessionRecord
+from privfl.lockstep.sizes import SessionSizes
+from privfl.params import CkksSetting
+from privfl.session import Phase
+from privfl.suites import suite
+from privfl.wire import PartyId, Role
+from privfl.wire.envelope import read_frame
+
+FEWEST_WORDS = 16
+"""Of an upload: small plain numbers among so few are found out already."""
+
+
+def intact(artefacts: Artefacts) -> Seen:
+    """Hashes, signatures, closing record, and that the ledger knows this evidence."""
+    read, evidence = artefacts.evidence, artefacts.evidence.value
+    require_believable(read)
+    if evidence is None:
+        raise Undecided("What left the clients was not shown.", missing=read.name)
+    seen = f"{evidence.lines} lines on {len(evidence.sessions)} sessions; every hash and every signature holds."
+    ledger = artefacts.ledger.value
+    if ledger is not None and ledger.closed is not None and "evidence" in ledger.closed:
+        head = ledger.closed["evidence"]
+        if head != evidence.head._asdict():
+            raise Wrong(
+                "The ledger's closing record knows other evidence: lines are missing at the end, or it was replaced.",
+                where=f"{read.name}, line {evidence.lines}",
+            )
+    if evidence.closed is None:
+        raise Undecided(
+            f"{seen} There is no closing record.",
+            where=read.name,
+            missing="the closing record: the run has not ended, or lines are missing at the end",
+        )
+    return Seen(detail=seen, figures={"lines": evidence.lines, "head": evidence.head.sha256})
+
+
+def secure(artefacts: Artefacts) -> Seen:
+    """No client sent anything but what its session's protocol has it send."""
+    evidence = _required(artefacts)
+    messages, nonces = 0, Counter[bytes]()
+    for session, where in _placed(evidence, artefacts.evidence.name):
+        _suites_agree(artefacts, evidence, session, where)
+        if session.params is None:
+            if session.messages or session.released:
+                raise Wrong(f"Messages left clients in round {session.round}, and no session was agreed.", where=where)
+            continue
+        nonces[session.params.nonce] += 1
+        if nonces[session.params.nonce] > 1:
+            raise Wrong(f"Round {session.round} was held under a nonce that was used before.", where=where)
+        _as_agreed(session, where)
+        messages += len(session.messages)
+    name = str(evidence.facts.get("suite"))
+    chosen = suite(name)
+    if not chosen.protects:
+        raise NotClaimed(
+            f"SECURE AGGREGATION IS OFF: suite {name}. The server read every client's update, and that is what the run "
+            f"says of itself."
+        )
+    return Seen(
+        detail=f"In {len(evidence.sessions)} sessions of {name}, {messages} messages left clients and committee: each "
+        f"in a phase that the protocol has, each as long as the agreed parameters make it, none beside them.",
+        rests_on=Word.COORDINATOR,
+        figures={"sessions": len(evidence.sessions), "messages": messages},
+    )
+
+
+def uniform(artefacts: Artefacts, probes: Probes, submitted: Callable[[Recorded], npt.NDArray[np.int64]]) -> Seen:
+    """What left a client, where everybody knows what was in it, looks like noise.
+
+    Args:
+        artefacts: what there is.
+        probes: recorded sessions on known inputs.
+        submitted: what the client of the recorded upload submitted, but for its own noise.
+    """
+    evidence = _required(artefacts)
+    if evidence.facts.get("secure") is not True:
+        raise NotClaimed("Uploads are not hidden, and nobody says that they are.")
+    p_values, words = [], 0
+    for one in probes.required():
+        _is_the_one(one)
+        received, modulus = _words(one)
+        found = examine_words(received, modulus, known=submitted(one))
+        if found.words >= FEWEST_WORDS:
+            words += found.words
+            p_values.append(found.p_value)
+    if not words:
+        raise Undecided(
+            f"Uploads of fewer than {FEWEST_WORDS} words tell nothing.",
+            missing="sessions on known inputs with a longer vector",
+        )
+    p_value = together(p_values)
+    figures = {"p_value": p_value, "words": words, "uploads": len(p_values)}
+    told = (
+        f"{words} words of {len(p_values)} recorded uploads: the least likely thing about them has p = {p_value:.2g}."
+    )
+    if p_value < FAIL_LEVEL:
+        raise Wrong(f"{told} What is masked is uniform; these words are not.", figures=figures)
+    if p_value < DOUBT_LEVEL:
+        raise Undecided(told, figures=figures, missing="more recorded sessions: once in a thousand this is chance")
+    return Seen(detail=f"{told} Nothing in them resembles what was submitted.", figures=figures)
+
+
+def _is_the_one(one: Recorded) -> None:
+    """Stop if an upload is not the one that the evidence names, or is not one frame as the protocol has it."""
+    phases = {Phase.MASKED_INPUT.value, Phase.UPLOAD.value}
+    named = [
+        message.sha256
+        for message in one.session.messages
+        if message.client == one.uploader and message.phase in phases and message.role == "client"
+    ]
+    if named != [hashlib.sha256(one.upload).hexdigest()]:
+        raise Wrong(f"The recorded upload of client {one.uploader} is not the one that left it.", where=one.where)
+    try:
+        frame = read_frame(one.upload)
+    except DecodeError as error:
+        raise Wrong(f"The recorded upload of client {one.uploader} is no message: {error}.", where=one.where) from None
+    if frame.sender != PartyId(Role.CLIENT, one.uploader) or frame.suite.name.lower() != one.params.suite:
+        raise Wrong(
+            f"The recorded upload of client {one.uploader} is by {frame.sender}, of suite {frame.suite.name.lower()}.",
+            where=one.where,
+        )
+
+
+def _words(one: Recorded) -> tuple[npt.NDArray[Any], int]:
+    params = one.params
+    length = params.vector.length
+    words = params.ring.received(memoryview(one.upload)[-params.ring.vector_bytes(length) :], length)
+    if isinstance(params.setting, CkksSetting):
+        return words, modulus_of(params.setting.epoch).primes[1]
+    return words, 1 << params.ring.bits
+
+
+def _suites_agree(artefacts: Artefacts, evidence: Evidence, session: SessionRecord, where: str) -> None:
+    claimed = str(evidence.facts.get("suite"))
+    real = session.suite if session.params is None else session.params.suite
+    said = {"the session's parameters": real, "the session": session.suite}
+    if artefacts.job.value is not None:
+        said["the job"] = artefacts.job.value.suite
+    if artefacts.ledger.value is not None:
+        said["the ledger"] = str(artefacts.ledger.value.opening.facts.get("suite", claimed))
+    for name, value in said.items():
+        if value != claimed:
+            raise Wrong(f"The run claims suite {claimed!r}, and {name} says {value!r}.", where=where)
+    if evidence.facts.get("secure") is not suite(claimed).protects:
+        raise Wrong(f"The run claims secure = {evidence.facts.get('secure')!r} under suite {claimed!r}.", where=where)
+    if session.params is not None and artefacts.job.value is not None:
+        agreed, asked = session.params.threat, artefacts.job.value.threat
+        if agreed != asked:
+            raise Wrong(
+                f"The job asks for the threat model {asked}, and the session was held for {agreed}.", where=where
+            )
+
+
+def _as_agreed(session: SessionRecord, where: str) -> None:
+    params = session.params
+    assert params is not None  # noqa: S101 - the caller saw to it; for the type checker
+    if session.cohort_size != len(params.cohort):
+        raise Wrong(f"A cohort of {session.cohort_size}, and parameters for {len(params.cohort)}.", where=where)
+    if session.released and session.contributors < params.minimum_contributors:
+        raise Wrong(
+            f"A sum of {session.contributors} clients was opened, and {params.minimum_contributors} were agreed upon.",
+            where=where,
+        )
+    try:
+        sizes = suite(params.suite).message_sizes(params)
+    except MissingExtra:
+        raise
+    except ConfigurationError as error:
+        raise Wrong(f"No session can be held under these parameters: {error}.", where=where) from None
+    sent: dict[tuple[Role, Phase, int], str] = {}
+    for message in session.messages:
+        role, phase = _place(message, sizes, params.suite, where)
+        if not sizes[role, phase].admits(message.client, message.size_bytes):
+            due = sorted(sizes[role, phase].of(message.client))
+            say = f"{due[0]} to {due[-1]}" if len(due) > 1 else str(due[0]) if due else "nothing"
+            raise Wrong(
+                f"{message.role.capitalize()} {message.client} sent {message.size_bytes} bytes in {phase}, where {say} "
+                f"are due: something left it that the protocol does not have it send.",
+                where=where,
+            )
+        if sent.setdefault((role, phase, message.client), message.sha256) != message.sha256:
+            raise Wrong(
+                f"{message.role.capitalize()} {message.client} sent two different messages in {phase}.", where=where
+            )
+    if session.released:
+        _enough(sizes, sent, where)
+
+
+def _place(message: MessageRecord, sizes: SessionSizes, name: str, where: str) -> tuple[Role, Phase]:
+    try:
+        place = Role[message.role.upper()], Phase(message.phase)
+    except (KeyError, ValueError):
+        place = None
+    if place is None or place not in sizes:
+        raise Wrong(
+            f"{message.role.capitalize()} {message.client} sent {message.size_bytes} bytes as {message.phase!r}, which "
+            f"{name} does not have: an update, a weight or a metric may have left it in clear.",
+            where=where,
+        )
+    return place
+
+
+def _enough(sizes: SessionSizes, sent: dict[tuple[Role, Phase, int], str], where: str) -> None:
+    """A sum cannot be opened with fewer messages than the protocol needs."""
+    for (role, phase), due in sizes.items():
+        senders = sum(key[:2] == (role, phase) for key in sent)
+        if senders < due.fewest_senders or senders > due.most_senders:
+            raise Wrong(
+                f"A sum was opened after {senders} messages in {phase}; {due.fewest_senders} to {due.most_senders} are "
+                f"due: messages were left out, or it was opened in another way.",
+                where=where,
+            )
+
+
+def _placed(evidence: Evidence, name: str) -> Iterator[tuple[SessionRecord, str]]:
+    for session, line in zip(evidence.sessions, evidence.places, strict=True):
+        yield session, f"{name}, line {line}"
+
+
+def _required(artefacts: Artefacts) -> Evidence:
+    evidence = artefacts.evidence.value
+    if evidence is None:
+        raise Undecided("What left the clients was not shown.", missing=artefacts.evidence.name)
+    return evidence

@@ -1,0 +1,161 @@
+"""What the second and third layer look at: recorded sessions and trainings, and what the run promised."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from privfl.audit.artefacts import Artefacts
+from privfl.audit.checks import NotClaimed, Undecided, Wrong
+from privfl.audit.probes import PrivateProbe, Probes, Recorded
+from privfl.audit.promise import promised
+from privfl.audit.terms import CLIENT_MODES
+from privfl.dp.planner import IntegerPlan
+from privfl.errors import ConfigurationError, LedgerError
+from privfl.learning.averaging import WeightedAveraging
+from privfl.learning.guarantee import Guarantee
+from privfl.learning.job import Job
+from privfl.learning.private import PrivateAveraging
+from privfl.learning.training_probe import TrainingProbe
+from privfl.primitives.entropy import OsEntropy
+
+
+class Subject:
+    """What the second and third layer look at, read once.
+
+    Args:
+        artefacts: what there is.
+
+    Attributes:
+        artefacts: likewise.
+    """
+
+    def __init__(self, artefacts: Artefacts) -> None:
+        self.artefacts = artefacts
+
+    @cached_property
+    def probes(self) -> Probes:
+        """Recorded sessions on known inputs.
+
+        Raises:
+            Wrong: one of them was changed.
+        """
+        return Probes(self.artefacts)
+
+    @cached_property
+    def job(self) -> Job:
+        """The run's.
+
+        Raises:
+            Undecided: it was not shown, or cannot be believed; the first layer says so.
+        """
+        if self.artefacts.job.value is None:
+            raise Undecided("The job was not shown.", missing=self.artefacts.job.name)
+        return self.artefacts.job.value
+
+    @cached_property
+    def guarantee(self) -> Guarantee:
+        """What the run promises, worked out again from its job.
+
+        Raises:
+            Undecided: there is no ledger that could be read.
+            NotClaimed: it promises nothing.
+        """
+        contents = self.artefacts.ledger.value
+        if contents is None:
+            evidence = self.artefacts.evidence.value
+            if evidence is not None and evidence.facts.get("mode") == "none":
+                raise NotClaimed("No differential privacy is claimed.")
+            raise Undecided("No ledger could be read.", missing=self.artefacts.ledger.name)
+        made = promised(self.job, contents)
+        if made is None:
+            raise NotClaimed("No differential privacy is claimed.")
+        return made
+
+    @property
+    def noisy(self) -> bool:
+        """Whether sums are private towards clients."""
+        contents = self.artefacts.ledger.value
+        return contents is not None and contents.opening.mode in CLIENT_MODES
+
+    @cached_property
+    def training(self) -> TrainingProbe:
+        """Recorded training on known inputs.
+
+        Raises:
+            NotClaimed: training is not claimed to be private.
+            Undecided: it was not recorded.
+            Wrong: it was changed, or is of another trainer than the job's.
+        """
+        made = self.guarantee.training
+        if made is None:
+            raise NotClaimed("Training is not claimed to be private: sums are.")
+        evidence = self.artefacts.evidence.value
+        facts = evidence.trainings[0] if evidence is not None and evidence.trainings else None
+        if facts is None:
+            raise Undecided(
+                "No training on known inputs was recorded.",
+                missing="a training on known inputs: a run holds one unless `audit.canaries = 0` says not to",
+            )
+        name = str(facts.get("file"))
+        try:
+            content = self.artefacts.bytes_of(name)
+            probe = TrainingProbe.from_npz(content)
+        except (LedgerError, ConfigurationError) as error:
+            raise Wrong(f"{name}: {error}.", where=name) from None
+        if hashlib.sha256(content).hexdigest() != facts.get("sha256"):
+            raise Wrong(f"{name} is not the file that the evidence names: it was changed.", where=name)
+        local = self.job.strategy.local_training()
+        if (probe.plan, probe.learning_rate, probe.momentum) != (made, local.learning_rate, local.momentum):
+            raise Wrong(f"{name} is of another trainer than the job's: {probe.plan}, and not {made}.", where=name)
+        return probe
+
+    @property
+    def plan(self) -> IntegerPlan:
+        """Of noise on sums.
+
+        Raises:
+            NotClaimed: no noise on sums is claimed.
+        """
+        if self.guarantee.integers is None:
+            raise NotClaimed("No noise on sums is claimed: single clients' training is noised.")
+        return self.guarantee.integers
+
+    @cached_property
+    def canaries(self) -> tuple[PrivateProbe, ...]:
+        """Recorded sessions on canaries.
+
+        Raises:
+            NotClaimed, Undecided, Wrong: there can be none, there is none, or one was changed.
+        """
+        return tuple(self.probes.private(self.job, self.plan))
+
+    def submitted(self, one: Recorded) -> npt.NDArray[np.int64]:
+        """What the client of a recorded upload submitted, but for its own noise and rounding."""
+        context = one.params.context
+        if not self.noisy:
+            vector = self.weighted.encode(
+                one.known(self.probes.layout, canaries=False).result(one.uploader), context=context
+            )
+            return vector.astype(np.int64)
+        known = one.known(self.probes.layout, canaries=True)
+        averaging = PrivateAveraging.of(self.job, self.probes.layout, self.plan, clip=known.clip, entropy=OsEntropy())
+        return np.rint(averaging.unrounded(known.result(one.uploader), context=context)).astype(np.int64)
+
+    @cached_property
+    def weighted(self) -> WeightedAveraging:
+        """How a run without noise on its sums averages.
+
+        Raises:
+            Undecided, Wrong: the evidence does not say.
+        """
+        evidence = self.artefacts.evidence.value
+        if evidence is None:
+            raise Undecided("What left the clients was not shown.", missing=self.artefacts.evidence.name)
+        weight_max = evidence.facts.get("weight_max")
+        if type(weight_max) is not int:
+            raise Wrong(f"The largest weight is {weight_max!r}.", where=f"{self.artefacts.evidence.name}, line 1")
+        return WeightedAveraging.of(self.job, self.probes.layout, weight_max=weight_max)
