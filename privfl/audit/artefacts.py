@@ -18,7 +18,7 @@ from privfl.learning.books import COORDINATOR, LEDGER
 from privfl.learning.client_books import CLIENTS, RECEIPTS
 from privfl.learning.job import Job, load_job
 from privfl.learning.rounds import JOB, METRICS
-from privfl.learning.witness import EVIDENCE
+from privfl.learning.witness import EVIDENCE, PROBES
 from privfl.primitives.signatures import Identity
 
 _LINE: Final = re.compile(r"line (\d+)")
@@ -143,6 +143,7 @@ def read_artefacts(source: Path, signer: bytes | None = None) -> Artefacts:
     if not any((source / name).exists() for name in (LEDGER, EVIDENCE)):
         raise ConfigurationError(f"{source} holds no run: neither {LEDGER} nor {EVIDENCE} is in it")
     clients = sorted((source / CLIENTS).glob("*.jsonl"))
+    probes = sorted((source / PROBES).glob("*.npz"))
     files = [source / name for name in (LEDGER, EVIDENCE, JOB, METRICS, RECEIPTS)]
     return Artefacts(
         source=source,
@@ -155,7 +156,7 @@ def read_artefacts(source: Path, signer: bytes | None = None) -> Artefacts:
         clients=tuple(_read(path, read_ledger, f"{CLIENTS}/{path.name}") for path in clients),
         signer=signer,
         own=_own(source / COORDINATOR),
-        digests=_digests(source, [path for path in (*files, *clients) if path.exists()]),
+        digests=_digests(source, [path for path in (*files, *probes, *clients) if path.exists()]),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -125,7 +126,10 @@ def require_believable(read: Read[Any]) -> None:
 def number(facts: Mapping[str, Any], name: str) -> float | None:
     """Return a fact that is a number, or None."""
     value = facts.get(name)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except OverflowError:  # a whole number of hundreds of digits
+        return math.inf if value > 0 else -math.inf
 
 
 def brief(key: bytes | str) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 from privfl import __version__
 from privfl.audit.artefacts import Artefacts, read_artefacts
 from privfl.audit.attacks import attack
+from privfl.audit.checks import number
 from privfl.audit.conformity import conform
 from privfl.audit.coverage import releases_without_noise, uploaders_of
 from privfl.audit.findings import Audit, Claim, Finding, Layer, Measured, RoundAudit
@@ -116,7 +117,6 @@ def _claim(artefacts: Artefacts) -> Claim:
             mode="none" if job is None else job.privacy.mode.value,
         )
     opening, closed = contents.opening, contents.closed or {}
-    epsilon = closed.get("epsilon")
     return Claim(
         secure=secure,
         suite=name,
@@ -127,7 +127,7 @@ def _claim(artefacts: Artefacts) -> Claim:
         unit=opening.unit.value,
         relation=opening.budget.relation.value,
         against=str(opening.facts.get("against", "")),
-        epsilon=float(epsilon) if isinstance(epsilon, int | float) and not isinstance(epsilon, bool) else None,
+        epsilon=number(closed, "epsilon"),
         delta=opening.budget.delta,
         budget=opening.budget.epsilon,
         population=opening.population,
@@ -165,21 +165,21 @@ def _rounds(artefacts: Artefacts, delta: float | None) -> Iterator[RoundAudit]:
     released = Counter(
         session.round for session in (evidence.rounds if evidence is not None else ()) if session.released
     )
-    for number in sorted(charges.keys() | sessions.keys()):
-        last = charges[number][-1] if number in charges else None
+    for place in sorted(charges.keys() | sessions.keys()):
+        last = charges[place][-1] if place in charges else None
         facts = {} if last is None else last.facts
-        session = sessions.get(number)
-        planned, contributors = facts.get("noise_multiplier_planned"), facts.get("contributors")
+        session = sessions.get(place)
+        contributors = facts.get("contributors")
         yield RoundAudit(
-            round=number,
-            charges=len(charges.get(number, ())),
-            released=None if evidence is None else released[number] > 0,
+            round=place,
+            charges=len(charges.get(place, ())),
+            released=None if evidence is None else released[place] > 0,
             cohort=None if session is None else session.cohort_size,
             contributors=contributors if isinstance(contributors, int) else None,
             uploads=None if session is None else len(uploaders_of(session)),
-            planned=float(planned) if isinstance(planned, int | float) else None,
+            planned=number(facts, "noise_multiplier_planned"),
             effective=None if last is None else noise_multiplier_of(last.events[0].event),
-            epsilon=spent.get(number),
+            epsilon=spent.get(place),
         )
 
 

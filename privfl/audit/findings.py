@@ -270,9 +270,9 @@ class Audit:
 
     @property
     def verdict(self) -> Outcome:
-        """The weakest of all findings; a claim of nothing at all passes."""
+        """The weakest of all findings; where nothing was checked, nothing is known."""
         worst = weakest(finding.outcome for finding in self.findings)
-        return Outcome.PASS if worst is Outcome.NOT_CLAIMED else worst
+        return Outcome.INCONCLUSIVE if worst is Outcome.NOT_CLAIMED else worst
 
     @property
     def epsilon(self) -> float | None:

@@ -117,7 +117,9 @@ def uniform(artefacts: Artefacts, probes: Probes, submitted: Callable[[Recorded]
         raise Wrong(f"{told} What is masked is uniform; these words are not.", figures=figures)
     if p_value < DOUBT_LEVEL:
         raise Undecided(told, figures=figures, missing="more recorded sessions: once in a thousand this is chance")
-    return Seen(detail=f"{told} Nothing in them resembles what was submitted.", figures=figures)
+    return Seen(
+        detail=f"{told} Nothing in them resembles what was submitted.", rests_on=Word.COORDINATOR, figures=figures
+    )
 
 
 def _is_the_one(one: Recorded) -> None:

@@ -14,6 +14,7 @@ from privfl.audit.probes import PrivateProbe, Probes, Recorded
 from privfl.audit.promise import promised
 from privfl.audit.terms import CLIENT_MODES
 from privfl.dp.planner import IntegerPlan
+from privfl.dp.records import Mode
 from privfl.errors import ConfigurationError, LedgerError
 from privfl.learning.averaging import WeightedAveraging
 from privfl.learning.guarantee import Guarantee
@@ -90,6 +91,7 @@ class Subject:
             Undecided: it was not recorded.
             Wrong: it was changed, or is of another trainer than the job's.
         """
+        self._require_mode(Mode.EXAMPLE, "Training is not claimed to be private: sums are.")
         made = self.guarantee.training
         if made is None:
             raise NotClaimed("Training is not claimed to be private: sums are.")
@@ -120,8 +122,10 @@ class Subject:
         Raises:
             NotClaimed: no noise on sums is claimed.
         """
+        nothing = "No noise on sums is claimed: single clients' training is noised."
+        self._require_mode(Mode.CLIENT_CENTRAL, nothing)
         if self.guarantee.integers is None:
-            raise NotClaimed("No noise on sums is claimed: single clients' training is noised.")
+            raise NotClaimed(nothing)
         return self.guarantee.integers
 
     @cached_property
@@ -159,3 +163,9 @@ class Subject:
         if type(weight_max) is not int:
             raise Wrong(f"The largest weight is {weight_max!r}.", where=f"{self.artefacts.evidence.name}, line 1")
         return WeightedAveraging.of(self.job, self.probes.layout, weight_max=weight_max)
+
+    def _require_mode(self, mode: Mode, otherwise: str) -> None:
+        """Stop unless the ledger, if there is one, is of that unit of privacy: before anything else is asked for."""
+        contents = self.artefacts.ledger.value
+        if contents is not None and (contents.opening.mode is Mode.EXAMPLE) != (mode is Mode.EXAMPLE):
+            raise NotClaimed(otherwise)

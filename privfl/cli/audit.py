@@ -12,6 +12,7 @@ from rich.table import Table
 
 from privfl.audit.examine import examine
 from privfl.audit.findings import Audit, Layer, Outcome
+from privfl.audit.report import render_audit
 from privfl.cli.exits import Exit
 from privfl.cli.tables import show
 from privfl.errors import ConfigurationError
@@ -66,8 +67,6 @@ def call(options: argparse.Namespace) -> int:
         command=_command(options),
     )
     if options.report is not None:
-        from privfl.audit.report import render_audit  # noqa: PLC0415
-
         write_whole(options.report, render_audit(made).encode())
     if options.json:
         print(json.dumps(made.to_json() | {"report": None if options.report is None else str(options.report)}))
@@ -119,6 +118,11 @@ def _show(made: Audit) -> None:
             f"epsilon recomputed: {made.epsilon:.6g} at delta {made.at_delta:g} for one {made.claim.unit}, by "
             f"{made.reported}{claimed}"
         )
+    claim = made.claim
+    if not claim.secure and claim.suite:
+        print(f"secure aggregation is OFF: suite {claim.suite} lets the server read every update")
+    if made.epsilon is None and claim.mode == "none":
+        print("no differential privacy is claimed: there is no epsilon")
     print(f"verdict: {made.verdict.value}")
     for one in made.reasons:
         print(f"- {one.key}: {one.detail}" + (f" [{one.where}]" if one.where else ""))

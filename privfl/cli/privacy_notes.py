@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from privfl.dp.mechanisms import Relation
 from privfl.learning.guarantee import Guarantee
 from privfl.learning.privacy_job import PrivacyMode
 from privfl.learning.rounds import FederatedRun
 from privfl.report.formats import format_count
-from privfl.report.privacy_claim import RunPrivacy, privacy_claim
+from privfl.report.privacy_claim import RunPrivacy, neighbours, privacy_claim
 from privfl.suites import suite
 
-NEIGHBOURS: Final = {
-    Relation.ZERO_OUT: "a client’s updates, or zeros in their place",
-    Relation.ADD_OR_REMOVE_ONE: "one example more or less",
-    Relation.REPLACE_ONE: "one exchanged for another",
-}
 _NEVER_ADDED: Final = "An ε for examples and an ε for clients are different promises: they are never added."
 _THIS_RUN: Final = (
     "The claim is for this run alone: every other run on the same data spends in addition, those included that were "
@@ -36,8 +30,9 @@ def privacy_notes(run: FederatedRun, privacy: RunPrivacy | None) -> tuple[str, .
             "Secure aggregation is not differential privacy: this run added no noise and claims no ε.",
             "A sum over few clients leaks about each of them; clients that collude can subtract their own updates.",
         )
-    neighbours = f"Neighbours of this claim ({run.guarantee.relation.value}): {NEIGHBOURS[run.guarantee.relation]}."
-    claim = (f"{privacy_claim(privacy)} {neighbours}",) if privacy.charges else (neighbours,)
+    unit, relation = run.guarantee.unit.value, run.guarantee.relation.value
+    between = f"Neighbours of this claim ({relation}): {neighbours(unit, relation)}."
+    claim = (f"{privacy_claim(privacy)} {between}",) if privacy.charges else (between,)
     notes = _example_notes(run.guarantee) if mode is PrivacyMode.EXAMPLE else _client_notes(run, run.guarantee)
     return (*claim, *notes, _NEVER_ADDED, _THIS_RUN, _WORD)
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from privfl.cli.privacy_notes import NEIGHBOURS
 from privfl.dp.accountants import account
 from privfl.dp.ledger import Contents, read_ledger
 from privfl.learning.books import COORDINATOR, LEDGER
@@ -17,7 +16,7 @@ from privfl.learning.guarantee import Guarantee
 from privfl.learning.privacy_job import PrivacyMode
 from privfl.learning.rounds import FederatedRun
 from privfl.report.formats import format_count, format_number, power_of_two
-from privfl.report.privacy_claim import PrivacyCharge, RunPrivacy
+from privfl.report.privacy_claim import PrivacyCharge, RunPrivacy, neighbours
 
 _MECHANISMS: Final = {
     "gaussian": "discrete Gaussian noise, drawn by the server over the opened sum",
@@ -145,9 +144,10 @@ def _charges(contents: Contents) -> tuple[PrivacyCharge, ...]:
 def _terms(run: FederatedRun, guarantee: Guarantee, contents: Contents) -> tuple[tuple[str, str], ...]:
     job, facts = run.job, guarantee.facts
     clip = f"{job.privacy.clip:g}, L2 norm of "
+    unit, relation = guarantee.unit.value, guarantee.relation.value
     common = [
-        ("unit of privacy", f"one {guarantee.unit.value}, of {format_count(guarantee.population)}"),
-        ("neighbouring relation", f"{guarantee.relation.value}: {NEIGHBOURS[guarantee.relation]}"),
+        ("unit of privacy", f"one {unit}, of {format_count(guarantee.population)}"),
+        ("neighbouring relation", f"{relation}: {neighbours(unit, relation)}"),
         ("noise multiplier z, at least", format_number(guarantee.noise_multiplier, 4)),
     ]
     if guarantee.integers is None:

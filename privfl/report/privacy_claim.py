@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from privfl.dp.mechanisms import Relation
 from privfl.report.formats import format_number, format_percent, format_probability
 
 _ALWAYS = 0.9995  # beyond it one decimal of percent would say 100
 _SAME_NOISE = 1.001  # rounding to whole numbers adds less than this to a noise multiplier
+_CONTRIBUTIONS = {"client": "a client’s updates", "example": "an example’s gradients"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,23 @@ class RunPrivacy:
     stopped: str | None
 
 
+def neighbours(unit: str, relation: str) -> str:
+    """What two data sets that are neighbours differ in, in words.
+
+    Args:
+        unit: whose presence is hidden: `client` or `example`.
+        relation: value of `privfl.dp.mechanisms.Relation`; of any other there is nothing to say but its name.
+
+    >>> neighbours("client", "replace-one")
+    'one client exchanged for another'
+    """
+    if relation == Relation.ZERO_OUT:
+        return f"{_CONTRIBUTIONS.get(unit, f'what one {unit} contributes')}, or zeros in their place"
+    if relation == Relation.ADD_OR_REMOVE_ONE:
+        return f"one {unit} more or less"
+    return f"one {unit} exchanged for another" if relation == Relation.REPLACE_ONE else relation
+
+
 def privacy_claim(privacy: RunPrivacy) -> str:
     """The claim: ε, δ, for whom, against whom."""
     return (
@@ -73,8 +92,7 @@ def privacy_claim(privacy: RunPrivacy) -> str:
 
 def privacy_meaning(privacy: RunPrivacy) -> tuple[str, ...]:
     """What it means for one unit, what the budget means, and what was spent of it, in sentences."""
-    sure = _best_guess(privacy.epsilon, privacy.delta)
-    often = f"at most {format_percent(sure)} of the time" if sure < _ALWAYS else "as good as always, at the worst"
+    often = how_often_right(privacy.epsilon, privacy.delta)
     if privacy.unit == "client":
         hidden = (
             "Whether a given client’s updates went into the sums, or zeros in their place, makes little difference to "
@@ -103,6 +121,12 @@ def privacy_meaning(privacy: RunPrivacy) -> tuple[str, ...]:
         told.append("No budget was set: every round was charged, and none would have been refused.")
     told.append(_spent(privacy))
     return tuple(told)
+
+
+def how_often_right(epsilon: float, delta: float) -> str:
+    """How often whoever must guess between two neighbours, each as likely as the other, is right at the most."""
+    sure = _best_guess(epsilon, delta)
+    return f"at most {format_percent(sure)} of the time" if sure < _ALWAYS else "as good as always, at the worst"
 
 
 def _spent(privacy: RunPrivacy) -> str:
