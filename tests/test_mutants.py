@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from mutants import MUTANTS as OTHERS
+from mutants_audit import MUTANTS as OF_AUDIT
 from mutants_ckks import MUTANTS as OF_CKKS
 from mutants_dp import MUTANTS as OF_DP
 
@@ -19,7 +20,7 @@ import privfl
 
 TESTS = Path(__file__).parent
 SOURCE = Path(privfl.__file__).parent
-MUTANTS = (*OTHERS, *OF_CKKS, *OF_DP)
+MUTANTS = (*OTHERS, *OF_CKKS, *OF_DP, *OF_AUDIT)
 
 
 class Bench:

@@ -126,8 +126,10 @@ def require_believable(read: Read[Any]) -> None:
 def number(facts: Mapping[str, Any], name: str) -> float | None:
     """Return a fact that is a number, or None."""
     value = facts.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
     try:
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        return float(value)
     except OverflowError:  # a whole number of hundreds of digits
         return math.inf if value > 0 else -math.inf
 
