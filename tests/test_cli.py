@@ -52,6 +52,7 @@ def test_run_writes_what_the_contract_says(job, capsys):
         "metrics.jsonl",
         "evidence.jsonl",
         "coordinator.pem",
+        "coordinator.pub",
         "probes",
         "model.npz",
         "report.html",

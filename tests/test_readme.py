@@ -35,7 +35,7 @@ def test_commands_run_in_order(tmp_path, monkeypatch, capsys):
     for command in COMMANDS[2:]:
         program, *arguments = shlex.split(command)
         assert program == "privfl"
-        assert main(arguments) == 0, command
+        assert main(arguments) in ({0, 2} if arguments[0] == "audit" else {0}), command
     capsys.readouterr()
 
 

@@ -109,6 +109,8 @@ class Artefacts:
         if not path.resolve().is_relative_to(self.folder.resolve()):
             raise LedgerError(f"{name} lies outside the run's directory")
         try:
+            if not path.is_file():
+                raise LedgerError(f"{name} cannot be read: it is missing, or no regular file")
             if path.stat().st_size > _LARGEST_BYTES:
                 raise LedgerError(f"{name} is larger than {_LARGEST_BYTES} bytes")
             return path.read_bytes()
@@ -164,6 +166,10 @@ def _read(path: Path, reader: Callable[[Path], T], name: str = "") -> Read[T]:
     name = name or path.name
     if not path.exists():
         return Read(name=name)
+    if not path.is_file():
+        return Read(name=name, problem="no regular file")
+    if path.stat().st_size > _LARGEST_BYTES:
+        return Read(name=name, problem=f"larger than {_LARGEST_BYTES} bytes")
     try:
         return Read(name=name, value=reader(path))
     except PrivflError as error:

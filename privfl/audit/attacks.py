@@ -90,8 +90,8 @@ def _canaries(subject: Subject, attacks: list[_Attack], measured: list[Measured]
     figures = {"claimed": claim.epsilon, "bounds": {one.key: one.epsilon for one in measured if one.is_bound}}
     told = (
         f"{found.guessed.correct} of {found.guessed.guesses} guesses at {found.guessed.canaries} canaries were right; "
-        f"one round is claimed to cost ε = {claim.epsilon:.4g} at the most, and at confidence {CONFIDENCE:.0%} costs "
-        f"more than {measured[0].epsilon:.3g}."
+        f"one round is claimed to cost ε = {claim.epsilon:.4g}, and at confidence {CONFIDENCE:.0%} it costs more than "
+        f"{measured[0].epsilon:.3g}. {_power(measured[0])}"
     )
     for level, outcome in ((FAIL_LEVEL, Wrong), (DOUBT_LEVEL, Undecided)):
         if claim.contradicted_by(found.guessed, found.trials, level):
@@ -117,6 +117,12 @@ def _control(subject: Subject, attacks: list[_Attack]) -> Seen:
             missing="more canaries (`audit.probes`, `audit.canaries`), or a smaller claim",
         )
     return Seen(detail=f"{told}, which contradicts ε = {claim.epsilon:.4g}, as it must.", figures=figures)
+
+
+def _power(one: Measured) -> str:
+    if one.detectable is None:
+        return "No true ε would have been found out: the claim is too large for so few canaries."
+    return f"A true ε of {one.detectable:.3g} would have been found out 9 times of 10; less may pass."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

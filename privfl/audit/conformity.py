@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,12 @@ from privfl.audit.levels import DOUBT_LEVEL, FAIL_LEVEL, together
 from privfl.audit.probes import PrivateProbe
 from privfl.audit.residuals import detectable_ratio, examine_residuals, project_residuals
 from privfl.audit.subject import Subject
+from privfl.audit.tails import normal_cdf, normal_quantile
 from privfl.audit.terms import CLIENT_MODES
 from privfl.audit.training import trainer_clip, trainer_noise
 from privfl.dp.noise import Mechanism
 from privfl.learning.job import Sampling
+from privfl.learning.known_inputs import OVERLONG
 from privfl.suites import suite
 
 LITTLE_NOISE = 0.7
@@ -46,6 +49,7 @@ def conform(subject: Subject) -> tuple[Finding, ...]:
             "Uploads look like noise, even to who knows what is in them",
             lambda: sessions.uniform(subject.artefacts, subject.probes, subject.submitted),
         ),
+        ("model", "The model is the one that the run ended with", lambda: sessions.model(subject.artefacts)),
         ("sums", "What comes out is the sum of what went in", lambda: _sums(subject)),
         ("noise-added", "Noise of the stated size was added", lambda: _noise(subject)),
         ("contributions", "Each client is in the sum once, clipped, and with the weight of all others",
@@ -60,7 +64,7 @@ def conform(subject: Subject) -> tuple[Finding, ...]:
 def _sums(subject: Subject) -> Seen:
     """Without noise, the sum must be what it is said to be; up to the suite's own error."""
     if subject.noisy:
-        raise NotClaimed("Sums are noised: see `noise-added` and `contributions`.")
+        raise NotClaimed("Sums carry noise, and are looked at by `noise-added` and `contributions`.")
     evidence = subject.artefacts.evidence.value
     if evidence is not None and evidence.facts.get("secure") is not True:
         raise NotClaimed("Suite plain sums in clear.")
@@ -79,7 +83,7 @@ def _sums(subject: Subject) -> Seen:
             )
     told = "exactly" if not error else f"up to {worst:g} steps, where the suite's error has a deviation of {error:.3g}"
     return Seen(
-        detail=f"In {len(subject.probes.recorded)} sessions on known inputs, {coordinates} coordinates are what they "
+        detail=f"Of known inputs, {coordinates} coordinates of {len(subject.probes.recorded)} sums are what they "
         f"must be, {told}.",
         rests_on=Word.COORDINATOR,
         figures={"worst": worst, "error_std": error},
@@ -92,7 +96,7 @@ def _noise(subject: Subject) -> Seen:
     found = examine_residuals(residuals, least, excess_kurtosis=kurtosis)
     seen = detectable_ratio(found.degrees, excess_kurtosis=kurtosis)
     figures = {
-        "ratio": found.ratio, "deficit": found.deficit, "degrees": found.degrees, "detectable": seen,
+        "ratio": found.ratio, "deficit": found.deficit, "degrees": found.degrees, "detectable_ratio": seen,
         "sessions": len(subject.canaries),
     }  # fmt: skip
     told = (
@@ -115,32 +119,71 @@ def _contributions(subject: Subject) -> Seen:
     """Each canary is in the sum as its coin says: once, clipped, unweighted."""
     residuals, _, most, kurtosis = _residuals(subject)
     found = examine_residuals(residuals, most, excess_kurtosis=kurtosis)
-    p_values, farthest = [found.excess, found.shift, found.spike], 0.0
+    p_values = [found.excess, found.shift, found.spike]
+    worst = (1.0, "")
     for one in subject.canaries:
         inside = one.contributions()[one.included]
         if len(inside):
             fit = project_residuals(_residual(one), _most(one), inside, excess_kurtosis=_kurtosis(one))
             p_values.append(fit.p_value)
-            farthest = max(farthest, *(abs(value - 1) for value in fit.coefficients))
-    p_value = together(p_values)
-    figures = {"p_value": p_value, "ratio": found.ratio, "farthest": farthest}
+            client = np.array(one.carriers)[one.included][fit.worst]
+            share, error = fit.coefficients[fit.worst], fit.errors[fit.worst]
+            said = f"; the canary of client {client} is in {share:.2f} ± {error:.2f} times ({one.recorded.where})"
+            worst = min(worst, (fit.p_value, said))
+    # Clients say that they have one example, or a million: those, these, and all.
+    pooled = [_pooled(subject, clients) for clients in ((0, 1), (0,), (1,))]
+    p_value = together([*p_values, *(one.p_value for one in pooled)])
+    share, error = pooled[0].share, pooled[0].error
+    found_out = (normal_quantile(0.99) - normal_quantile(FAIL_LEVEL / 2 / (len(p_values) + len(pooled)))) * error
+    figures = {
+        "p_value": p_value, "ratio": found.ratio, "canary_p_value": worst[0], "share": share, "error": error,
+    }  # fmt: skip
+    count = sum(int(one.included.sum()) for one in subject.canaries)
     told = (
-        f"Of {sum(int(one.included.sum()) for one in subject.canaries)} canaries that were in, four times as long as "
+        f"{count} canaries were in, {OVERLONG:g} times as long as the clip, each by a coin: {share:.2f} ± {error:.2f} "
+        f"times each, on average, and the likeliest to stand out has p = {p_value:.2g}. A clip, or a weight, that lets "
+        f"in {1 + found_out:.2g} times as much would have been found."
     )
-    told += f"the clip, each by a coin, none stands out (p = {p_value:.2g})."
     if p_value < FAIL_LEVEL:
         raise Wrong(
-            f"What came out is not the sum of clipped updates: beside it stand {found.ratio:.3g} times the variance of "
-            f"the noise, and one canary is in {farthest + 1:.2g} times (p = {p_value:.2g}).",
+            f"What came out is not the sum of clipped updates: beside it stands {found.ratio:.3g} times the variance "
+            f"that noise and rounding have; canaries are in {share:.2f} ± {error:.2f} times on average "
+            f"(p = {p_value:.2g}){worst[1] if worst[0] < DOUBT_LEVEL else ''}.",
             figures=figures,
         )
     if p_value < DOUBT_LEVEL:
         raise Undecided(
-            told.replace("none stands", "one stands"),
+            told,
             figures=figures,
             missing="more sessions on known inputs: once in a thousand it is chance",
         )
     return Seen(detail=told, rests_on=Word.COORDINATOR, figures=figures)
+
+
+class _Pooled(NamedTuple):
+    """How often canaries are in, on average."""
+
+    p_value: float
+    share: float
+    error: float
+
+
+def _pooled(subject: Subject, remainders: tuple[int, ...]) -> _Pooled:
+    """All sessions together, and all canaries of clients with these numbers modulo 2: what noise hides of a single one
+    adds up.
+    """
+    along, variance, squares = 0.0, 0.0, 0.0
+    for one in subject.canaries:
+        chosen = one.included & np.isin(np.array(one.carriers) % 2, remainders)
+        direction = one.contributions()[chosen].sum(axis=0)
+        square = float(direction @ direction)
+        along += float(direction @ _residual(one))
+        variance, squares = variance + square * _most(one), squares + square
+    if not squares:
+        return _Pooled(1.0, math.nan, math.inf)
+    return _Pooled(
+        2 * normal_cdf(-abs(along) / math.sqrt(variance)), 1 + along / squares, math.sqrt(variance) / squares
+    )
 
 
 def _residual(one: PrivateProbe) -> npt.NDArray[np.float64]:
@@ -208,7 +251,7 @@ def _sampler(subject: Subject) -> Seen:
         raise Wrong(f"{told} They were not sampled as it is claimed.", figures=figures, rests_on=Word.COORDINATOR)
     if found.p_value < DOUBT_LEVEL:
         raise Undecided(told, figures=figures, missing="more rounds: once in a thousand it is chance")
-    if not (found.finds_fixed_size or found.finds_fixed_cohort):
+    if not found.detectable:
         raise Undecided(
             told, figures=figures, missing=f"more than {found.rounds} rounds: any cohort looks like a sample"
         )

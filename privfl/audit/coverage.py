@@ -13,8 +13,9 @@ from privfl.audit.terms import CLIENT_MODES, placed
 from privfl.dp.chain import Contents
 from privfl.dp.events import NonPrivate
 from privfl.dp.plan import flat
-from privfl.dp.records import Unit
+from privfl.dp.records import Charge, Unit
 from privfl.evidence import SessionRecord
+from privfl.learning.books import JOB_DIGEST, job_digest
 from privfl.session import Phase
 
 _UPLOADS: Final = frozenset({Phase.MASKED_INPUT.value, Phase.UPLOAD.value})
@@ -50,12 +51,9 @@ def rounds(artefacts: Artefacts, contents: Contents) -> Seen:
             f"{artefacts.metrics.name} tells of rounds {unseen} that the evidence does not show as released.",
             where=artefacts.metrics.name,
         )
-    done = number(contents.closed or {}, "rounds")
-    if done is not None and done != max(shown, default=0):
-        raise Wrong(
-            f"The closing record tells of {done:g} rounds, and the evidence of {max(shown, default=0)}.",
-            where=f"{artefacts.ledger.name}, line {contents.lines}",
-        )
+    if lost := sorted(set(range(1, len(shown) + 1)) - shown):
+        raise Wrong(f"The evidence shows no session of rounds {lost}: they were left out.", where=read.name)
+    _ended(artefacts, contents, max(shown, default=0))
     if absent := sorted({charge.round for charge in contents.charges} - shown):
         raise Undecided(
             f"Rounds {absent} were charged, and no session of theirs is shown.",
@@ -69,6 +67,22 @@ def rounds(artefacts: Artefacts, contents: Contents) -> Seen:
         rests_on=Word.COORDINATOR,
         figures={"released": len(released), "idle": idle},
     )
+
+
+def _ended(artefacts: Artefacts, contents: Contents, last: int) -> None:
+    """Stop if the closing record tells of other rounds than are shown, or of fewer than the job asks for."""
+    closed, job = contents.closed or {}, artefacts.job.value
+    done, where = number(closed, "rounds"), f"{artefacts.ledger.name}, line {contents.lines}"
+    if done is None:
+        return
+    if done != last:
+        raise Wrong(f"The closing record tells of {done:g} rounds, and the evidence of {last}.", where=where)
+    if job is None or job_digest(job) != contents.opening.facts.get(JOB_DIGEST):
+        return  # none, or another one, which `job` says
+    if done < job.rounds and not closed.get("stopped"):
+        raise Wrong(
+            f"The closing record tells of {done:g} rounds of {job.rounds}, and of no reason to stop.", where=where
+        )
 
 
 def contributors(artefacts: Artefacts, contents: Contents) -> Seen:
@@ -98,6 +112,7 @@ def contributors(artefacts: Artefacts, contents: Contents) -> Seen:
                 f"and {summed} are in the sum.",
                 where=where,
             )
+        _agrees(artefacts, charge, session, where)
         fewest = min(fewest, claimed)
     if not compared:
         raise NotClaimed("No round that was charged is shown.")
@@ -107,6 +122,20 @@ def contributors(artefacts: Artefacts, contents: Contents) -> Seen:
         rests_on=Word.COORDINATOR,
         figures={"fewest": fewest},
     )
+
+
+def _agrees(artefacts: Artefacts, charge: Charge, session: SessionRecord, where: str) -> None:
+    """Stop if a charge tells of another cohort, ring or clip than there was."""
+    job = artefacts.job.value
+    seen: dict[str, float | None] = {"cohort": session.cohort_size}
+    if session.params is not None:
+        seen["ring_bits"] = session.params.ring.bits
+    if job is not None and job.privacy.adaptive is None:
+        seen["clip"] = job.privacy.clip
+    for name, value in seen.items():
+        told = number(charge.facts, name)
+        if told is not None and told != value:
+            raise Wrong(f"Round {charge.round} is charged with {name} = {told:g}, where it was {value}.", where=where)
 
 
 def unprotected(artefacts: Artefacts, contents: Contents) -> Seen:

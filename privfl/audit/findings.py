@@ -42,10 +42,12 @@ def weakest(outcomes: Iterable[Outcome]) -> Outcome:
 class Word(StrEnum):
     """Whose word a finding rests on: who could have made it come out as it did without it being true."""
 
-    NOBODY = "nobody's: anybody can check it again"
-    COORDINATOR = "the coordinator's"
-    CLIENTS = "the clients', who signed receipts"
-    BOTH = "the coordinator's and the clients': both would have to lie alike"
+    NOBODY = "nobody"
+    """Anybody can check it again."""
+    COORDINATOR = "coordinator"
+    CLIENTS = "clients"
+    BOTH = "both"
+    """Coordinator and clients would have to lie alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +153,7 @@ class Measured:
         claimed: ε that was claimed of the thing attacked; infinite where nothing is promised of it.
         control: the same test where it must find something: without noise. None where there is none.
         detectable: smallest true ε for which this test would have contradicted the claim nine times of ten; None where
-            no ε would have been found out.
+            no ε would have been found out, or nobody worked it out.
         canaries: how many.
         guesses: how many of them were guessed at.
         correct: how many guesses were right.
@@ -299,7 +301,7 @@ class Audit:
         return {
             "verdict": self.verdict.value,
             "reasons": [{"key": one.key, "outcome": one.outcome.value, "detail": one.detail} for one in self.reasons],
-            "outcomes": {layer.value: self.of_layer(layer).value for layer in Layer},
+            "outcomes": {layer.value: self.of_layer(layer).value for layer in self.layers},
             "epsilon": _told(self.epsilon),
             "delta": _told(self.at_delta),
             **told,

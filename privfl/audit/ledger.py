@@ -23,6 +23,13 @@ def intact(artefacts: Artefacts) -> Seen:
     if contents is None:
         evidence = artefacts.evidence.value
         mode = None if evidence is None else evidence.facts.get("mode")
+        job = artefacts.job.value
+        if job is not None and job.privacy.mode.value != mode:
+            raise Wrong(
+                f"The job asks for mode {job.privacy.mode.value!r}, the evidence says {mode!r}, and there is no "
+                f"{read.name}.",
+                where=read.name,
+            )
         if mode == "none":
             raise NotClaimed("No differential privacy is claimed, and there is no ledger.")
         raise Wrong(f"{read.name} is missing, though the run claims privacy (mode {mode!r}).", where=read.name)
@@ -54,7 +61,7 @@ def writer(artefacts: Artefacts) -> Seen:
     }
     known = {
         "the key that this audit was told": artefacts.signer,
-        "the key that lies in the run's directory": artefacts.own,
+        "a key that lies in the run's directory": artefacts.own,
         **{
             f"the client {brief(line.receipt.client)}, in a receipt,": line.receipt.coordinator
             for line in artefacts.receipts.value or ()
@@ -74,20 +81,20 @@ def writer(artefacts: Artefacts) -> Seen:
     by = f"All signatures are by {signer.hex()}"
     if artefacts.signer is not None:
         return Seen(detail=f"{by}, the key that this audit was told.", figures=figures)
-    if len(signers) == 1 and not witnesses:
+    if artefacts.bare:
         raise Undecided(
             f"{by}, a key that nothing but the file itself names.",
             rests_on=Word.COORDINATOR,
             figures=figures,
-            missing="the coordinator's public key from elsewhere (`--signer`), or the run's evidence: anybody can "
-            "write a ledger that is consistent with a key of its own",
+            missing="the coordinator's public key from elsewhere (`--signer`): anybody can write a ledger that is "
+            "consistent with a key of its own",
         )
     receipts = sum(name.startswith("the client") for name in witnesses)
-    agree = [*signers, *(name for name in witnesses if not name.startswith("the client"))]
-    agree += [f"{receipts} receipts of clients"] if receipts else []
+    agree = [*signers, *([f"{receipts} receipts of clients"] if receipts else [])]
+    agreed = f", on which {' and '.join(agree)} agree" if len(agree) > 1 else ""
     return Seen(
-        detail=f"{by}, on which {', '.join(agree)} agree. Whose key that is, only somebody who knows the coordinator "
-        f"can say: `--signer` compares it.",
+        detail=f"{by}{agreed}. Whose key that is, only "
+        f"somebody who knows the coordinator can say: `--signer` compares it.",
         rests_on=Word.BOTH if receipts else Word.COORDINATOR,
         figures=figures,
     )

@@ -70,7 +70,7 @@ def opinions_of(events: Sequence[Repeated], delta: float, relation: Relation) ->
         why = "RDP bounds what PLD tells nearly exactly"
     else:
         gap = None if own is None else abs(own - told.epsilon)
-        why = "both bound the same noise, at orders and by conversions of their own"
+        why = "the same bound, by code of its own: it checks the arithmetic, not the theory"
     if gap is not None and not math.isfinite(gap):
         gap = None
     return Opinions(by=by, reported=told.reported, gap=gap, why=why, contradiction=wrong)

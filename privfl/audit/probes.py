@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,7 +29,7 @@ from privfl.primitives.entropy import OsEntropy
 from privfl.suites import suite
 
 Floats = npt.NDArray[np.float64]
-_MOST_COORDINATES = 1 << 31
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,8 +160,13 @@ class Probes:
             layout = layout_from_json(evidence.facts["layout"])
         except ConfigurationError as error:
             raise Wrong(f"{error}.", where=f"{self._artefacts.evidence.name}, line 1") from None
-        if not 0 < layout.length < _MOST_COORDINATES:
-            raise Wrong(f"Updates of {layout.length} coordinates.", where=f"{self._artefacts.evidence.name}, line 1")
+        # Nothing is made that is longer than what somebody could write down.
+        longest = min(len(one.released) for one in self.required())
+        if not 0 < layout.length <= longest:
+            raise Wrong(
+                f"Updates of {layout.length} coordinates, in sessions of {longest}.",
+                where=f"{self._artefacts.evidence.name}, line 1",
+            )
         return layout
 
     def required(self) -> list[Recorded]:
@@ -224,6 +230,8 @@ class Probes:
                 where=where,
             )
         released, upload = _unpacked(content, where)
+        if released.shape != (params.vector.length,):
+            raise Wrong(f"{released.size} coordinates came out of a session of {params.vector.length}.", where=where)
         self.recorded.append(
             Recorded(
                 session=session,
@@ -239,9 +247,12 @@ class Probes:
 
 def _unpacked(content: bytes, where: str) -> tuple[npt.NDArray[np.int64], bytes]:
     try:
+        with zipfile.ZipFile(io.BytesIO(content)) as members:  # nothing in it is compressed, so nothing can swell
+            if any(member.file_size > len(content) for member in members.infolist()):
+                raise Wrong("A recorded session unpacks to more than it is.", where=where)
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             released, upload = archive["released"], archive["upload"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise Wrong(f"A recorded session cannot be read: {error}.", where=where) from None
     if released.dtype != np.int64 or released.ndim != 1 or upload.dtype != np.uint8 or upload.ndim != 1:
         raise Wrong("A recorded session holds something else than whole numbers and bytes.", where=where)

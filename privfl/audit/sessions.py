@@ -11,14 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from privfl.audit.artefacts import Artefacts
-from privfl.audit.checks import NotClaimed, Seen, Undecided, Wrong, require_believable
+from privfl.audit.checks import NotClaimed, Seen, Undecided, Wrong, brief, require_believable
 from privfl.audit.findings import Word
 from privfl.audit.levels import DOUBT_LEVEL, FAIL_LEVEL, together
 from privfl.audit.probes import Probes, Recorded
 from privfl.audit.uniformity import examine_words
 from privfl.ckks.planner import modulus_of
-from privfl.errors import ConfigurationError, DecodeError, MissingExtra
+from privfl.errors import ConfigurationError, DecodeError, LedgerError, MissingExtra
 from privfl.evidence import Evidence, MessageRecord, SessionRecord
+from privfl.learning.books import JOB_DIGEST, job_digest
+from privfl.learning.rounds import MODEL
 from privfl.lockstep.sizes import SessionSizes
 from privfl.params import CkksSetting
 from privfl.session import Phase
@@ -36,7 +38,9 @@ def intact(artefacts: Artefacts) -> Seen:
     require_believable(read)
     if evidence is None:
         raise Undecided("What left the clients was not shown.", missing=read.name)
-    seen = f"{evidence.lines} lines on {len(evidence.sessions)} sessions; every hash and every signature holds."
+    if artefacts.ledger.missing:
+        _of_its_job(artefacts, evidence)
+    seen = f"{evidence.lines} lines on {_counted(len(evidence.sessions), 'session')}; every hash and signature holds."
     ledger = artefacts.ledger.value
     if ledger is not None and ledger.closed is not None and "evidence" in ledger.closed:
         head = ledger.closed["evidence"]
@@ -52,6 +56,17 @@ def intact(artefacts: Artefacts) -> Seen:
             missing="the closing record: the run has not ended, or lines are missing at the end",
         )
     return Seen(detail=seen, figures={"lines": evidence.lines, "head": evidence.head.sha256})
+
+
+def _of_its_job(artefacts: Artefacts, evidence: Evidence) -> None:
+    """Stop if evidence is of another job, or lacks a round: where there is no ledger, nobody else looks."""
+    require_believable(artefacts.job)
+    job, named = artefacts.job.value, evidence.facts.get(JOB_DIGEST)
+    if job is not None and named is not None and job_digest(job) != named:
+        raise Wrong(f"{artefacts.job.name} is not the job that the evidence was begun for.", where=artefacts.job.name)
+    rounds = {session.round for session in evidence.rounds}
+    if lost := sorted(set(range(1, len(rounds) + 1)) - rounds):
+        raise Wrong(f"Rounds {lost} are not shown, and later ones are.", where=artefacts.evidence.name)
 
 
 def secure(artefacts: Artefacts) -> Seen:
@@ -77,10 +92,27 @@ def secure(artefacts: Artefacts) -> Seen:
             f"says of itself."
         )
     return Seen(
-        detail=f"In {len(evidence.sessions)} sessions of {name}, {messages} messages left clients and committee: each "
-        f"in a phase that the protocol has, each as long as the agreed parameters make it, none beside them.",
+        detail=f"{_counted(len(evidence.sessions), 'session')} of {name}{_of_them(evidence)}, {messages} messages: "
+        f"each in a phase that the protocol has, each as long as the agreed parameters make it, none beside them.",
         rests_on=Word.COORDINATOR,
         figures={"sessions": len(evidence.sessions), "messages": messages},
+    )
+
+
+def model(artefacts: Artefacts) -> Seen:
+    """The model is the one that the run ended with."""
+    evidence = artefacts.evidence.value
+    named = None if evidence is None or evidence.closed is None else evidence.closed.get("model_sha256")
+    if named is None:
+        raise NotClaimed("No model is named by a closing record.")
+    try:
+        content = artefacts.bytes_of(MODEL)
+    except LedgerError:
+        raise NotClaimed("The model was not shown.") from None
+    if hashlib.sha256(content).hexdigest() != named:
+        raise Wrong(f"{MODEL} is not the model that the run ended with: it was changed.", where=MODEL)
+    return Seen(
+        detail=f"{MODEL} has the digest that the evidence ends with, {brief(str(named))}", rests_on=Word.COORDINATOR
     )
 
 
@@ -111,7 +143,8 @@ def uniform(artefacts: Artefacts, probes: Probes, submitted: Callable[[Recorded]
     p_value = together(p_values)
     figures = {"p_value": p_value, "words": words, "uploads": len(p_values)}
     told = (
-        f"{words} words of {len(p_values)} recorded uploads: the least likely thing about them has p = {p_value:.2g}."
+        f"{words} words of {_counted(len(p_values), 'recorded upload')}: the least likely thing about them has p = "
+        f"{p_value:.2g}."
     )
     if p_value < FAIL_LEVEL:
         raise Wrong(f"{told} What is masked is uniform; these words are not.", figures=figures)
@@ -237,6 +270,14 @@ def _enough(sizes: SessionSizes, sent: dict[tuple[Role, Phase, int], str], where
 def _placed(evidence: Evidence, name: str) -> Iterator[tuple[SessionRecord, str]]:
     for session, line in zip(evidence.sessions, evidence.places, strict=True):
         yield session, f"{name}, line {line}"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def _of_them(evidence: Evidence) -> str:
+    return f", {len(evidence.probes)} of them on known inputs" if evidence.probes else ""
 
 
 def _required(artefacts: Artefacts) -> Evidence:

@@ -79,8 +79,11 @@ class Subject:
     @property
     def noisy(self) -> bool:
         """Whether sums are private towards clients."""
-        contents = self.artefacts.ledger.value
-        return contents is not None and contents.opening.mode in CLIENT_MODES
+        contents, evidence = self.artefacts.ledger.value, self.artefacts.evidence.value
+        if contents is not None:
+            return contents.opening.mode in CLIENT_MODES
+        # A ledger that cannot be read says nothing; what the evidence says of itself will do to tell what to look at.
+        return evidence is not None and evidence.facts.get("mode") in {mode.value for mode in CLIENT_MODES}
 
     @cached_property
     def training(self) -> TrainingProbe:

@@ -79,8 +79,8 @@ def weights(artefacts: Artefacts, contents: Contents) -> Seen:
                 where=line,
             )
     return Seen(
-        detail=f"A client weighs {weight:g} at most and moves the sum by up to {sensitivity * step:.4g} clips, for "
-        f"which noise is sized. That it is so in fact, the sessions on known inputs show.",
+        detail=f"A client weighs {weight:g} at most and moves the sum by up to {sensitivity * step:.4g} clips, "
+        f"rounding included, for which noise is sized. That it is so in fact, the sessions on known inputs show.",
         figures={"weight_max": weight, "sensitivity": sensitivity * step},
     )
 

@@ -32,7 +32,7 @@ def trainer_noise(subject: Subject) -> Seen:
         if part.size
     )
     deficit, seen = together(one.deficit for one in (found, *apart)), detectable_ratio(found.degrees)
-    figures = {"ratio": found.ratio, "deficit": deficit, "degrees": found.degrees, "detectable": seen}
+    figures = {"ratio": found.ratio, "deficit": deficit, "degrees": found.degrees, "detectable_ratio": seen}
     told = (
         f"{len(probe.noise)} trainings on nothing brought {found.degrees} residuals with {found.ratio:.3f} times the "
         f"variance that is claimed (p = {deficit:.2g} for so little)."

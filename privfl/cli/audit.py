@@ -69,7 +69,7 @@ def call(options: argparse.Namespace) -> int:
     if options.report is not None:
         write_whole(options.report, render_audit(made).encode())
     if options.json:
-        print(json.dumps(made.to_json() | {"report": None if options.report is None else str(options.report)}))
+        print(json.dumps(made.to_json() | ({} if options.report is None else {"report": str(options.report)})))
     else:
         _show(made)
         if options.report is not None:
@@ -124,5 +124,11 @@ def _show(made: Audit) -> None:
     if made.epsilon is None and claim.mode == "none":
         print("no differential privacy is claimed: there is no epsilon")
     print(f"verdict: {made.verdict.value}")
+    # Several checks may lack the same file: that is one reason.
+    reasons: dict[str, list[str]] = {}
     for one in made.reasons:
-        print(f"- {one.key}: {one.detail}" + (f" [{one.where}]" if one.where else ""))
+        where = f" [{one.where}]" if one.where else ""
+        missing = f" Missing: {one.missing}." if one.missing else ""
+        reasons.setdefault(f"{one.detail}{where}{missing}", []).append(one.key)
+    for said, keys in reasons.items():
+        print(f"- {', '.join(keys)}: {said}")

@@ -21,6 +21,7 @@ from privfl.primitives.signatures import Identity
 
 LEDGER: Final = "ledger.jsonl"
 COORDINATOR: Final = "coordinator.pem"
+COORDINATOR_PUBLIC: Final = "coordinator.pub"
 JOB_DIGEST: Final = "job_sha256"
 LEDGER_IDENTIFIER: Final = "ledger"
 

@@ -1,6 +1,6 @@
 """Inputs that everybody knows: what clients submit to sessions that test the aggregator, made again from a public seed.
 
-Under differential privacy of clients each of the first clients' updates is a canary: a direction of its own, four times
+Under differential privacy of clients each of the first clients' updates is a canary: a direction of its own, 256 times
 as long as the clip allows, and in by a fair coin; a client whose coin says no, or that has none, submits zeros, as the
 neighbouring relation has it. Directions are rows of a Walsh–Hadamard matrix, with one public random sign for each
 coordinate: nearly orthogonal, so that none stands in another's way. What comes out beside the canaries that are in
@@ -29,7 +29,7 @@ from privfl.primitives.prg import public_words
 from privfl.primitives.transcript import digest
 
 SEED_BYTES: Final = 16
-OVERLONG: Final = 4.0
+OVERLONG: Final = 256.0
 """How much longer than the clip a canary is: a power of two, so that it scales without rounding."""
 MOST_CANARIES: Final = 64
 """Of one session; a power of two."""

@@ -19,6 +19,7 @@ from privfl.guard import append_line, cut_torn_line, make_folder
 from privfl.learning.averaging import Averaging, RoundMean, WeightedAveraging
 from privfl.learning.books import (
     COORDINATOR,
+    COORDINATOR_PUBLIC,
     JOB_DIGEST,
     LEDGER,
     LEDGER_IDENTIFIER,
@@ -273,6 +274,7 @@ class FederatedRun:
         if self._out is None or self._witness is not None:
             return
         self._write_job()
+        write_whole(self._out / COORDINATOR_PUBLIC, f"{self._signer().public.hex()}\n".encode())
         claimed = {
             "secure": suite(self.job.suite).protects,
             "mode": self.job.privacy.mode.value,
@@ -310,7 +312,7 @@ class FederatedRun:
         if self._witness is not None:
             if self.metrics:  # without a round there is nothing to test
                 self._witness.probe(self._sessions, self.averaging, last=True)
-            self._witness.close()
+            self._witness.close(MODEL)
             evidence = self._witness.head._asdict()
         if self.books is not None:
             facts = {"rounds": self.done, "epsilon": _finite(self.books.epsilon()), "stopped": self.stopped}

@@ -170,10 +170,16 @@ class Witness:
         self._log.append_training({"file": name, "sha256": self._write(name, probe.to_npz()), "seed": probe.seed.hex()})
         self._trained = True
 
-    def close(self) -> None:
-        """End the evidence of a run that is over."""
+    def close(self, model: str) -> None:
+        """End the evidence of a run that is over.
+
+        Args:
+            model: name of the file that holds the model that it ended with.
+        """
         if self._log is not None:
-            self._log.close()
+            path = self._subject.out / model
+            digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+            self._log.close({"model_sha256": digest})
             self._head, self._log = self._log.head, None
 
     def unlock(self) -> None:
