@@ -160,7 +160,10 @@ class Evidence:
         facts: what was known at the start: JSON values.
         sessions: in order.
         places: line of every session, from 1.
-        trainings: records of training on known inputs: JSON values.
+        before: SHA-256 of the line before every session, hex: what seeds of known inputs follow from.
+        trainings: records of training on known inputs: JSON values; each with the SHA-256 of the line before it.
+        begun: digests of the parameters of sessions that were begun, hex, where that was written down before anybody
+            uploaded: a crash may have kept it from being said how they ended.
         recovered: what was cut off after crashes: bytes and SHA-256, hex.
         closed: facts of the closing record, or None: the run has not ended, or lines are missing at the end.
         head: the last line.
@@ -172,7 +175,9 @@ class Evidence:
     facts: Mapping[str, Any]
     sessions: tuple[SessionRecord, ...]
     places: tuple[int, ...]
-    trainings: tuple[Mapping[str, Any], ...]
+    before: tuple[str, ...]
+    trainings: tuple[tuple[Mapping[str, Any], str], ...]
+    begun: tuple[str, ...]
     recovered: tuple[tuple[int, str], ...]
     closed: Mapping[str, Any] | None
     head: Head
@@ -199,7 +204,9 @@ class _EvidenceChain(Chain):
         self.facts: Mapping[str, Any] = {}
         self.sessions: list[SessionRecord] = []
         self.places: list[int] = []
-        self.trainings: list[Mapping[str, Any]] = []
+        self.before: list[str] = []
+        self.trainings: list[tuple[Mapping[str, Any], str]] = []
+        self.begun: list[str] = []
 
     def contents(self) -> Evidence:
         return Evidence(
@@ -208,7 +215,9 @@ class _EvidenceChain(Chain):
             facts=self.facts,
             sessions=tuple(self.sessions),
             places=tuple(self.places),
+            before=tuple(self.before),
             trainings=tuple(self.trainings),
+            begun=tuple(self.begun),
             recovered=tuple(self.recovered),
             closed=self.closed,
             head=self.head,
@@ -216,7 +225,7 @@ class _EvidenceChain(Chain):
         )
 
     def forget(self) -> None:
-        for kept in (self.sessions, self.places, self.trainings):
+        for kept in (self.sessions, self.places, self.before, self.trainings, self.begun):
             kept.clear()
 
     def opened(self, body: Mapping[str, Any], where: str) -> None:
@@ -229,9 +238,14 @@ class _EvidenceChain(Chain):
         if kind == Kind.SESSION:
             self.sessions.append(SessionRecord.from_body(body, where))
             self.places.append(len(self.hashes) + 1)
+            self.before.append(self.hashes[-1])
         elif kind == Kind.TRAINING:
             require_keys(body, {"facts"}, where)
-            self.trainings.append(facts_of(body["facts"]))
+            self.trainings.append((facts_of(body["facts"]), self.hashes[-1]))
+        elif kind == Kind.BEGUN:
+            require_keys(body, {"round", "params_digest"}, where)
+            _require_count(body, "round", where)
+            self.begun.append(hexadecimal(body["params_digest"], DIGEST_BYTES, where))
         else:
             return False
         return True
@@ -288,6 +302,18 @@ class EvidenceLog:
             LedgerError: it may not be on disk; nothing more is written.
         """
         self._write(Kind.SESSION, record.to_body())
+
+    def begin(self, number: int, params: SessionParams) -> None:
+        """Write down that a session is about to be held, before anybody uploads.
+
+        Args:
+            number: of the round.
+            params: of the session.
+
+        Raises:
+            LedgerError: it may not be on disk; nothing more is written.
+        """
+        self._write(Kind.BEGUN, {"round": number, "params_digest": params.digest.hex()})
 
     def append_training(self, facts: Mapping[str, Any]) -> None:
         """Write down a training on known inputs.

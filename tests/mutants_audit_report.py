@@ -71,7 +71,7 @@ MUTANTS = (
     Mutant(
         "characters that turn a line around let through",
         "audit/report.py",
-        '    return _UNSEEN.sub("\\ufffd", render_page(page))\n',
+        '    return UNSEEN.sub("\\ufffd", render_page(page))\n',
         "    return render_page(page)\n",
         (f"{TESTS}::test_guarantee_2_characters_that_nobody_sees_are_replaced",),
     ),

@@ -649,11 +649,12 @@ def test_a_second_writer_in_another_process_is_refused_and_named_until_the_first
         process.stdin.close()
         assert process.stdout.readline() == b"held\n"
         named = f"process {process.pid}" if Path("/proc/locks").exists() else "another process"
-        with pytest.raises(LedgerError, match=f"is being written by ({named}|another process): "):
-            Ledger.resume(path, OWNER)
-        assert len(read_ledger(path).charges) == 3  # readers need no lock
-        process.kill()
-        process.wait()
+        try:
+            with pytest.raises(LedgerError, match=f"is being written by ({named}|another process): "):
+                Ledger.resume(path, OWNER)
+            assert len(read_ledger(path).charges) == 3  # readers need no lock
+        finally:
+            process.kill()
     with Ledger.resume(path, OWNER) as ledger:
         assert len(ledger.charges) == 3
 

@@ -116,7 +116,9 @@ def test_what_was_written_is_read_back(path):
     assert contents.rounds == (records[1], records[2], records[3])
     assert contents.probes == (PROBE,)
     assert contents.places == (2, 3, 4, 6)
-    assert contents.trainings == ({"noise": [1.5, 2]},)
+    ((facts, before),) = contents.trainings
+    assert facts == {"noise": [1.5, 2]}
+    assert before == hashlib.sha256(path.read_bytes().splitlines(keepends=True)[3]).hexdigest()
     assert (contents.facts, contents.signer, contents.closed) == (FACTS, OWNER.public, None)
     last = path.read_bytes().splitlines(keepends=True)[-1]
     assert (contents.head, contents.lines) == (Head(5, hashlib.sha256(last).hexdigest()), 6)
@@ -515,6 +517,14 @@ def test_a_stopped_run_goes_on_with_its_evidence(path):
     evidence = read_evidence(path)
     assert [record.round for record in evidence.sessions] == [1, 2]
     assert evidence.recovered == ()
+
+
+def test_a_session_is_named_before_anybody_uploads(path):
+    """Whatever comes of it: what clients sign for is known."""
+    log, record = EvidenceLog.create(path, FACTS, OWNER), session(1)
+    log.begin(1, record.params)
+    log.unlock()
+    assert read_evidence(path).begun == (record.params_digest,)
 
 
 def test_a_torn_last_line_is_refused_by_readers_and_cut_off_and_recorded_by_the_owner(lines, path):

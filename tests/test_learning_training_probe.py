@@ -208,8 +208,9 @@ def test_a_trainer_without_noise_is_found_out(monkeypatch, briefly):
     assert one_run(canaries, *probe.guessed(probe.scores)) > 1.2
 
 
-@pytest.mark.parametrize("steps", [3, 15])
-@pytest.mark.parametrize("epsilon", [0.2, 1.0, 1.7, 2.4])
+@pytest.mark.parametrize(
+    ("epsilon", "steps"), [(0.2, 3), (1.0, 3), (1.7, 3), (0.2, 15), (1.0, 15), (1.7, 15), (2.4, 15)]
+)
 def test_two_wrong_guesses_leave_the_control_its_power(epsilon, steps):
     plan = replace(trainer().plan, steps=steps)
     canaries = canaries_for(plan, epsilon)

@@ -203,10 +203,10 @@ def test_as_many_sessions_are_held_as_show_something():
     assert planned(noisy=False) == 1
     assert planned(noisy=False, protects=False) == 0
     assert planned(length=64) == 8  # 512 coordinates
-    assert planned(length=200) == 3
-    assert planned(length=10**6) == 2
-    assert planned(length=10**6, clients=2, epsilon=1.0) == 5  # 3·e canaries
-    assert planned(length=10**6, clients=10, epsilon=math.inf) == 8
+    assert planned(length=30) == 16  # and no more, unless a job says so
+    assert planned(length=10**6, clients=64) == 2
+    assert planned(length=10**6, clients=10, epsilon=1.0) == 6  # 16·(1 + e) canaries
+    assert planned(length=10**6, clients=10, epsilon=math.inf) == 16
     assert [planned(AuditJob(probes=probes), noisy=False, protects=False) for probes in (0, 5, 100)] == [0, 5, 100]
 
 
@@ -223,7 +223,7 @@ def test_a_number_of_sessions_that_cannot_be_is_refused():
 def private(request, tmp_path_factory):
     """A private run of ten hospitals, and what it wrote."""
     out = tmp_path_factory.mktemp("private") / "out"
-    return finished(FederatedRun(job(request.param), out=out)), out
+    return finished(FederatedRun(job(request.param, probes=8), out=out)), out
 
 
 def test_half_are_held_before_the_first_round_and_half_after_the_last(private):

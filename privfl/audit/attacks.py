@@ -110,7 +110,7 @@ def _control(subject: Subject, attacks: list[_Attack]) -> Seen:
     told = f"Without noise, {found.control.correct} of {found.control.guesses} guesses were right"
     figures = {"correct": found.control.correct, "guesses": found.control.guesses, "claimed": claim.epsilon}
     clear = (0, found.trials[1], 0, found.trials[3]) if found.trials else None
-    if not claim.contradicted_by(found.control, clear, 1 - CONFIDENCE):
+    if not claim.contradicted_by(found.control, clear, DOUBT_LEVEL):
         raise Undecided(
             f"{told}, which does not contradict ε = {claim.epsilon:.4g}: the attack could not have, whatever was done.",
             figures=figures,
@@ -284,7 +284,7 @@ def _measured(found: _Attack, claim: _Claim) -> list[Measured]:
                 correct=tried - found.trials[0] - found.trials[2],
             )
         )
-    if found.dimension and found.guessed.canaries >= ONE_SHOT_CANARIES:
+    if ONE_SHOT_CANARIES <= len(inside) <= found.dimension:
         made.append(_one_shot(found, claimed, delta))
     return made
 

@@ -23,6 +23,8 @@ from privfl.audit.training import trainer_clip, trainer_noise
 from privfl.dp.noise import Mechanism
 from privfl.learning.job import Sampling
 from privfl.learning.known_inputs import OVERLONG
+from privfl.learning.sessions import fewest_contributors
+from privfl.learning.witness import clients_of_probes, probes_planned
 from privfl.suites import suite
 
 LITTLE_NOISE = 0.7
@@ -50,6 +52,8 @@ def conform(subject: Subject) -> tuple[Finding, ...]:
             lambda: sessions.uniform(subject.artefacts, subject.probes, subject.submitted),
         ),
         ("model", "The model is the one that the run ended with", lambda: sessions.model(subject.artefacts)),
+        ("parameters", "Sessions were held for what the job's updates take, and no less", lambda: _parameters(subject)),
+        ("probes", "Known inputs were submitted as often, and clipped, as the job has it", lambda: _probes(subject)),
         ("sums", "What comes out is the sum of what went in", lambda: _sums(subject)),
         ("noise-added", "Noise of the stated size was added", lambda: _noise(subject)),
         ("contributions", "Each client is in the sum once, clipped, and with the weight of all others",
@@ -59,6 +63,59 @@ def conform(subject: Subject) -> tuple[Finding, ...]:
         ("trainer-clip", "The trainer clips the gradient of every example", lambda: trainer_clip(subject)),
     )  # fmt: skip
     return tuple(check(key, Layer.CONFORMITY, title, look) for key, title, look in looks)
+
+
+def _parameters(subject: Subject) -> Seen:
+    """Sessions have room for an update of the model, and no more contributors were given up than the job allows."""
+    evidence = subject.artefacts.evidence.value
+    if evidence is None:
+        raise Undecided("What left the clients was not shown.", missing=subject.artefacts.evidence.name)
+    due, job, checked = subject.vector, subject.job, 0
+    for session, line in zip(evidence.sessions, evidence.places, strict=True):
+        if session.params is None:
+            continue
+        where, params, checked = f"{subject.artefacts.evidence.name}, line {line}", session.params, checked + 1
+        if params.vector != due:
+            raise Wrong(f"A session was held for {params.vector}, and an update takes {due}.", where=where)
+        least = fewest_contributors(job, len(params.cohort))
+        if params.minimum_contributors != least and job.minimum is not None:
+            raise Wrong(
+                f"A session would be opened over {params.minimum_contributors} contributors, where the job asks for "
+                f"{least}.",
+                where=where,
+            )
+        if params.cohort[-1] >= job.data.clients:
+            raise Wrong(f"Client {params.cohort[-1]} of {job.data.clients} was invited.", where=where)
+    if not checked:
+        raise NotClaimed("No session was held.")
+    return Seen(detail=f"{checked} sessions had room for {due.length} coordinates up to {due.bound}, as updates take.")
+
+
+def _probes(subject: Subject) -> Seen:
+    """None was dropped."""
+    job, guarantee, probes = subject.job, subject.guarantee_or_none, subject.probes
+    planned = probes_planned(job, subject.layout, guarantee, clients_of_probes(job))
+    shown = len(probes.recorded)
+    if not planned and not shown:
+        raise NotClaimed("None are planned.")
+    clip = job.privacy.clip if subject.noisy else job.encoding.clip
+    for one in probes.recorded:
+        if job.privacy.adaptive is None and one.facts.get("clip") != clip:
+            raise Wrong(f"Known inputs were made for a clip of {one.facts.get('clip')!r}, not {clip}.", where=one.where)
+        if len(one.params.cohort) != clients_of_probes(job):
+            raise Wrong(
+                f"Known inputs of {len(one.params.cohort)} clients, not {clients_of_probes(job)}.", where=one.where
+            )
+    if shown < planned:
+        raise Undecided(
+            f"{shown} of {planned} sessions on known inputs are shown; {len(probes.aborted)} aborted.",
+            missing="the others: what is not shown may have shown something",
+        )
+    return Seen(
+        detail=f"{shown} sessions, with inputs that follow from the lines before them: none was chosen, dropped, or "
+        f"brought from elsewhere.",
+        rests_on=Word.COORDINATOR,
+    )
 
 
 def _sums(subject: Subject) -> Seen:
@@ -235,10 +292,10 @@ def _sampler(subject: Subject) -> Seen:
         raise Undecided("No round was held.", missing="rounds")
     answered = np.zeros((len(held), clients), np.bool_)
     for row, session in enumerate(held):
-        if session.messages:
-            first = session.messages[0].phase
-            present = [m.client for m in session.messages if m.phase == first and m.role == "client"]
-            answered[row, [number for number in present if number < clients]] = True
+        if (
+            session.params is not None
+        ):  # who was invited; of rounds for which no session was held only the number is known
+            answered[row, [number for number in session.params.cohort if number < clients]] = True
     found = examine_cohorts(
         [session.cohort_size for session in held], clients=clients, probability=probability, answered=answered
     )

@@ -19,6 +19,7 @@ from privfl.learning.books import JOB_DIGEST, job_digest
 from privfl.session import Phase
 
 _UPLOADS: Final = frozenset({Phase.MASKED_INPUT.value, Phase.UPLOAD.value})
+_OPENINGS: Final = frozenset({Phase.UNMASK.value, Phase.OPEN.value})
 _LOCAL_FIGURES: Final = ("local_accuracy", "local_loss")
 _CODING_FIGURES: Final = ("saturated_fraction", "suggested_clip")
 
@@ -37,20 +38,17 @@ def rounds(artefacts: Artefacts, contents: Contents) -> Seen:
             where=f"{read.name}, line 1",
         )
     charged = {charge.facts.get("params_digest") for charge in contents.charges}
+    example = contents.opening.unit is Unit.EXAMPLE
     for session, where in sessions_of(artefacts):
-        if session.released and session.params_digest not in charged:
+        if opened(session, uploads=example) and session.params_digest not in charged:
+            how = "released" if session.released else "opened, and says that it aborted,"
             raise Wrong(
-                f"Round {session.round} released a sum over {session.contributors} clients that was never charged.",
+                f"Round {session.round} {how} a sum of {len(uploaders_of(session))} uploads that was never charged.",
                 where=where,
             )
     shown = {session.round for session in evidence.rounds}
     released = [session.round for session in evidence.rounds if session.released]
-    told = {row["round"] for row in artefacts.metrics.value or () if row.get("aborted") is not True}
-    if unseen := sorted(told - set(released)):
-        raise Wrong(
-            f"{artefacts.metrics.name} tells of rounds {unseen} that the evidence does not show as released.",
-            where=artefacts.metrics.name,
-        )
+    _told(artefacts, released)
     if lost := sorted(set(range(1, len(shown) + 1)) - shown):
         raise Wrong(f"The evidence shows no session of rounds {lost}: they were left out.", where=read.name)
     _ended(artefacts, contents, max(shown, default=0))
@@ -67,6 +65,36 @@ def rounds(artefacts: Artefacts, contents: Contents) -> Seen:
         rests_on=Word.COORDINATOR,
         figures={"released": len(released), "idle": idle},
     )
+
+
+def _told(artefacts: Artefacts, released: list[int]) -> None:
+    """Stop if the metrics tell of other rounds than the evidence, or of other numbers."""
+    name, sessions = artefacts.metrics.name, {session.round: session for session, _ in sessions_of(artefacts)}
+    for line, row in enumerate(artefacts.metrics.value or (), 1):
+        session, where = sessions.get(row["round"]), f"{name}, line {line}"
+        if row.get("aborted") is not True and row["round"] not in released:
+            raise Wrong(
+                f"{name} tells of round {row['round']}, which the evidence does not show as released.", where=where
+            )
+        if session is None:
+            continue
+        for key, value in (("contributors", session.contributors), ("cohort", session.cohort_size)):
+            if row.get(key, value) != value:
+                raise Wrong(
+                    f"Round {row['round']} has {key} = {row[key]!r} in {name}, and {value} in the evidence.",
+                    where=where,
+                )
+
+
+def opened(session: SessionRecord, *, uploads: bool) -> bool:
+    """Whether a sum was opened, or asked to be, whatever the session says of itself.
+
+    Args:
+        session: the session.
+        uploads: whether each upload is a release by itself: where single examples are hidden.
+    """
+    phases = _OPENINGS | _UPLOADS if uploads else _OPENINGS
+    return session.released or any(message.phase in phases for message in session.messages)
 
 
 def _ended(artefacts: Artefacts, contents: Contents, last: int) -> None:
@@ -160,10 +188,18 @@ def unprotected(artefacts: Artefacts, contents: Contents) -> Seen:
             where=artefacts.metrics.where,
             missing=f"{artefacts.metrics.name} as it was written",
         )
-    by_name = f"{len(excluded)} kinds of release are excluded by name. " if excluded else ""
+    left_out = [
+        part for charge in contents.charges for part in flat(charge.events) if isinstance(part.event, NonPrivate)
+    ]
+    if left_out:
+        raise Undecided(
+            f"{sum(part.count for part in left_out)} releases without noise are excluded from ε by name: "
+            f"{'; '.join(sorted({part.event.reason for part in left_out if isinstance(part.event, NonPrivate)}))}.",
+            missing="somebody's judgement of the reasons: no ε covers what is left out",
+        )
     return Seen(
-        detail=f"{by_name}Models, numbers of contributors and who took part are public; figures on held-out data are "
-        f"the server's own.",
+        detail="Models, numbers of contributors and who took part are public; figures on held-out data are "
+        "the server's own.",
         rests_on=Word.COORDINATOR,
     )
 

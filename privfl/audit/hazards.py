@@ -34,7 +34,7 @@ def assurances(artefacts: Artefacts, claim: Claim, findings: Sequence[Finding]) 
     parts = [
         Assurance(
             part="nothing was changed after it was written",
-            honest="nobody: hashes and signatures show it; whose key it is, whoever told you",
+            honest="nobody but whoever has the coordinator's secret key; whose key it is, whoever told you",
             shown=shown(("ledger", "the chain of the ledger"), ("evidence", "the chain of the evidence")),
         )
     ]
@@ -224,7 +224,17 @@ def _of_implementation(contents: Contents) -> list[Hazard]:
 def _of_use(artefacts: Artefacts, contents: Contents) -> list[Hazard]:
     excluded = contents.opening.budget.excluded
     shown = artefacts.evidence.value is not None
+    own = artefacts.own is not None
     return [
+        Hazard(
+            name="Who could have written it anew",
+            answer="Whoever had these files: the coordinator's secret key lies among them. Keep it elsewhere "
+            "(`privfl run --identity`), and give its public half to auditors before the run."
+            if own
+            else "Whoever has the coordinator's secret key; hashes and signatures show what anybody else changed.",
+            rests_on=Word.COORDINATOR,
+            open=own,
+        ),
         Hazard(
             name="Releases that nobody counts",
             answer=("Excluded by name: " + "; ".join(excluded) if excluded else "None is excluded from the ledger")

@@ -95,7 +95,7 @@ def writer(artefacts: Artefacts) -> Seen:
     return Seen(
         detail=f"{by}{agreed}. Whose key that is, only "
         f"somebody who knows the coordinator can say: `--signer` compares it.",
-        rests_on=Word.BOTH if receipts else Word.COORDINATOR,
+        rests_on=Word.COORDINATOR,
         figures=figures,
     )
 
@@ -128,6 +128,11 @@ def epsilon(artefacts: Artefacts, contents: Contents, real: float) -> Seen:
     claimed = number(closed, "epsilon")
     if claimed is None and math.isinf(real):
         raise Wrong("What was charged has no finite ε: something was released without noise.")
+    if claimed is None and closed.get("epsilon") is not None:
+        raise Wrong(
+            f"The closing record claims ε = {closed['epsilon']!r}, which is no number.",
+            where=f"{artefacts.ledger.name}, line {contents.lines}",
+        )
     if claimed is None:
         raise NotClaimed(f"No closing record names an ε; recomputed it is {real:.6g} at δ = {delta:g}.")
     figures = {"claimed": claimed, "epsilon": real, "delta": delta}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from privfl.audit.artefacts import Artefacts, ReceiptLine
@@ -12,7 +13,7 @@ from privfl.audit.terms import placed
 from privfl.dp.accountants import account
 from privfl.dp.chain import Contents
 from privfl.dp.events import Repeated
-from privfl.dp.records import Mode, events_of
+from privfl.dp.records import Mode, Unit, events_of
 from privfl.errors import BudgetExceeded, UnsupportedEvent
 
 
@@ -33,20 +34,31 @@ def receipts(artefacts: Artefacts, contents: Contents) -> Seen:
         counts.setdefault(line.receipt.client, set()).add(line.receipt.rounds)
     _have_no_gap(read.name, counts, promised=promised)
     return Seen(
-        detail=f"{len(lines)} receipts by {len(counts)} clients: signatures hold, counts have no gap, every session is "
-        f"charged or shown as aborted, and every share of noise is the one that was planned.",
+        detail=f"{len(lines)} receipts by {len(counts)} keys: signatures hold, counts have no gap, every session is "
+        f"charged or shown as aborted, and every share of noise is the one that was planned. Whose keys they are, only "
+        f"the clients can say.",
         rests_on=Word.BOTH,
         figures={"receipts": len(lines), "clients": len(counts)},
     )
 
 
 def _are_of_shown_sessions(artefacts: Artefacts, contents: Contents, lines: tuple[ReceiptLine, ...]) -> None:
-    shown = {charge.facts.get("params_digest") for charge in contents.charges}
-    shown |= {session.params_digest for session, _ in sessions_of(artefacts)}
-    share = _share(contents)
+    sessions = {session.params_digest: session for session, _ in sessions_of(artefacts)}
+    shown = {charge.facts.get("params_digest") for charge in contents.charges} | sessions.keys()
+    begun = set(artefacts.evidence.value.begun) if artefacts.evidence.value is not None else set()
+    share, lost = _share(contents), 0
     for line in lines:
         receipt, where = line.receipt, f"{artefacts.receipts.name}, line {line.line}"
-        if receipt.params_digest.hex() not in shown:
+        session = sessions.get(receipt.params_digest.hex())
+        if session is not None and session.params is not None and session.params.nonce != receipt.session:
+            raise Wrong(
+                "A client signed for another session than the one with these parameters.",
+                rests_on=Word.CLIENTS,
+                where=where,
+            )
+        if receipt.params_digest.hex() not in shown and receipt.params_digest.hex() in begun:
+            lost += 1
+        elif receipt.params_digest.hex() not in shown:
             raise Wrong(
                 f"A client took part in a session ({brief(receipt.params_digest)}) that was neither charged nor shown.",
                 rests_on=Word.CLIENTS,
@@ -58,12 +70,27 @@ def _are_of_shown_sessions(artefacts: Artefacts, contents: Contents, lines: tupl
                 rests_on=Word.CLIENTS,
                 where=where,
             )
+    if lost:
+        raise Undecided(
+            f"{lost} receipts are for sessions that were begun, and of which nothing was said since.",
+            rests_on=Word.CLIENTS,
+            missing="word of a crash in the midst of them: nothing was opened, says whoever wrote the evidence",
+        )
 
 
 def _cover_all_contributors(artefacts: Artefacts, contents: Contents, lines: tuple[ReceiptLine, ...]) -> None:
     present: dict[str, set[bytes]] = {}
     for line in lines:
         present.setdefault(line.receipt.params_digest.hex(), set()).add(line.receipt.client)
+    population = contents.opening.population
+    everybody = {line.receipt.client for line in lines}
+    if population is not None and contents.opening.unit is Unit.CLIENT and len(everybody) > population:
+        raise Wrong(
+            f"{len(everybody)} clients signed receipts, and there are {population}.", where=artefacts.receipts.name
+        )
+    for session, where in sessions_of(artefacts):
+        if len(present.get(session.params_digest, ())) > session.cohort_size:
+            raise Wrong(f"More clients signed for round {session.round} than were invited.", where=where)
     for charge, where in placed(artefacts, contents):
         clients = present.get(charge.facts.get("params_digest", ""), set())
         due = number(charge.facts, "contributors") or 0.0
@@ -76,9 +103,10 @@ def _cover_all_contributors(artefacts: Artefacts, contents: Contents, lines: tup
 
 
 def _have_no_gap(name: str, counts: dict[bytes, set[int]], *, promised: bool) -> None:
-    gaps = {client: seen for client, seen in counts.items() if seen != set(range(1, len(seen) + 1))}
+    # Whole numbers from 1 that differ have no gap exactly if the largest is their number; it may be anybody's guess.
+    gaps = {client: seen for client, seen in counts.items() if max(seen) != len(seen)}
     for client, seen in gaps.items():
-        lost = sorted(set(range(1, max(seen) + 1)) - seen)[:5]
+        lost = list(islice((missing for missing in range(1, max(seen)) if missing not in seen), 5))
         told = (
             f"The client {brief(client)} has counted sessions of which receipts are missing: number {lost}; "
             f"{len(gaps)} of {len(counts)} clients have such gaps."

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,20 +12,24 @@ import numpy.typing as npt
 
 from privfl.audit.artefacts import Artefacts
 from privfl.audit.checks import Undecided, Wrong
+from privfl.audit.coverage import opened
 from privfl.dp.planner import IntegerPlan
 from privfl.encoding.layout import Layout
-from privfl.errors import ConfigurationError, LedgerError
+from privfl.errors import LedgerError
 from privfl.evidence import SessionRecord
 from privfl.learning.averaging import WeightedAveraging
 from privfl.learning.job import Job
-from privfl.learning.known_inputs import KnownInputs, layout_from_json
+from privfl.learning.known_inputs import INPUTS_VERSION, KnownInputs
+from privfl.learning.npz import DAMAGE, read_npz
 from privfl.learning.private import PrivateAveraging
+from privfl.learning.witness import seed_after
 from privfl.params import SessionParams
 from privfl.primitives.entropy import OsEntropy
+from privfl.primitives.labels import Label
+from privfl.primitives.transcript import digest
 from privfl.suites import suite
 
 Floats = npt.NDArray[np.float64]
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,15 @@ class Recorded:
     uploader: int
 
     def known(self, layout: Layout, *, canaries: bool) -> KnownInputs:
-        """What the clients submitted."""
+        """What the clients submitted.
+
+        Raises:
+            Wrong: updates are longer than what came out: nothing is made that nobody could have written down.
+        """
+        if layout.length > len(self.released):
+            raise Wrong(
+                f"Updates of {layout.length} coordinates, in a session of {len(self.released)}.", where=self.where
+            )
         seed = bytes.fromhex(str(self.facts["seed"]))
         return KnownInputs(seed=seed, layout=layout, clip=float(self.facts["clip"]), canaries=canaries)
 
@@ -129,45 +137,23 @@ class Probes:
 
     Args:
         artefacts: what there is.
+        layout: of an update.
 
     Raises:
         Wrong: one of them is not what the evidence says, or says of itself.
     """
 
-    def __init__(self, artefacts: Artefacts) -> None:
+    def __init__(self, artefacts: Artefacts, layout: Layout) -> None:
         self._artefacts = artefacts
+        self.layout = layout
         self.aborted: list[str] = []
         self.recorded: list[Recorded] = []
         evidence = artefacts.evidence.value
         if evidence is not None:
-            for session, line in zip(evidence.sessions, evidence.places, strict=True):
+            places = zip(evidence.sessions, evidence.places, evidence.before, strict=True)
+            for session, line, before in places:
                 if session.probe is not None:
-                    self._take(session, f"{artefacts.evidence.name}, line {line}")
-
-    @cached_property
-    def layout(self) -> Layout:
-        """Of an update.
-
-        Raises:
-            Undecided: the evidence does not say.
-        """
-        evidence = self._artefacts.evidence.value
-        if evidence is None or "layout" not in evidence.facts:
-            raise Undecided(
-                "What shape updates have was not shown.", missing="the layout, in the evidence's first line"
-            )
-        try:
-            layout = layout_from_json(evidence.facts["layout"])
-        except ConfigurationError as error:
-            raise Wrong(f"{error}.", where=f"{self._artefacts.evidence.name}, line 1") from None
-        # Nothing is made that is longer than what somebody could write down.
-        longest = min(len(one.released) for one in self.required())
-        if not 0 < layout.length <= longest:
-            raise Wrong(
-                f"Updates of {layout.length} coordinates, in sessions of {longest}.",
-                where=f"{self._artefacts.evidence.name}, line 1",
-            )
-        return layout
+                    self._take(session, before, f"{artefacts.evidence.name}, line {line}")
 
     def required(self) -> list[Recorded]:
         """Return them; there must be some.
@@ -213,22 +199,32 @@ class Probes:
                 total += averaging.encode(known.result(client), context=one.params.context)
             yield one, total
 
-    def _take(self, session: SessionRecord, where: str) -> None:
+    def _take(self, session: SessionRecord, before: str, where: str) -> None:
         facts, params = session.probe or {}, session.params
-        if not session.released or params is None or facts.get("file") is None:
+        number = len(self.recorded) + len(self.aborted) + 1
+        seed = _seed(facts, number, before, where)
+        if params is None or not session.released or facts.get("file") is None:
+            if opened(session, uploads=False):
+                raise Wrong("A sum was opened, said to be of known inputs, and not shown.", where=where)
             self.aborted.append(where)
             return
+        cohort = params.cohort
+        if params.context != digest(Label.PROBE, seed) or cohort != tuple(range(len(cohort))):
+            raise Wrong(
+                "A session on known inputs was held about something else, or among chosen clients.", where=where
+            )
+        if session.contributors != len(cohort) or facts.get("uploader") != number % len(cohort):
+            raise Wrong(
+                f"A session on known inputs of {len(cohort)} clients has {session.contributors} in its sum, and shows "
+                f"client {facts.get('uploader')!r}.",
+                where=where,
+            )
         try:
             content = self._artefacts.bytes_of(str(facts["file"]))
         except LedgerError as error:
             raise Wrong(f"{error}.", where=where) from None
         if hashlib.sha256(content).hexdigest() != facts.get("sha256"):
             raise Wrong(f"{facts['file']} is not the file that the evidence names: it was changed.", where=where)
-        if session.contributors != len(params.cohort):
-            raise Wrong(
-                f"A session on known inputs of {len(params.cohort)} clients has {session.contributors} in its sum.",
-                where=where,
-            )
         released, upload = _unpacked(content, where)
         if released.shape != (params.vector.length,):
             raise Wrong(f"{released.size} coordinates came out of a session of {params.vector.length}.", where=where)
@@ -240,20 +236,38 @@ class Probes:
                 facts=facts,
                 released=released,
                 upload=upload,
-                uploader=int(facts["uploader"]),
+                uploader=cohort[number % len(cohort)],
             )
         )
 
 
+def _seed(facts: Mapping[str, Any], number: int, before: str, where: str) -> bytes:
+    """Return the seed that is due; stop if what was recorded is another session than the next."""
+    if facts.get("inputs") != INPUTS_VERSION:
+        raise Undecided(
+            f"Known inputs of version {facts.get('inputs')!r} are not known here.",
+            where=where,
+            missing=f"a privfl that knows them; this one knows version {INPUTS_VERSION}",
+        )
+    if facts.get("number") != number:
+        raise Wrong(f"Session {facts.get('number')!r} on known inputs where number {number} is due.", where=where)
+    seed = seed_after(before)
+    if facts.get("seed") != seed.hex():
+        raise Wrong(
+            "A session on known inputs is of another run, or its inputs were chosen: its seed does not follow from "
+            "the line before.",
+            where=where,
+        )
+    return seed
+
+
 def _unpacked(content: bytes, where: str) -> tuple[npt.NDArray[np.int64], bytes]:
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as members:  # nothing in it is compressed, so nothing can swell
-            if any(member.file_size > len(content) for member in members.infolist()):
-                raise Wrong("A recorded session unpacks to more than it is.", where=where)
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            released, upload = archive["released"], archive["upload"]
-    except _DAMAGE as error:
+        # Nothing in it is compressed, so nothing can swell.
+        found = read_npz(content, ("released", "upload"), len(content))
+    except DAMAGE as error:
         raise Wrong(f"A recorded session cannot be read: {error}.", where=where) from None
+    released, upload = found["released"], found["upload"]
     if released.dtype != np.int64 or released.ndim != 1 or upload.dtype != np.uint8 or upload.ndim != 1:
         raise Wrong("A recorded session holds something else than whole numbers and bytes.", where=where)
     return released, upload.tobytes()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -23,7 +22,7 @@ from privfl.audit.report_words import (
     told_apart,
     told_at,
 )
-from privfl.report.formats import format_count
+from privfl.report.formats import UNSEEN, format_count
 from privfl.report.page import Banner, Fact, Page, Tone, render_page
 from privfl.report.privacy_claim import neighbours
 
@@ -35,10 +34,6 @@ _HEADINGS: Final[Mapping[Outcome, str]] = {
 _WITHOUT_PRIVACY: Final = "PASS: secure aggregation alone; no differential privacy is claimed"
 _UNCHECKED: Final = "INCONCLUSIVE: nothing was checked"
 _WITHOUT_ANYTHING: Final = "PASS: nothing is claimed that could be contradicted"
-# Nobody sees them, or they turn what follows around: a file's name must not make FAIL read otherwise.
-_UNSEEN: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
-)
 
 
 def render_audit(audit: Audit) -> str:
@@ -80,7 +75,8 @@ def render_audit(audit: Audit) -> str:
             rerun_section(audit),
         ),
     )
-    return _UNSEEN.sub("\ufffd", render_page(page))
+    # A file's name must not make FAIL read otherwise.
+    return UNSEEN.sub("\ufffd", render_page(page))
 
 
 def _heading(audit: Audit) -> str:

@@ -17,6 +17,7 @@ from privfl.audit.levels import DOUBT_LEVEL, FAIL_LEVEL, together
 from privfl.audit.probes import Probes, Recorded
 from privfl.audit.uniformity import examine_words
 from privfl.ckks.planner import modulus_of
+from privfl.dp.records import Opening
 from privfl.errors import ConfigurationError, DecodeError, LedgerError, MissingExtra
 from privfl.evidence import Evidence, MessageRecord, SessionRecord
 from privfl.learning.books import JOB_DIGEST, job_digest
@@ -40,6 +41,8 @@ def intact(artefacts: Artefacts) -> Seen:
         raise Undecided("What left the clients was not shown.", missing=read.name)
     if artefacts.ledger.missing:
         _of_its_job(artefacts, evidence)
+    elif artefacts.ledger.value is not None:
+        _of_its_ledger(artefacts, evidence, artefacts.ledger.value.opening)
     seen = f"{evidence.lines} lines on {_counted(len(evidence.sessions), 'session')}; every hash and signature holds."
     ledger = artefacts.ledger.value
     if ledger is not None and ledger.closed is not None and "evidence" in ledger.closed:
@@ -58,6 +61,17 @@ def intact(artefacts: Artefacts) -> Seen:
     return Seen(detail=seen, figures={"lines": evidence.lines, "head": evidence.head.sha256})
 
 
+def _of_its_ledger(artefacts: Artefacts, evidence: Evidence, opening: Opening) -> None:
+    """Stop if evidence and ledger began with different words about the same run."""
+    due = {name: opening.facts.get(name) for name in (JOB_DIGEST, "suite", "parameters", "rounds")}
+    for name, value in {**due, "mode": opening.mode.value}.items():
+        if name in evidence.facts and evidence.facts[name] != value:
+            raise Wrong(
+                f"The evidence began with {name} = {evidence.facts[name]!r}, and the ledger with {value!r}.",
+                where=f"{artefacts.evidence.name}, line 1",
+            )
+
+
 def _of_its_job(artefacts: Artefacts, evidence: Evidence) -> None:
     """Stop if evidence is of another job, or lacks a round: where there is no ledger, nobody else looks."""
     require_believable(artefacts.job)
@@ -72,7 +86,7 @@ def _of_its_job(artefacts: Artefacts, evidence: Evidence) -> None:
 def secure(artefacts: Artefacts) -> Seen:
     """No client sent anything but what its session's protocol has it send."""
     evidence = _required(artefacts)
-    messages, nonces = 0, Counter[bytes]()
+    messages, nonces, seen = 0, Counter[bytes](), set[str]()
     for session, where in _placed(evidence, artefacts.evidence.name):
         _suites_agree(artefacts, evidence, session, where)
         if session.params is None:
@@ -84,6 +98,10 @@ def secure(artefacts: Artefacts) -> Seen:
             raise Wrong(f"Round {session.round} was held under a nonce that was used before.", where=where)
         _as_agreed(session, where)
         messages += len(session.messages)
+        digests = {message.sha256 for message in session.messages}
+        if digests & seen:
+            raise Wrong(f"A message of round {session.round} is one of another session's: it was copied.", where=where)
+        seen |= digests
     name = str(evidence.facts.get("suite"))
     chosen = suite(name)
     if not chosen.protects:

@@ -13,14 +13,19 @@ from privfl.audit.checks import NotClaimed, Undecided, Wrong
 from privfl.audit.probes import PrivateProbe, Probes, Recorded
 from privfl.audit.promise import promised
 from privfl.audit.terms import CLIENT_MODES
+from privfl.dp.mechanisms import LEAST_NOISE
 from privfl.dp.planner import IntegerPlan
 from privfl.dp.records import Mode
+from privfl.encoding.layout import Layout
 from privfl.errors import ConfigurationError, LedgerError
 from privfl.learning.averaging import WeightedAveraging
-from privfl.learning.guarantee import Guarantee
+from privfl.learning.guarantee import Guarantee, one_round
 from privfl.learning.job import Job
+from privfl.learning.known_inputs import layout_from_json
 from privfl.learning.private import PrivateAveraging
-from privfl.learning.training_probe import TrainingProbe
+from privfl.learning.training_probe import TrainingProbe, canaries_for
+from privfl.learning.witness import EVIDENCE, seed_after
+from privfl.params import VectorSpec
 from privfl.primitives.entropy import OsEntropy
 
 
@@ -44,7 +49,27 @@ class Subject:
         Raises:
             Wrong: one of them was changed.
         """
-        return Probes(self.artefacts)
+        return Probes(self.artefacts, self.layout)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Of an update.
+
+        Raises:
+            Undecided: the evidence does not say.
+        """
+        evidence = self.artefacts.evidence.value
+        if evidence is None or "layout" not in evidence.facts:
+            raise Undecided(
+                "What shape updates have was not shown.", missing="the layout, in the evidence's first line"
+            )
+        try:
+            layout = layout_from_json(evidence.facts["layout"])
+        except ConfigurationError as error:
+            raise Wrong(f"{error}.", where=f"{self.artefacts.evidence.name}, line 1") from None
+        if layout.length < 1:
+            raise Wrong("Updates of no coordinates.", where=f"{self.artefacts.evidence.name}, line 1")
+        return layout
 
     @cached_property
     def job(self) -> Job:
@@ -77,6 +102,31 @@ class Subject:
         return made
 
     @property
+    def guarantee_or_none(self) -> Guarantee | None:
+        """What the run promises; None if it promises nothing.
+
+        Raises:
+            Undecided: there is no ledger that could be read.
+        """
+        try:
+            return self.guarantee
+        except NotClaimed:
+            return None
+
+    @property
+    def vector(self) -> VectorSpec:
+        """What sessions must have room for: length and bounds of an update as clients submit it.
+
+        Raises:
+            Undecided, Wrong: it was not shown what updates are like.
+        """
+        guarantee = self.guarantee_or_none
+        if guarantee is None or guarantee.integers is None:
+            return self.weighted.vector
+        clip = self.job.privacy.clip or 1.0
+        return PrivateAveraging.of(self.job, self.layout, guarantee.integers, clip=clip, entropy=OsEntropy()).vector
+
+    @property
     def noisy(self) -> bool:
         """Whether sums are private towards clients."""
         contents, evidence = self.artefacts.ledger.value, self.artefacts.evidence.value
@@ -99,12 +149,15 @@ class Subject:
         if made is None:
             raise NotClaimed("Training is not claimed to be private: sums are.")
         evidence = self.artefacts.evidence.value
-        facts = evidence.trainings[0] if evidence is not None and evidence.trainings else None
-        if facts is None:
+        recorded = () if evidence is None else evidence.trainings
+        if len(recorded) > 1:
+            raise Wrong(f"{len(recorded)} trainings on known inputs were recorded, and one is due.", where=EVIDENCE)
+        if not recorded:
             raise Undecided(
                 "No training on known inputs was recorded.",
                 missing="a training on known inputs: a run holds one unless `audit.canaries = 0` says not to",
             )
+        facts, before = recorded[0]
         name = str(facts.get("file"))
         try:
             content = self.artefacts.bytes_of(name)
@@ -116,6 +169,15 @@ class Subject:
         local = self.job.strategy.local_training()
         if (probe.plan, probe.learning_rate, probe.momentum) != (made, local.learning_rate, local.momentum):
             raise Wrong(f"{name} is of another trainer than the job's: {probe.plan}, and not {made}.", where=name)
+        canaries = self.job.audit.canaries or canaries_for(made, one_round(self.job, self.guarantee))
+        if probe.control_noise_multiplier != LEAST_NOISE or len(probe.scores) != canaries:
+            raise Wrong(
+                f"{name} has {len(probe.scores)} canaries and a control with noise {probe.control_noise_multiplier:g}; "
+                f"{canaries} and {LEAST_NOISE:g} are due.",
+                where=name,
+            )
+        if probe.seed != seed_after(before) or facts.get("seed") != probe.seed.hex():
+            raise Wrong(f"{name} was not made for this run: its seed does not follow from the evidence.", where=name)
         return probe
 
     @property
@@ -144,12 +206,10 @@ class Subject:
         """What the client of a recorded upload submitted, but for its own noise and rounding."""
         context = one.params.context
         if not self.noisy:
-            vector = self.weighted.encode(
-                one.known(self.probes.layout, canaries=False).result(one.uploader), context=context
-            )
+            vector = self.weighted.encode(one.known(self.layout, canaries=False).result(one.uploader), context=context)
             return vector.astype(np.int64)
-        known = one.known(self.probes.layout, canaries=True)
-        averaging = PrivateAveraging.of(self.job, self.probes.layout, self.plan, clip=known.clip, entropy=OsEntropy())
+        known = one.known(self.layout, canaries=True)
+        averaging = PrivateAveraging.of(self.job, self.layout, self.plan, clip=known.clip, entropy=OsEntropy())
         return np.rint(averaging.unrounded(known.result(one.uploader), context=context)).astype(np.int64)
 
     @cached_property
@@ -165,7 +225,7 @@ class Subject:
         weight_max = evidence.facts.get("weight_max")
         if type(weight_max) is not int:
             raise Wrong(f"The largest weight is {weight_max!r}.", where=f"{self.artefacts.evidence.name}, line 1")
-        return WeightedAveraging.of(self.job, self.probes.layout, weight_max=weight_max)
+        return WeightedAveraging.of(self.job, self.layout, weight_max=weight_max)
 
     def _require_mode(self, mode: Mode, otherwise: str) -> None:
         """Stop unless the ledger, if there is one, is of that unit of privacy: before anything else is asked for."""

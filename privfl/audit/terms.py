@@ -181,8 +181,10 @@ def job(artefacts: Artefacts, contents: Contents) -> Seen:
     """The terms follow from the job."""
     named, read = contents.opening.facts.get(JOB_DIGEST), artefacts.job
     require_believable(read)
-    if named is None:
+    if named is None and artefacts.bare:
         raise NotClaimed("The ledger names no job.")
+    if named is None:
+        raise Wrong("The ledger does not say for which job it was opened.", where=f"{artefacts.ledger.name}, line 1")
     if read.value is None:
         raise Undecided(
             f"The ledger names a job with SHA-256 {brief(str(named))}.",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.table import Table
+from rich.text import Text
 
 from privfl.audit.examine import examine
 from privfl.audit.findings import Audit, Layer, Outcome
@@ -18,6 +19,7 @@ from privfl.cli.tables import show
 from privfl.errors import ConfigurationError
 from privfl.learning.checkpoint import require_writable, write_whole
 from privfl.primitives.signatures import IDENTITY_BYTES, check_identity
+from privfl.report.formats import visible
 
 _EXITS: Final = {Outcome.PASS: Exit.GOOD, Outcome.FAIL: Exit.BAD, Outcome.INCONCLUSIVE: Exit.INCONCLUSIVE}
 _SIGNS: Final = {Outcome.PASS: "ok", Outcome.FAIL: "FAIL", Outcome.INCONCLUSIVE: "?", Outcome.NOT_CLAIMED: "-"}
@@ -73,7 +75,7 @@ def call(options: argparse.Namespace) -> int:
     else:
         _show(made)
         if options.report is not None:
-            print(f"report: {options.report}")
+            print(visible(f"report: {options.report}"))
     return _EXITS[made.verdict]
 
 
@@ -110,17 +112,20 @@ def _show(made: Audit) -> None:
             if one.layer is layer:
                 where = f" [{one.where}]" if one.where else ""
                 missing = f" Missing: {one.missing}." if one.missing else ""
-                table.add_row(_SIGNS[one.outcome], one.key, f"{one.detail}{where}{missing}".replace("[", "\\["))
+                table.add_row(_SIGNS[one.outcome], one.key, _plain(f"{one.detail}{where}{missing}"))
         show(table)
     if made.epsilon is not None:
-        claimed = "" if made.claim.epsilon is None else f" (claimed: {made.claim.epsilon:.6g})"
+        same = made.claim.epsilon is not None and made.at_delta == made.claim.delta
+        claimed = f" (claimed: {made.claim.epsilon:.6g})" if same else ""
         print(
-            f"epsilon recomputed: {made.epsilon:.6g} at delta {made.at_delta:g} for one {made.claim.unit}, by "
-            f"{made.reported}{claimed}"
+            visible(
+                f"epsilon recomputed: {made.epsilon:.6g} at delta {made.at_delta:g} for one {made.claim.unit}, by "
+                f"{made.reported}{claimed}"
+            )
         )
     claim = made.claim
     if not claim.secure and claim.suite:
-        print(f"secure aggregation is OFF: suite {claim.suite} lets the server read every update")
+        print(visible(f"secure aggregation is OFF: suite {claim.suite} lets the server read every update"))
     if made.epsilon is None and claim.mode == "none":
         print("no differential privacy is claimed: there is no epsilon")
     print(f"verdict: {made.verdict.value}")
@@ -131,4 +136,9 @@ def _show(made: Audit) -> None:
         missing = f" Missing: {one.missing}." if one.missing else ""
         reasons.setdefault(f"{one.detail}{where}{missing}", []).append(one.key)
     for said, keys in reasons.items():
-        print(f"- {', '.join(keys)}: {said}")
+        print(visible(f"- {', '.join(keys)}: {said}"))
+
+
+def _plain(said: str) -> Text:
+    """What findings say may be in the words of whoever is audited: no markup, and nothing that steers a terminal."""
+    return Text(visible(said))

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     RELEASE = "release"
     SESSION = "session"
     TRAINING = "training"
+    BEGUN = "begun"
     RECOVERED = "recovered"
     CLOSE = "close"
 

@@ -9,7 +9,9 @@ from typing import Final
 from privfl.errors import ConfigurationError
 
 MOST_PROBES: Final = 100
-_FEWEST, _USUAL_MOST = 2, 8
+_FEWEST, _USUAL_MOST = 2, 16
+_FOR_DOUBT: Final = 16
+"""Half of the canaries are guessed at; that many times 1 + e^ε, all right, have a chance of 1 in 3000 under ε."""
 _COORDINATES: Final = 512
 """Residuals in all that tell noise of 0.7 times its size from noise of its size, with a false alarm in a million."""
 
@@ -48,6 +50,6 @@ class AuditJob:
             return self.probes
         if not noisy:
             return int(protects)
-        canaries = 3 * math.exp(min(epsilon, 10.0))
+        canaries = _FOR_DOUBT * (1 + math.exp(min(epsilon, 10.0)))
         wanted = max(math.ceil(_COORDINATES / length), math.ceil(canaries / clients))
         return min(max(wanted, _FEWEST), _USUAL_MOST)

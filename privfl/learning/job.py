@@ -24,6 +24,10 @@ from privfl.session import Phase
 from privfl.suites import suite
 
 MAX_ROUNDS: Final = 100_000
+MOST_JOB_BYTES: Final = 1 << 20
+"""Of a job file: a thousand times what most have, and little enough for a reader of which nobody says how it grows."""
+_MOST_DOTS: Final = 32  # in a line: a key has two parts, and what reads a key of n parts takes n² steps and words
+_WHOLE: Final = range(-(2**63), 2**63)  # TOML's
 _DROP_PHASES: Final = (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK)
 _ABSENCE_PHASES: Final = (Phase.CONVENE, Phase.OPEN)
 
@@ -381,18 +385,46 @@ def load_job(path: Path, overrides: Sequence[str] = ()) -> Job:
         ConfigurationError: the file cannot be read, or a key or value is not right; names it and what works.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:  # a pipe will do
+            content = file.read(MOST_JOB_BYTES + 1)
     except OSError as error:
         raise ConfigurationError(f"the job file {path} cannot be read: {error.strerror}") from None
+    return job_from_toml(content, overrides, what=f"the job file {path}")
+
+
+def job_from_toml(content: bytes, overrides: Sequence[str] = (), *, what: str = "the job file") -> Job:
+    """Make a job from the content of a job file, whoever wrote it.
+
+    Args:
+        content: TOML in UTF-8.
+        overrides: `key=value` with a dotted key; the value is TOML, or else a string.
+        what: how complaints call it.
+
+    Raises:
+        ConfigurationError: it is too large, no TOML, or a key or value is not right; no other error is raised.
+    """
+    if len(content) > MOST_JOB_BYTES:
+        raise ConfigurationError(f"{what} is larger than {MOST_JOB_BYTES} bytes: a job of some lines works")
+    try:
+        text = content.decode("utf-8")
     except UnicodeDecodeError:
-        raise ConfigurationError(f"the job file {path} is not UTF-8: save it as UTF-8") from None
+        raise ConfigurationError(f"{what} is not UTF-8: save it as UTF-8") from None
+    if any(line.count(".") > _MOST_DOTS for line in text.split("\n") if not line.lstrip().startswith("#")):
+        raise ConfigurationError(f"{what} has a line of more than {_MOST_DOTS} dots: keys such as privacy.clip work")
     try:
         table = tomllib.loads(text)
+        for setting in overrides:
+            override(table, setting)
+        _require_64_bits(table)
+        return job_from_table(table)
+    except ConfigurationError:
+        raise
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"the job file {path} is not TOML: {error}") from None
-    for setting in overrides:
-        override(table, setting)
-    return job_from_table(table)
+        raise ConfigurationError(f"{what} is not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{what} is nested too deeply: tables, and lists of tables, work") from None
+    except (ValueError, ArithmeticError):
+        raise ConfigurationError(f"{what} holds a number that no job has: finite ones of a few digits work") from None
 
 
 def job_from_table(table: Mapping[str, Any]) -> Job:
@@ -402,6 +434,14 @@ def job_from_table(table: Mapping[str, Any]) -> Job:
         ConfigurationError: a key or value is not right.
     """
     return read_table(Job, table)
+
+
+def _require_64_bits(value: Any) -> None:
+    """Refuse other whole numbers wherever they stand: some can neither become a float nor be told in a complaint."""
+    for part in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        _require_64_bits(part)
+    if isinstance(value, int) and value not in _WHOLE:
+        raise ConfigurationError("a whole number of the job is beyond 64 bits, which TOML has none of: 10 works")
 
 
 def job_to_toml(job: Job) -> str:

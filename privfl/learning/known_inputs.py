@@ -29,6 +29,8 @@ from privfl.primitives.prg import public_words
 from privfl.primitives.transcript import digest
 
 SEED_BYTES: Final = 16
+INPUTS_VERSION: Final = 1
+"""Changes whenever a seed means other inputs."""
 OVERLONG: Final = 256.0
 """How much longer than the clip a canary is: a power of two, so that it scales without rounding."""
 MOST_CANARIES: Final = 64

@@ -344,6 +344,7 @@ class FederatedRun:
             # An update that hides its examples is a release by itself, to whoever reads it, summed or not.
             before_uploads=self.guarantee is not None and self.guarantee.training is not None,
             client_books=self._client_books,
+            before_session=None if self._client_books is None else lambda params: self._begin_session(number, params),
         )
         outcome = held.outcome
         plain, plain_seconds = self._sessions.plain(inputs, held)
@@ -387,6 +388,10 @@ class FederatedRun:
         self.metrics.append(metrics)
         self._save(metrics, held)
         return metrics
+
+    def _begin_session(self, number: int, params: SessionParams) -> None:
+        if self._witness is not None:
+            self._witness.begin_session(number, params)
 
     def _charge(self, inputs: RoundInputs, contributors: int) -> None:
         """Put into the ledger what the round's sum will have cost, before anything is asked that opens it."""

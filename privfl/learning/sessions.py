@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -108,6 +108,7 @@ class Sessions:
         before_uploads: bool = False,
         client_books: ClientBooks | None = None,
         keep: int | None = None,
+        before_session: Callable[[SessionParams], None] | None = None,
     ) -> Held:
         """Hold the session of a round.
 
@@ -117,11 +118,12 @@ class Sessions:
             before_uploads: or with the number of clients that will upload, before the first of them does.
             client_books: ledgers of the clients' own, which they ask before they upload.
             keep: client whose upload is kept as it is; none unless given.
+            before_session: called with the session's parameters, before anybody uploads.
         """
         begun = time.perf_counter()
         of_round = inputs.number > 0  # others are no round's: neither its parameters nor its cost
         ceremony_cpu_s, ceremony_bytes = self._renew_committee(booked=of_round)
-        fewest = self.fewest(len(inputs.cohort))
+        fewest = fewest_contributors(self._job, len(inputs.cohort))
         if len(inputs.cohort) < fewest:
             return Held(
                 outcome=Simulation.without_session(
@@ -136,6 +138,8 @@ class Sessions:
         params = self._plan(inputs.context, inputs.cohort)
         if of_round:
             self.params = params
+        if before_session is not None:
+            before_session(params)
         if before_uploads:
             charge(len(inputs.vectors))
         catch = _Catch(params, keep)
@@ -172,13 +176,6 @@ class Sessions:
         plain = simulate(params, inputs.vectors, drops={**inputs.drops, Phase.MASKED_INPUT: silent}, record=True)
         return plain, time.perf_counter() - begun
 
-    def fewest(self, invited: int) -> int:
-        """Fewest contributors of a session to which so many are invited."""
-        minimum = self._job.minimum
-        if minimum is None:
-            minimum = suite(self._job.suite).fewest_contributors(max(invited, 2), self._job.threat)
-        return max(minimum, self._job.least_cohort)
-
     def _setting(self) -> Setting:
         """Return the setting that a committee's key is made for."""
         return self._job.setting(self._vector.length, bound=self._vector.bound, sum_bound=self._vector.sum_bound)
@@ -205,6 +202,14 @@ class Sessions:
             roster=self._roster,
             committee=self._committee.key if self._committee and suite_name is None else None,
         )
+
+
+def fewest_contributors(job: Job, invited: int) -> int:
+    """Fewest contributors of a session of a job to which so many are invited."""
+    minimum = job.minimum
+    if minimum is None:
+        minimum = suite(job.suite).fewest_contributors(max(invited, 2), job.threat)
+    return max(minimum, job.least_cohort)
 
 
 class _Catch:

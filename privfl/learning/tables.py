@@ -106,7 +106,7 @@ def override(table: dict[str, Any], setting: str) -> None:
         raise ConfigurationError(f"--set {setting!r}: key=value works, such as --set suite=plain")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, or a number or a depth beyond what is read
         value = text.strip()
     for part in path[:-1]:
         inner = table.setdefault(part, {})

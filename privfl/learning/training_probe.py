@@ -28,9 +28,6 @@ from __future__ import annotations
 import copy
 import io
 import math
-import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -42,6 +39,7 @@ from privfl.dp.mechanisms import LEAST_NOISE
 from privfl.errors import ConfigurationError
 from privfl.learning.data import Examples
 from privfl.learning.models import import_torch, reproducible_torch, torch_seed
+from privfl.learning.npz import DAMAGE, read_npz
 from privfl.learning.private_trainer import ExamplePlan, PrivateTrainer
 from privfl.learning.trainer import LocalTraining
 from privfl.primitives.labels import Label
@@ -197,13 +195,13 @@ class TrainingProbe:
             ConfigurationError: it is damaged, or holds anything else.
         """
         try:
-            found: dict[str, Any] = _unpacked(content)
+            found: dict[str, Any] = dict(read_npz(content, _NAMES, _MOST_BYTES))
             seed = found.pop("seed")
             if seed.dtype != np.uint8:
                 raise ValueError(f"a seed of {seed.dtype}")
             found |= {name: _number(name, found[name]) for name in (*_PLAN, *_NUMBERS)}
             found |= {name: _whole(name, found[name]) for name in ("steps", "silent_runs")}
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise ConfigurationError(
                 f"training probe: damaged ({type(error).__name__}: {error}): the file as the run wrote it works"
             ) from None
@@ -249,8 +247,9 @@ def pixels(seed: bytes, canaries: int, features: int) -> tuple[npt.NDArray[np.in
 def canaries_for(plan: ExamplePlan, epsilon: float) -> int:
     """How many canaries show a claim to be wrong if there is no noise: what the control must be able to do.
 
-    If two of r guesses are wrong, ε = ln(q / (1 − q)) is ruled out where P[Bin(r, q) ≥ r − 2] is 5 %: for large r that
-    is where (1 − q)·r = 6.3. So 6.3·(1 + e^ε) guesses are needed; `guess_counts` says how many canaries that takes.
+    If two of r guesses are wrong, ε = ln(q / (1 − q)) is ruled out where P[Bin(r, q) ≥ r − 2] is one in 3000, at which
+    an audit doubts: for large r that is where (1 − q)·r = 12.5. So 12.5·(1 + e^ε) guesses are needed; `guess_counts`
+    says how many canaries that takes.
 
     Args:
         plan: of the trainer.
@@ -262,7 +261,7 @@ def canaries_for(plan: ExamplePlan, epsilon: float) -> int:
 
     >>> plan = ExamplePlan(noise_multiplier=2.7, l2_clip=1.0, sampling_probability=0.36, steps=15, expected_batch=16.0)
     >>> canaries_for(plan, 1.2), canaries_for(plan, 2.3), canaries_for(plan, 10.0)
-    (64, 144, 512)
+    (112, 280, 512)
     """
     needed = _TWO_WRONG * (1 + math.exp(min(epsilon, 50.0)))
     for canaries in range(FEWEST_CANARIES, MOST_CANARIES, _GROUP):
@@ -343,7 +342,7 @@ def probe_training(
 
 
 _GROUP: Final = 8  # canaries that are trained on together: more disturb each other, fewer take longer
-_TWO_WRONG: Final = 6.3  # solves (1 + x + x²/2)·e^−x = 0.05
+_TWO_WRONG: Final = 12.5  # solves (1 + x + x²/2)·e^−x = 1/3000
 _WRONG_OUTSIDE: Final = 0.5
 _LENGTH: Final = 4.0  # of a canary's gradient, in clips: it shrinks while the canary is being learnt
 _LARGEST_SCALE: Final = 2.0**20
@@ -361,11 +360,6 @@ _PLAN: Final = tuple(field.name for field in fields(ExamplePlan))
 _NUMBERS: Final = ("learning_rate", "momentum", "silent_runs", "control_noise_multiplier")
 _ARRAYS: Final = ("noise", "scores", "control", "clip_effect", "clip_gradient")
 _NAMES: Final = frozenset({"seed", *_PLAN, *_NUMBERS, *_ARRAYS})
-_HEADER: Final = re.compile(
-    rb"\x93NUMPY\x01\x00..{'descr': '(<f4|<f8|\|u1)', 'fortran_order': False, 'shape': \(([0-9, ]{0,40})\), } *\n",
-    re.DOTALL,
-)
-_DAMAGE: Final = (ValueError, KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class _Known:
@@ -589,35 +583,6 @@ def _check_seed(seed: bytes) -> None:
 def _check_steps(plan: ExamplePlan) -> None:
     if plan.steps > _MOST_STEPS:
         raise ConfigurationError(f"a training probe of {plan.steps} steps: up to {_MOST_STEPS} work")
-
-
-def _unpacked(content: bytes) -> dict[str, Any]:
-    """The arrays of a file by name: exactly those that belong there, and not more than fits the memory.
-
-    Raises:
-        ValueError: among others, see `_DAMAGE`.
-    """
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = archive.infolist()
-        names = sorted(member.filename for member in members)
-        if names != sorted(f"{name}.npy" for name in _NAMES):
-            raise ValueError(f"it holds {', '.join(names)[:200]}")
-        if sum(member.file_size for member in members) > _MOST_BYTES:
-            raise ValueError(f"it unpacks to more than {_MOST_BYTES} bytes")
-        return {member.filename.removesuffix(".npy"): _array(archive.read(member)) for member in members}
-
-
-def _array(content: bytes) -> npt.NDArray[Any]:
-    """One array, as numpy writes those of three dtypes; without an interpreter of what else a header may hold."""
-    header = _HEADER.match(content)
-    if header is None:
-        raise ValueError("no array of float32, float64 or uint8")
-    kind, dimensions = header.groups()
-    dtype, shape = np.dtype(kind.decode()), tuple(int(length) for length in re.findall(rb"[0-9]+", dimensions))
-    rest = content[header.end() :]
-    if len(rest) != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"an array of shape {shape} in {len(rest)} bytes")
-    return np.frombuffer(rest, dtype).reshape(shape)
 
 
 def _number(name: str, array: npt.NDArray[Any]) -> float:

@@ -21,13 +21,20 @@ from privfl.learning.averaging import Averaging
 from privfl.learning.checkpoint import write_whole
 from privfl.learning.guarantee import Guarantee, one_round
 from privfl.learning.job import Job
-from privfl.learning.known_inputs import MOST_CANARIES, SEED_BYTES, KnownInputs, carriers_of, layout_to_json
+from privfl.learning.known_inputs import (
+    INPUTS_VERSION,
+    MOST_CANARIES,
+    SEED_BYTES,
+    KnownInputs,
+    carriers_of,
+    layout_to_json,
+)
 from privfl.learning.private import PrivateAveraging
 from privfl.learning.private_trainer import PrivateTrainer
-from privfl.learning.sessions import Held, RoundInputs, Sessions
+from privfl.learning.sessions import Held, RoundInputs, Sessions, fewest_contributors
 from privfl.learning.strategy import Weights
 from privfl.learning.training_probe import canaries_for, probe_training
-from privfl.primitives.entropy import OsEntropy
+from privfl.params import SessionParams
 from privfl.primitives.labels import Label
 from privfl.primitives.signatures import Identity
 from privfl.primitives.transcript import digest
@@ -131,6 +138,11 @@ class Witness:
                 )
             )
 
+    def begin_session(self, number: int, params: SessionParams) -> None:
+        """Write down that a session is about to be held: what clients sign for must be known, whatever comes of it."""
+        if self._log is not None:
+            self._log.begin(number, params)
+
     def probe(self, sessions: Sessions, averaging: Averaging, *, last: bool) -> None:
         """Hold the sessions on known inputs that are due: at the start half, where there is noise; at the end all.
 
@@ -141,8 +153,8 @@ class Witness:
         """
         if self._log is None:
             return
-        clients = range(max(sessions.fewest(self._job.cohort_size), min(self._job.cohort_size, MOST_CLIENTS)))
-        planned = self._planned(averaging, len(clients))
+        clients = range(clients_of_probes(self._job))
+        planned = probes_planned(self._job, self._subject.layout, self._subject.guarantee, len(clients))
         due = planned if last else math.ceil(planned / 2) if isinstance(averaging, PrivateAveraging) else 0
         while self._probes < due:
             self._hold(self._probes + 1, tuple(clients), sessions, averaging)
@@ -163,7 +175,7 @@ class Witness:
             trainer,
             weights,
             feature_shape=feature_shape,
-            seed=OsEntropy().token_bytes(SEED_BYTES),
+            seed=seed_after(self.head.sha256),
             canaries=canaries or canaries_for(trainer.plan, one_round(self._job, promised)),
         )
         name = f"{PROBES}/training.npz"
@@ -187,18 +199,8 @@ class Witness:
         if self._log is not None:
             self._log.unlock()
 
-    def _planned(self, averaging: Averaging, clients: int) -> int:
-        noisy, promised = isinstance(averaging, PrivateAveraging), self._subject.guarantee
-        return self._job.audit.probes_of(
-            noisy=noisy,
-            protects=suite(self._job.suite).protects,
-            length=averaging.vector.length,
-            clients=min(clients, carriers_of(self._subject.layout)),
-            epsilon=one_round(self._job, promised) if noisy and promised is not None else 0.0,
-        )
-
     def _hold(self, number: int, clients: tuple[int, ...], sessions: Sessions, averaging: Averaging) -> None:
-        seed = OsEntropy().token_bytes(SEED_BYTES)
+        seed = seed_after(self.head.sha256)
         private = isinstance(averaging, PrivateAveraging)
         clip = averaging.clip if isinstance(averaging, PrivateAveraging) else self._job.encoding.clip
         known = KnownInputs(seed=seed, layout=self._subject.layout, clip=clip, canaries=private)
@@ -212,7 +214,8 @@ class Witness:
         )
         kept = clients[number % len(clients)]
         held = sessions.hold(inputs, charge=lambda _contributors: None, keep=kept)
-        probe: dict[str, Any] = {"number": number, "seed": seed.hex(), "clip": clip, "uploader": kept}
+        probe: dict[str, Any] = {"inputs": INPUTS_VERSION, "number": number, "seed": seed.hex(), "clip": clip}
+        probe["uploader"] = kept
         probe |= self._keep(number, held, averaging)
         self.record(
             0,
@@ -239,6 +242,41 @@ class Witness:
         make_folder(self._subject.out / PROBES)
         write_whole(self._subject.out / name, content)
         return hashlib.sha256(content).hexdigest()
+
+
+def seed_after(line: str) -> bytes:
+    """Return the public seed of known inputs that are recorded behind a line of evidence.
+
+    It follows from the line: what was recorded in another run, or chosen for its coins, does not fit.
+
+    Args:
+        line: SHA-256 of the line, hex.
+    """
+    return digest(Label.PROBE, b"seed", bytes.fromhex(line))[:SEED_BYTES]
+
+
+def clients_of_probes(job: Job) -> int:
+    """How many clients take part in a session on known inputs: the first ones."""
+    return max(fewest_contributors(job, job.cohort_size), min(job.cohort_size, MOST_CLIENTS))
+
+
+def probes_planned(job: Job, layout: Layout, guarantee: Guarantee | None, clients: int) -> int:
+    """How many sessions on known inputs a run of a job holds.
+
+    Args:
+        job: the job.
+        layout: of an update.
+        guarantee: what it promises.
+        clients: that take part in one.
+    """
+    integers = None if guarantee is None else guarantee.integers
+    return job.audit.probes_of(
+        noisy=integers is not None,
+        protects=suite(job.suite).protects,
+        length=layout.length if integers is None else integers.length,
+        clients=min(clients, carriers_of(layout)),
+        epsilon=one_round(job, guarantee) if guarantee is not None and integers is not None else 0.0,
+    )
 
 
 def _closed(path: Path, identity: Identity) -> Evidence | None:

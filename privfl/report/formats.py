@@ -6,9 +6,16 @@ Everything here takes NaN and infinity calmly, because a report of a run that we
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
+UNSEEN: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+"""Characters that nobody sees, that turn what follows around, or that steer a terminal; but tabs and newlines."""
 THIN_SPACE = "\u202f"  # narrow and unbreakable: a number stays with its unit
 MISSING = "–"
 
@@ -58,6 +65,15 @@ def seconds_unit(values: Iterable[float]) -> Unit:
     'ms'
     """
     return _unit(values, _SECOND_SIZES)
+
+
+def visible(text: str) -> str:
+    """A text of somebody else's, such as a file's name, on one line and with nothing in it that cannot be seen.
+
+    >>> visible(f"a{chr(10)}verdict: pass{chr(27)}[8m")
+    'a�verdict: pass�[8m'
+    """
+    return UNSEEN.sub("\ufffd", text.replace("\n", "\ufffd").replace("\t", " "))
 
 
 def format_count(value: int) -> str:
