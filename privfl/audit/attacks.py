@@ -168,8 +168,10 @@ def _on_clients(subject: Subject) -> _Attack:
         squares = np.einsum("ij,ij->i", rows, rows)
         exact = rows[inside].sum(axis=0)
         came_out = one.beside()
-        scores.append(rows @ came_out / squares)
-        clear.append(rows @ exact / squares)
+        # How often each is in, by least squares: their directions may have something in common.
+        fitted = np.linalg.lstsq(rows.T, np.stack([came_out, exact], axis=1), rcond=None)[0]
+        scores.append(fitted[:, 0])
+        clear.append(fitted[:, 1])
         # Who knows all other canaries takes them away: the worst case that the definition has.
         apart.append(rows @ (came_out - exact) / squares + inside)
         included.append(inside)
