@@ -40,12 +40,13 @@ from privfl.learning.guarantee import guarantee_of
 from privfl.learning.job import Sampling, job_from_table, job_to_toml, load_job
 from privfl.learning.private import PrivateAveraging
 from privfl.learning.rounds import JOB, METRICS, FederatedRun
-from privfl.learning.witness import EVIDENCE
+from privfl.learning.witness import EVIDENCE, seed_after
 from privfl.lockstep.sizes import MessageSizes
 from privfl.params import SessionParams
 from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.labels import Label
 from privfl.primitives.signatures import Identity
+from privfl.primitives.transcript import digest
 from privfl.session import Phase
 from privfl.suites import plan_session, suite
 
@@ -56,6 +57,7 @@ LITTLE = 0.7
 
 Bodies = list[tuple[str, dict[str, Any]]]
 Change = Callable[[Bodies], Bodies]
+Bind = Callable[[str, dict[str, Any], str], None]
 
 
 # Runs ----------------------------------------------------------------------------------------------------------------
@@ -91,9 +93,13 @@ def seeded(*words: object) -> Any:
         yield
 
 
-def made(out: Path, wanted: Any, *patches: tuple[Any, str, Any], until: int | None = None) -> Path:
+SALT = 1
+"""Another number makes other runs: should an honest one be doubted by chance, try the next."""
+
+
+def made(out: Path, wanted: Any, *patches: tuple[Any, str, Any], until: int | None = None, salt: int = SALT) -> Path:
     """Make a run, with other programs in the place of its own; `until` leaves it unfinished after a round."""
-    with seeded(job_to_toml(wanted), [name for _, name, _ in patches]), replaced(*patches):
+    with seeded(job_to_toml(wanted), [name for _, name, _ in patches], salt), replaced(*patches):
         run = FederatedRun(wanted, out=out)
         for metrics in run:
             if metrics.round == until:
@@ -105,6 +111,7 @@ def made(out: Path, wanted: Any, *patches: tuple[Any, str, Any], until: int | No
 
 RECEIPTED = {"client_epsilon": 50.0}
 """Clients keep ledgers, and hand in receipts."""
+QUIET = RECEIPTED | {"noise_multiplier": 4.0}
 DROPPED = {
     "threat": {"dropout": 0.3},
     "failures": {"drop": [{"round": 2, "clients": [3, 8], "phase": "MaskedInput"}]},
@@ -120,6 +127,7 @@ JOBS: Mapping[str, Callable[[], Any]] = {
     "one-probe": lambda: job("client-central", count=1, clients=5, audit={"probes": 1}),
     "central": lambda: job("client-central", count=3),
     "receipts": lambda: job("client-central", count=3, privacy=RECEIPTED),
+    "small": lambda: job("client-central", "plain", count=1, clients=5, audit={"probes": 9}, privacy=QUIET),
     "distributed": lambda: job("client-distributed", "kahe", count=3, privacy=RECEIPTED, **DROPPED),
     "budgeted": lambda: job("client-central", count=4, privacy={"epsilon": 4.0}),
     "example": lambda: job("example"),
@@ -159,28 +167,45 @@ def bodies_of(path: Path) -> Bodies:
     return [(line["kind"], line["body"]) for line in lines]
 
 
-def sign_again(path: Path, change: Change, identity: Identity, *, name: str = "") -> dict[str, Any]:
-    """Change a ledger or evidence, hash and sign all lines; return the head as a closing record names it."""
+def sign_again(
+    path: Path, change: Change, identity: Identity, bind: Bind | None = None, *, label: Label | None = None
+) -> dict[str, Any]:
+    """Change a ledger or evidence, hash and sign all lines; return the head as a closing record names it.
+
+    Args:
+        path: the file.
+        change: of its bodies.
+        identity: that signs.
+        bind: changes a body once more, when the hash of the line before is known.
+        label: of its lines; that of its name unless given.
+    """
     previous, content = NO_LINE, b""
     changed = change(bodies_of(path))
     for sequence, (kind, body) in enumerate(changed):
         if kind == "open":
             body = body | {"signer": identity.public.hex()}  # noqa: PLW2901 - the line as it is signed
+        if bind is not None:
+            bind(kind, body, previous)
         rest = {"body": body, "kind": kind, "previous": previous, "sequence": sequence}
-        line = signed_line(rest, identity, LABELS[name or path.name])
+        line = signed_line(rest, identity, label or LABELS[path.name])
         previous, content = hashlib.sha256(line).hexdigest(), content + line
     path.write_bytes(content)
     return {"sequence": len(changed) - 1, "sha256": previous}
 
 
 def forge(
-    folder: Path, *, ledger: Change | None = None, evidence: Change | None = None, identity: Identity | None = None
+    folder: Path,
+    *,
+    ledger: Change | None = None,
+    evidence: Change | None = None,
+    identity: Identity | None = None,
+    bind: Bind | None = None,
 ) -> None:
     """Change evidence and ledger so that they agree: the ledger's closing record names the evidence that is there."""
     signs = identity or key_of(folder)
     head = None
     if (folder / EVIDENCE).exists():
-        head = sign_again(folder / EVIDENCE, evidence or unchanged, signs)
+        head = sign_again(folder / EVIDENCE, evidence or unchanged, signs, bind)
     if not (folder / LEDGER).exists():
         return
 
@@ -245,9 +270,11 @@ def charging(**facts: Any) -> Change:
 
 
 def without_rounds(*numbers: int) -> Change:
-    """Take out charges, or sessions, of rounds."""
+    """Take out charges, or sessions and that they were begun, of rounds."""
     return lambda bodies: [
-        (kind, body) for kind, body in bodies if kind not in {"charge", "session"} or body["round"] not in numbers
+        (kind, body)
+        for kind, body in bodies
+        if kind not in {"charge", "session", "begun"} or body["round"] not in numbers
     ]
 
 
@@ -268,6 +295,13 @@ def metrics_without(folder: Path, *numbers: int) -> None:
     path = folder / METRICS
     rows = [line for line in path.read_text().splitlines(keepends=True) if json.loads(line)["round"] not in numbers]
     path.write_text("".join(rows))
+
+
+def metrics_told(folder: Path, number: int, **figures: Any) -> None:
+    """Tell something else of a round."""
+    path = folder / METRICS
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row | (figures if row["round"] == number else {})) + "\n" for row in rows))
 
 
 def another_job(folder: Path, **changes: Any) -> str:
@@ -329,12 +363,17 @@ def round_anything(values: Any, *, l2_squared: int, out: Any, entropy: Any, work
     return _ROUND(values, l2_squared=1 << 52, out=out, entropy=entropy, workers=workers)
 
 
-def encode_weighted(self: PrivateAveraging, result: Any, *, context: bytes) -> Any:
-    """Let clients weigh by their examples, up to eight times, and cut what the session would not take."""
-    whole = np.rint(self.unrounded(result, context=context) * (1 + min(result.examples // 20, 7))).astype(np.int32)
-    if self.plan.client_noise is not None:
-        self.plan.client_noise.add_to(whole, entropy=OsEntropy())
-    return np.clip(whole, -self.vector.bound, self.vector.bound)
+def encode_weighted(most: int) -> Callable[..., Any]:
+    """Let clients weigh by their examples, up to so many times, and cut what the session would not take."""
+
+    def encode(self: PrivateAveraging, result: Any, *, context: bytes) -> Any:
+        weight = min(1 + result.examples // 20, most)
+        whole = np.rint(self.unrounded(result, context=context) * weight).astype(np.int32)
+        if self.plan.client_noise is not None:
+            self.plan.client_noise.add_to(whole, entropy=OsEntropy())
+        return np.clip(whole, -self.vector.bound, self.vector.bound)
+
+    return encode
 
 
 def little_training_noise(multiplier: float, *rest: Any) -> Any:
@@ -365,7 +404,8 @@ def cohort_that_is_kept(wanted: Any, number: int) -> tuple[int, ...]:
 NO_NOISE = (IntegerNoise, "add_to", add_none)
 LITTLE_NOISE = (IntegerNoise, "add_to", add_little)
 NO_CLIP = ((codec, "clip_into", clip_nothing), (codec, "round_conditionally", round_anything))
-WEIGHTED = (PrivateAveraging, "encode", encode_weighted)
+WEIGHTED = (PrivateAveraging, "encode", encode_weighted(8))
+WEIGHTED_A_LITTLE = (PrivateAveraging, "encode", encode_weighted(3))
 LITTLE_TRAINING_NOISE = (private_trainer, "Noise", little_training_noise)
 NO_GRADIENT_CLIP = (per_example, "_clipped_sums", clip_no_gradient)
 FIXED_SIZE = (rounds, "draw_cohort", cohort_of_fixed_size)
@@ -466,17 +506,15 @@ def metric_in_an_upload(folder: Path) -> None:
 
 def metric_in_what_is_told(folder: Path) -> None:
     """The mean of the clients' own accuracies was told to all who read the metrics."""
-    rows = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
-    rows[-1]["local_accuracy"] = 0.75
-    (folder / METRICS).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    metrics_told(folder, load_job(folder / JOB).rounds, local_accuracy=0.75)
 
 
 def called_kahe(folder: Path) -> None:
     """Uploads were plain; job, ledger and evidence say kahe."""
-    digest = another_job(folder, suite="kahe")
+    named = another_job(folder, suite="kahe")
     relabel = of("session", lambda body: body.update(suite="kahe"))
-    terms = opening(suite="kahe", secure=True, **{JOB_DIGEST: digest})
-    ledger = opening(suite="kahe", **{JOB_DIGEST: digest})
+    terms = opening(suite="kahe", secure=True, **{JOB_DIGEST: named})
+    ledger = opening(suite="kahe", **{JOB_DIGEST: named})
     forge(folder, ledger=ledger, evidence=both(terms, relabel))
 
 
@@ -502,7 +540,7 @@ def made_up_messages(params: SessionParams, uploads: Mapping[int, str]) -> list[
 
 def as_if_kahe(body: dict[str, Any]) -> None:
     """Tell of a session of kahe that was never held: parameters, phases and sizes."""
-    held = SessionParams.from_bytes(base64.b64decode(body["params"]))
+    held = params_of(body)
     params = plan_session(
         "kahe",
         cohort=held.cohort,
@@ -512,12 +550,27 @@ def as_if_kahe(body: dict[str, Any]) -> None:
         context=held.context,
     )
     uploads = {message["client"]: message["sha256"] for message in body["messages"]}
-    body |= {
-        "suite": "kahe",
-        "params": base64.b64encode(params.to_bytes()).decode("ascii"),
-        "params_digest": params.digest.hex(),
-        "messages": made_up_messages(params, uploads),
-    }
+    held_under(body, params)
+    body |= {"suite": "kahe", "messages": made_up_messages(params, uploads)}
+
+
+def params_of(body: Mapping[str, Any]) -> SessionParams:
+    """Of a session's line."""
+    return SessionParams.from_bytes(base64.b64decode(body["params"]))
+
+
+def held_under(body: dict[str, Any], params: SessionParams) -> None:
+    """Let a session's line tell of other parameters."""
+    body["params"] = base64.b64encode(params.to_bytes()).decode("ascii")
+    body["params_digest"] = params.digest.hex()
+
+
+def bound_again(kind: str, body: dict[str, Any], previous: str) -> None:
+    """Let the seed of a session on known inputs be the one that is due; what came out of it stays as it was."""
+    if kind == "session" and body["probe"] is not None:
+        seed = seed_after(previous)
+        body["probe"]["seed"] = seed.hex()
+        held_under(body, replace(params_of(body), context=digest(Label.PROBE, seed)))
 
 
 def called_kahe_in_every_phase(folder: Path) -> None:
@@ -529,14 +582,14 @@ def called_kahe_in_every_phase(folder: Path) -> None:
         as_if_kahe(body)
         digests[was] = body["params_digest"]
 
-    digest = another_job(folder, suite="kahe")
-    terms = opening(suite="kahe", secure=True, **{JOB_DIGEST: digest})
+    named = another_job(folder, suite="kahe")
+    terms = opening(suite="kahe", secure=True, **{JOB_DIGEST: named})
 
     def follow(body: dict[str, Any]) -> None:
         body["facts"]["params_digest"] = digests.get(body["facts"]["params_digest"], "")
 
-    forge(folder, evidence=both(terms, of("session", session)))
-    forge(folder, ledger=both(opening(suite="kahe", **{JOB_DIGEST: digest}), of("charge", follow)))
+    forge(folder, evidence=both(terms, of("session", session)), bind=bound_again)
+    forge(folder, ledger=both(opening(suite="kahe", **{JOB_DIGEST: named}), of("charge", follow)))
 
 
 def noise_of_all(folder: Path, number: int) -> dict[str, Any]:
@@ -562,6 +615,7 @@ def nobody_dropped_out_of_the_sum(folder: Path) -> None:
     """And let the evidence say that all are in the sum."""
     nobody_dropped_out(folder)
     forge(folder, evidence=in_round(2, lambda body: body.update(contributors=10)))
+    metrics_told(folder, 2, contributors=10)
 
 
 def nobody_dropped_out_at_all(folder: Path) -> None:
@@ -569,8 +623,7 @@ def nobody_dropped_out_at_all(folder: Path) -> None:
     nobody_dropped_out_of_the_sum(folder)
 
     def session(body: dict[str, Any]) -> None:
-        params = SessionParams.from_bytes(base64.b64decode(body["params"]))
-        body["messages"] = made_up_messages(params, {})
+        body["messages"] = made_up_messages(params_of(body), {})
 
     forge(folder, evidence=in_round(2, session))
 
@@ -705,7 +758,7 @@ def sampled_says_the_job(folder: Path) -> None:
     """Job and ledger say Poisson sampling and amplification, and charge for it; cohorts were of one size."""
     wanted = load_job(folder / JOB)
     cohort = replace(wanted.cohort, size=None, minimum=3, probability=0.5, sampling=Sampling.POISSON)
-    digest = another_job(folder, cohort=cohort, privacy=replace(wanted.privacy, amplification=True))
+    named = another_job(folder, cohort=cohort, privacy=replace(wanted.privacy, amplification=True))
     claims = guarantee_facts(load_job(folder / JOB))
 
     def charge(body: dict[str, Any]) -> None:
@@ -713,8 +766,9 @@ def sampled_says_the_job(folder: Path) -> None:
             event["sampling_probability"] = 0.5
 
     plan = of("open", lambda body: body["planned"].update(sampling_probability=0.5))
-    facts = opening(**claims, **{JOB_DIGEST: digest})
-    forge(folder, ledger=both(facts, plan, charging(**claims), of("charge", charge)))
+    facts = opening(**claims, **{JOB_DIGEST: named})
+    follows = opening(**{JOB_DIGEST: named})
+    forge(folder, ledger=both(facts, plan, charging(**claims), of("charge", charge)), evidence=follows)
     tell_epsilon(folder)
 
 
@@ -747,6 +801,7 @@ class Fraud:
         says: what its detail and what it misses hold, as a regular expression.
         others: keys of other findings that need not pass, because the fraud contradicts them as well.
         told: whether the audit is told the coordinator's key.
+        passes: why the audit does not find it out, where it does not.
     """
 
     kind: str
@@ -759,6 +814,7 @@ class Fraud:
     says: str
     others: frozenset[str] = frozenset()
     told: bool = False
+    passes: str = ""
 
     @property
     def label(self) -> str:
@@ -773,7 +829,9 @@ def row(kind: str, name: str, base: str, key: str, says: str, **rest: Any) -> Fr
 
 ATTACK = frozenset({"canaries"})
 """What an attack finds out is chance: without noise, or without a clip, it may or may not contradict the claim."""
-UNSHOWN = frozenset({"uploads", "sums"})
+REBOUND = frozenset({"probes", "uploads", "sums", "noise-added", "contributions", "canaries", "control"})
+"""Known inputs follow from the line before: whoever changes a line of the evidence has none that fit behind it."""
+UNSHOWN = frozenset({"uploads", "sums", "probes"})
 """Suite plain holds no sessions on known inputs where there is no noise."""
 
 FRAUDS: tuple[Fraud, ...] = (
@@ -790,36 +848,37 @@ FRAUDS: tuple[Fraud, ...] = (
     row("amplification", "one cohort, kept", "sampled", "sampler", "not sampled as it is claimed",
         during=(KEPT_COHORT,)),
     row("amplification", "cohorts of one size, of a job that was rewritten", "uniform", "sampler",
-        "not sampled as it is claimed", after=sampled_says_the_job),
+        "not sampled as it is claimed", after=sampled_says_the_job, others=REBOUND | {"job"}),
     row("amplification", "events charged as sampled, and nothing said of it", "uniform", "amplification",
         "charged as a Poisson sample with probability 0.5", after=sampled_events, others=frozenset({"job"})),
     row("round left out", "of the ledger", "central", "rounds", "Round 2 released .* never charged",
         after=charge_left_out),
-    row("round left out", "of the evidence", "central", "rounds", r"tells of rounds \[2\]",
-        after=round_left_out_of_evidence),
+    row("round left out", "of the evidence", "central", "rounds", "tells of round 2, which the evidence does not show",
+        after=round_left_out_of_evidence, others=REBOUND),
     row("round left out", "of the evidence and the metrics", "central", "rounds", r"no session of rounds \[2\]",
-        after=round_out_of_evidence_and_metrics),
+        after=round_out_of_evidence_and_metrics, others=REBOUND),
     row("round left out", "the last, of evidence, metrics and closing record", "central", "rounds",
-        "tells of 2 rounds of 3, and of no reason to stop", after=last_round_out_of_evidence_and_metrics),
+        "tells of 2 rounds of 3, and of no reason to stop", others=REBOUND,
+        after=last_round_out_of_evidence_and_metrics),
     row("round left out", "the last, of evidence, metrics and closing record, with a reason", "central", "rounds",
         r"Rounds \[3\] were charged, and no session .* evidence of those rounds", outcome=INCONCLUSIVE,
-        after=last_round_out_of_evidence_and_metrics_with_a_reason),
-    row("round left out", "of ledger and evidence", "central", "rounds", r"tells of rounds \[2\]",
-        after=round_out_of_both),
+        after=last_round_out_of_evidence_and_metrics_with_a_reason, others=REBOUND),
+    row("round left out", "of ledger and evidence", "central", "rounds",
+        "tells of round 2, which the evidence does not show", after=round_out_of_both, others=REBOUND),
     row("round left out", "of all files", "central", "rounds", r"no session of rounds \[2\]",
-        after=round_out_of_all_files),
+        after=round_out_of_all_files, others=REBOUND),
     row("round left out", "of all files but receipts", "receipts", "receipts", "neither charged nor shown",
-        after=round_out_of_all_files, others=frozenset({"rounds"})),
+        after=round_out_of_all_files, others=REBOUND | {"rounds"}),
     row("round left out", "the last, of all files but receipts", "receipts", "receipts", "neither charged nor shown",
-        after=last_round_out_of_all_files_and_closing),
+        after=last_round_out_of_all_files_and_closing, others=REBOUND),
     row("round left out", "the last, of all files", "central", "rounds", "tells of 3 rounds, and the evidence of 2",
-        after=last_round_out_of_all_files),
+        after=last_round_out_of_all_files, others=REBOUND),
     row("metric leaked", "a message beside the protocol", "none", "secure-aggregation",
-        "sent 16 bytes as 'Metrics'.*in clear", after=metric_beside),
+        "sent 16 bytes as 'Metrics'.*in clear", after=metric_beside, others=REBOUND),
     row("metric leaked", "a second message", "none", "secure-aggregation", "two different messages",
-        after=metric_in_a_second_message),
+        after=metric_in_a_second_message, others=REBOUND),
     row("metric leaked", "eight bytes behind an upload", "none", "secure-aggregation",
-        "sent 8560 bytes in MaskedInput, where 8552 are due", after=metric_in_an_upload),
+        "sent 8560 bytes in MaskedInput, where 8552 are due", after=metric_in_an_upload, others=REBOUND),
     row("metric leaked", "accuracy on clients' data, of private clients", "central", "unprotected",
         "Round 3 tells local_accuracy", after=metric_in_what_is_told),
     row("metric leaked", "accuracy on clients' data, of private examples", "example", "unprotected",
@@ -827,19 +886,19 @@ FRAUDS: tuple[Fraud, ...] = (
     row("plain called kahe", "by name", "plain", "secure-aggregation", "claims suite 'kahe'.* says 'plain'",
         after=called_kahe, others=UNSHOWN),
     row("plain called kahe", "by name, under noise", "plain-central", "secure-aggregation",
-        "claims suite 'kahe'.* says 'plain'", after=called_kahe, others=UNSHOWN),
+        "claims suite 'kahe'.* says 'plain'", after=called_kahe, others=REBOUND),
     row("plain called kahe", "with parameters, phases and sizes", "plain", "uploads",
         "No session on known inputs .* sessions on known inputs", outcome=INCONCLUSIVE,
         after=called_kahe_in_every_phase, others=UNSHOWN),
     row("plain called kahe", "with parameters, phases and sizes, under noise", "plain-central", "uploads",
-        "of suite plain", after=called_kahe_in_every_phase),
+        "of suite plain", after=called_kahe_in_every_phase, others=REBOUND),
     row("drop-outs hidden", "in the ledger", "distributed", "drop-outs",
         "charged for 10 contributors; 8 uploads left the clients", after=nobody_dropped_out,
         others=frozenset({"receipts"})),
     row("drop-outs hidden", "in ledger and evidence", "distributed", "drop-outs", "10 contributors and 8 uploads",
-        after=nobody_dropped_out_of_the_sum, others=frozenset({"receipts"})),
+        after=nobody_dropped_out_of_the_sum, others=REBOUND | {"receipts"}),
     row("drop-outs hidden", "with messages that nobody sent", "distributed", "receipts",
-        "10 contributors and 8 receipts", after=nobody_dropped_out_at_all),
+        "10 contributors and 8 receipts", after=nobody_dropped_out_at_all, others=REBOUND),
     row("drop-outs hidden", "told, and their noise counted", "distributed", "noise",
         "8 contributors, 1 of them corrupt, make 2.16", after=more_noise_than_contributors_make,
         others=frozenset({"job"})),
@@ -847,9 +906,9 @@ FRAUDS: tuple[Fraud, ...] = (
     row("replaced key", "of the ledger", "central", "writer", "ledger.jsonl was signed by .* evidence.jsonl names",
         after=ledger_of_another_key),
     row("replaced key", "of ledger and evidence, and receipts", "receipts", "writer",
-        "the client .* in a receipt, names", after=all_of_another_key),
+        "the client .* in a receipt, names", after=all_of_another_key, others=REBOUND),
     row("replaced key", "of ledger and evidence, and somebody knows the key", "central", "writer",
-        "the key that this audit was told names", after=all_of_another_key, told=True),
+        "the key that this audit was told names", after=all_of_another_key, others=REBOUND, told=True),
     row("weights unbounded", "no bound in the ledger", "central", "weights", "weight_max is None: without a bound",
         after=no_bound_of_weights, others=frozenset({"job"})),
     row("weights unbounded", "no number in the ledger", "central", "weights", "weight_max is 'infinity'",
@@ -869,13 +928,13 @@ FRAUDS: tuple[Fraud, ...] = (
     row("accountant reset", "a new ledger after a round", "central", "rounds", "belongs to another ledger",
         after=accountant_reset),
     row("accountant reset", "a new ledger, that the evidence names", "central", "rounds",
-        "Round 1 released .* never charged", after=accountant_reset_and_evidence_told),
+        "Round 1 released .* never charged", after=accountant_reset_and_evidence_told, others=REBOUND),
     row("accountant reset", "only the last round's epsilon claimed", "central", "epsilon",
         "claims ε = 1.99.* costs 3.70", after=only_the_last_rounds_claimed),
     row("accountant reset", "in all files", "central", "rounds", r"no session of rounds \[1\]",
-        after=reset_in_all_files),
+        after=reset_in_all_files, others=REBOUND),
     row("accountant reset", "in all files but receipts", "receipts", "receipts", "neither charged nor shown",
-        after=reset_in_all_files, others=frozenset({"rounds"})),
+        after=reset_in_all_files, others=REBOUND | {"rounds"}),
     row("receipts withheld", "all", "receipts", "receipts", "10 contributors and 0 receipts: all were withheld",
         after=all_receipts),
     row("receipts withheld", "some", "receipts", "receipts", "10 contributors and 9 receipts: some were withheld",

@@ -164,10 +164,10 @@ def _on_clients(subject: Subject) -> _Attack:
     """Canaries are clients of recorded sessions."""
     scores, clear, included, apart = [], [], [], []
     for one in subject.canaries:
-        rows, inside = one.contributions(), one.included
+        rows, inside = one.contributions, one.included
         squares = np.einsum("ij,ij->i", rows, rows)
         exact = rows[inside].sum(axis=0)
-        came_out = one.beside()
+        came_out = one.beside
         # How often each is in, by least squares: their directions may have something in common.
         fitted = np.linalg.lstsq(rows.T, np.stack([came_out, exact], axis=1), rcond=None)[0]
         scores.append(fitted[:, 0])

@@ -78,7 +78,7 @@ def _parameters(subject: Subject) -> Seen:
         if params.vector != due:
             raise Wrong(f"A session was held for {params.vector}, and an update takes {due}.", where=where)
         least = fewest_contributors(job, len(params.cohort))
-        if params.minimum_contributors != least and job.minimum is not None:
+        if params.minimum_contributors != least:
             raise Wrong(
                 f"A session would be opened over {params.minimum_contributors} contributors, where the job asks for "
                 f"{least}.",
@@ -179,7 +179,7 @@ def _contributions(subject: Subject) -> Seen:
     p_values = [found.excess, found.shift, found.spike]
     worst = (1.0, "")
     for one in subject.canaries:
-        inside = one.contributions()[one.included]
+        inside = one.contributions[one.included]
         if len(inside):
             fit = project_residuals(_residual(one), _most(one), inside, excess_kurtosis=_kurtosis(one))
             p_values.append(fit.p_value)
@@ -232,7 +232,7 @@ def _pooled(subject: Subject, remainders: tuple[int, ...]) -> _Pooled:
     along, variance, squares = 0.0, 0.0, 0.0
     for one in subject.canaries:
         chosen = one.included & np.isin(np.array(one.carriers) % 2, remainders)
-        direction = one.contributions()[chosen].sum(axis=0)
+        direction = one.contributions[chosen].sum(axis=0)
         square = float(direction @ direction)
         along += float(direction @ _residual(one))
         variance, squares = variance + square * _most(one), squares + square
@@ -244,7 +244,7 @@ def _pooled(subject: Subject, remainders: tuple[int, ...]) -> _Pooled:
 
 
 def _residual(one: PrivateProbe) -> npt.NDArray[np.float64]:
-    residual: npt.NDArray[np.float64] = one.beside() - one.contributions()[one.included].sum(axis=0)
+    residual: npt.NDArray[np.float64] = one.beside - one.contributions[one.included].sum(axis=0)
     return residual
 
 

@@ -149,6 +149,30 @@ def epsilon(artefacts: Artefacts, contents: Contents, real: float) -> Seen:
     )
 
 
+def metrics(artefacts: Artefacts, contents: Contents, real: float) -> Seen:
+    """What was told round by round ends where the ledger does.
+
+    Args:
+        artefacts: what there is.
+        contents: the ledger.
+        real: ε at the ledger's δ, recomputed.
+    """
+    name, rows = artefacts.metrics.name, artefacts.metrics.value or ()
+    told = number(rows[-1], "epsilon") if rows else None
+    if told is None:
+        raise NotClaimed(f"No {name} tells of ε.")
+    if len(rows) != len(contents.charges):
+        raise NotClaimed(
+            f"{name} has {len(rows)} lines for {len(contents.charges)} charges: some charges brought nothing."
+        )
+    if not math.isclose(told, real, rel_tol=1e-3, abs_tol=ACCURACY):
+        raise Wrong(
+            f"{name} ends with ε = {told:.6g}, and what was charged costs {shown(real)}.",
+            where=f"{name}, line {len(rows)}",
+        )
+    return Seen(detail=f"{name} ends with ε = {told:.6g}.")
+
+
 def budget(artefacts: Artefacts, contents: Contents) -> Seen:
     """The rule that says stop, asked again about all charges together."""
     limit = contents.opening.budget

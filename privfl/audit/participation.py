@@ -9,12 +9,15 @@ from privfl.audit.artefacts import Artefacts, ReceiptLine
 from privfl.audit.checks import NotClaimed, Seen, Undecided, Wrong, brief, number, require_believable
 from privfl.audit.coverage import sessions_of
 from privfl.audit.findings import ClientSpending, Word
+from privfl.audit.promise import promised
 from privfl.audit.terms import placed
 from privfl.dp.accountants import account
 from privfl.dp.chain import Contents
-from privfl.dp.events import Repeated
+from privfl.dp.events import Repeated, event_to_json
 from privfl.dp.records import Mode, Unit, events_of
 from privfl.errors import BudgetExceeded, UnsupportedEvent
+from privfl.learning.books import JOB_DIGEST, job_digest
+from privfl.learning.guarantee import unamplified
 
 
 def receipts(artefacts: Artefacts, contents: Contents) -> Seen:
@@ -129,16 +132,18 @@ def _share(contents: Contents) -> dict[str, Any] | None:
     return {"mechanism": facts.get("mechanism"), "variance": facts["noise_variance"]}
 
 
-def own_ledgers(artefacts: Artefacts, spent: tuple[ClientSpending, ...]) -> Seen:
+def own_ledgers(artefacts: Artefacts, contents: Contents, spent: tuple[ClientSpending, ...]) -> Seen:
     """What clients wrote down for themselves.
 
     Args:
         artefacts: what there is.
+        contents: the coordinator's ledger.
         spent: what it adds up to.
     """
     if not artefacts.clients:
         raise NotClaimed("No client showed its own ledger.")
     handed_in = {line.receipt.params_digest.hex() for line in artefacts.receipts.value or ()}
+    due = _due(artefacts, contents)
     for read in artefacts.clients:
         require_believable(read)
         own = read.value
@@ -148,6 +153,12 @@ def own_ledgers(artefacts: Artefacts, spent: tuple[ClientSpending, ...]) -> Seen
             own.opening.budget.check((), events_of(own.charges))
         except (BudgetExceeded, UnsupportedEvent) as error:
             raise Wrong(f"{error}.", rests_on=Word.CLIENTS, where=read.name) from None
+        if due is not None and any([event_to_json(one) for one in charge.events] != [due] for charge in own.charges):
+            raise Wrong(
+                f"A client charged itself for something else than {due}, which a session costs it.",
+                rests_on=Word.CLIENTS,
+                where=read.name,
+            )
         lost = [charge for charge in own.charges if charge.facts.get("params_digest") not in handed_in]
         if lost:
             raise Wrong(
@@ -162,6 +173,15 @@ def own_ledgers(artefacts: Artefacts, spent: tuple[ClientSpending, ...]) -> Seen
         rests_on=Word.CLIENTS,
         figures={"clients": len(artefacts.clients), "worst": worst},
     )
+
+
+def _due(artefacts: Artefacts, contents: Contents) -> dict[str, Any] | None:
+    """What a session costs a client that knows that it takes part, as the job has it; None without the job."""
+    job = artefacts.job.value
+    if job is None or job_digest(job) != contents.opening.facts.get(JOB_DIGEST):
+        return None
+    guarantee = promised(job, contents)
+    return None if guarantee is None else event_to_json(unamplified(guarantee))
 
 
 def spending(artefacts: Artefacts, delta: float) -> tuple[ClientSpending, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ class Recorded:
         return KnownInputs(seed=seed, layout=layout, clip=float(self.facts["clip"]), canaries=canaries)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PrivateProbe:
     """One session on canaries, and what should have come out of it, in whole numbers.
 
@@ -92,6 +93,7 @@ class PrivateProbe:
         """Clients in the sum."""
         return len(self.recorded.params.cohort)
 
+    @cached_property
     def contributions(self) -> Floats:
         """What each canary adds if it is in, beside what its client adds if it is not; shape (canaries, length)."""
         context = self.recorded.params.context
@@ -112,6 +114,7 @@ class PrivateProbe:
         """Which canaries are in."""
         return np.array([self.known.included(client) for client in self.carriers])
 
+    @cached_property
     def beside(self) -> Floats:
         """What came out beside what the clients add whether or not their canaries are in."""
         context, cohort = self.recorded.params.context, self.recorded.params.cohort

@@ -76,6 +76,9 @@ def _opened(made: Guarantee, job: Job, contents: Contents) -> Iterator[tuple[str
     for name, value in made.facts.items():
         if not _same(opening.facts.get(name), value):
             yield f"It says {name} = {opening.facts.get(name)!r}, and from the job follows {value!r}.", 1
+    told, due = opening.facts.get("planned_epsilon"), made.planned_epsilon(job)
+    if isinstance(told, int | float) and not math.isclose(told, due, rel_tol=_SLACK):
+        yield f"It says that all planned rounds cost ε = {told:g}; they cost {due:.6g}.", 1
     if opening.facts.get("against") != made.against:
         yield f"It claims to protect from {opening.facts.get('against')!r}; the job does from {made.against!r}.", 1
     budget = made.opening(job, {}).budget

@@ -64,7 +64,7 @@ def recompute(artefacts: Artefacts, delta: float | None = None) -> Recomputed:
             _check(
                 "client-ledgers",
                 "The clients' own ledgers are whole, and within their own budgets",
-                lambda: participation.own_ledgers(artefacts, spent),
+                lambda: participation.own_ledgers(artefacts, contents, spent),
             ),
         ),
         opinions=opinions,
@@ -94,6 +94,11 @@ def _of_epsilon(
     own = contents.opening.budget
     real = opinions if delta == own.delta else opinions_of(contents.spent, own.delta, own.relation)
     yield _check("epsilon", title, lambda: ledger.epsilon(artefacts, contents, real.epsilon))
+    yield _check(
+        "metrics",
+        "What was told round by round ends where the ledger does",
+        lambda: ledger.metrics(artefacts, contents, real.epsilon),
+    )
     yield _check("budget", "The budget was kept", lambda: ledger.budget(artefacts, contents))
 
 
