@@ -180,7 +180,8 @@ def _privacy_facts(audit: Audit) -> tuple[Fact, ...]:
     said = "no closing record claims one" if claim.epsilon is None else f"claimed: {claimed}"
     if told_at(audit) != claim.delta:
         said += f", at δ = {delta_text(claim.delta)}"
-    of = "no budget" if claim.budget is None else f"budget: {given(claim.budget)}"
+    of = "no budget" if claim.delta is not None else "nothing could be read"
+    of = of if claim.budget is None else f"budget: {given(claim.budget)}"
     return (
         Fact(label="ε, recomputed", value=found if audit.epsilon is not None else "unknown", note=f"{said}; {of}"),
         Fact(

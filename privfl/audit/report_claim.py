@@ -175,12 +175,13 @@ def _meaning(audit: Audit) -> tuple[str, ...]:
             told.append(
                 "Who took part, when, and with messages of what size stays visible: the claim does not hide it."
             )
-    told.append(
-        f"No more than {equals(given(claim.budget))} may be spent: a round is charged before its sum is opened, and "
-        f"one that would overrun the budget is not opened."
-        if claim.budget is not None
-        else "No budget was set: whatever happened was charged, and nothing would have been refused."
-    )
+    if claim.budget is not None:
+        told.append(
+            f"No more than {equals(given(claim.budget))} may be spent: a round is charged before its sum is opened, "
+            f"and one that would overrun the budget is not opened."
+        )
+    elif claim.delta is not None:  # without δ no ledger could be read, which would know
+        told.append("No budget was set: whatever happened was charged, and nothing would have been refused.")
     if claim.mode == "client-distributed" and claim.suite and not claim.secure:
         told.append(
             "Shares of noise hide a client in the sum, not in its own upload: without secure aggregation nothing of "
@@ -198,7 +199,7 @@ def _terms(claim: Claim) -> tuple[tuple[str, str], ...]:
         ("How many there are", format_count(claim.population) if claim.population is not None else "not known"),
         ("Mode", f"{claim.mode}; noise is added {_NOISE_BY.get(claim.mode, 'in a way that is not known here')}"),
         ("Protects against", claim.against or "not known"),
-        ("Budget", "none" if claim.budget is None else equals(given(claim.budget))),
+        ("Budget", _budget(claim)),
     ]
     aggregation = [
         ("Secure aggregation", suite_words(claim)),
@@ -240,3 +241,9 @@ def _curve(audit: Audit) -> Figure | None:
         caption="One curve is the whole promise: every point of it holds, and the one that is quoted is a choice. ε of "
         "all that was charged, recomputed.",
     )
+
+
+def _budget(claim: Claim) -> str:
+    if claim.budget is not None:
+        return equals(given(claim.budget))
+    return "not known" if claim.delta is None else "none"
