@@ -165,8 +165,8 @@ MUTANTS = (
     ),
     Mutant(
         "too little noise is enough",
-        "audit/conformity.py",
-        "    if found.deficit < FAIL_LEVEL:",
+        "audit/noise.py",
+        "    if deficit < FAIL_LEVEL:",
         "    if False:",
         (fraud("noise: 0.7 times its size, by the server"),),
     ),

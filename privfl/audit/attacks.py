@@ -67,17 +67,17 @@ class _Attack:
 
 def attack(subject: Subject) -> tuple[tuple[Finding, ...], tuple[Measured, ...]]:
     """Go through the third layer; return findings, and what was measured."""
-    attacks: list[_Attack] = []
+    attacks: list[tuple[_Attack, _Claim]] = []
     measured: list[Measured] = []
     findings = (
         _check("canaries", "No attack finds out more about a client or an example than is claimed",
                lambda: _canaries(subject, attacks, measured)),
-        _check("control", "The same attack without noise contradicts the claim", lambda: _control(subject, attacks)),
+        _check("control", "The same attack without noise contradicts the claim", lambda: _control(attacks)),
     )  # fmt: skip
     return findings, tuple(measured)
 
 
-def _canaries(subject: Subject, attacks: list[_Attack], measured: list[Measured]) -> Seen:
+def _canaries(subject: Subject, attacks: list[tuple[_Attack, _Claim]], measured: list[Measured]) -> Seen:
     guarantee = subject.guarantee
     found = _on_clients(subject) if guarantee.integers is not None else _on_examples(subject)
     if found.guessed.canaries < FEWEST_CANARIES:
@@ -85,7 +85,7 @@ def _canaries(subject: Subject, attacks: list[_Attack], measured: list[Measured]
             f"{found.guessed.canaries} canaries say nothing.", missing=f"{FEWEST_CANARIES} canaries or more"
         )
     claim = _Claim.of(subject)
-    attacks.append(found)
+    attacks.append((found, claim))
     measured += _measured(found, claim)
     figures = {"claimed": claim.epsilon, "bounds": {one.key: one.epsilon for one in measured if one.is_bound}}
     told = (
@@ -103,10 +103,10 @@ def _canaries(subject: Subject, attacks: list[_Attack], measured: list[Measured]
     return Seen(detail=told, rests_on=Word.COORDINATOR, figures=figures)
 
 
-def _control(subject: Subject, attacks: list[_Attack]) -> Seen:
+def _control(attacks: list[tuple[_Attack, _Claim]]) -> Seen:
     if not attacks:
         raise NotClaimed("Nothing was attacked.")
-    found, claim = attacks[0], _Claim.of(subject)
+    found, claim = attacks[0]
     told = f"Without noise, {found.control.correct} of {found.control.guesses} guesses were right"
     figures = {"correct": found.control.correct, "guesses": found.control.guesses, "claimed": claim.epsilon}
     clear = (0, found.trials[1], 0, found.trials[3]) if found.trials else None

@@ -14,8 +14,9 @@ from privfl.audit.checks import NotClaimed, Seen, Undecided, Wrong, check
 from privfl.audit.cohorts import examine_cohorts
 from privfl.audit.findings import Finding, Layer, Word
 from privfl.audit.levels import DOUBT_LEVEL, FAIL_LEVEL, together
+from privfl.audit.noise import judge_noise
 from privfl.audit.probes import PrivateProbe
-from privfl.audit.residuals import detectable_ratio, examine_residuals, project_residuals
+from privfl.audit.residuals import examine_residuals, project_residuals
 from privfl.audit.subject import Subject
 from privfl.audit.tails import normal_cdf, normal_quantile
 from privfl.audit.terms import CLIENT_MODES
@@ -27,8 +28,6 @@ from privfl.learning.sessions import fewest_contributors
 from privfl.learning.witness import clients_of_probes, probes_planned
 from privfl.suites import suite
 
-LITTLE_NOISE = 0.7
-"""Noise of that size, relative to what is claimed, must be seen, or nothing is said of it."""
 _MOST_ERRORS = 8.0
 """Standard deviations that a coordinate of an inexact sum may be off: beyond it one in 10^15 is."""
 
@@ -151,25 +150,13 @@ def _noise(subject: Subject) -> Seen:
     """What is left beside the known sum is noise, and enough of it."""
     residuals, least, _, kurtosis = _residuals(subject)
     found = examine_residuals(residuals, least, excess_kurtosis=kurtosis)
-    seen = detectable_ratio(found.degrees, excess_kurtosis=kurtosis)
-    figures = {
-        "ratio": found.ratio, "deficit": found.deficit, "degrees": found.degrees, "detectable_ratio": seen,
-        "sessions": len(subject.canaries),
-    }  # fmt: skip
-    told = (
-        f"{found.degrees} residuals of {len(subject.canaries)} sessions have {found.ratio:.3f} times the variance that "
-        f"is claimed (p = {found.deficit:.2g} for so little)."
+    return judge_noise(
+        f"{len(subject.canaries)} sessions on known inputs",
+        found,
+        found.deficit,
+        more="more sessions on known inputs (a larger `audit.probes`)",
+        excess_kurtosis=kurtosis,
     )
-    if found.deficit < FAIL_LEVEL:
-        raise Wrong(f"{told} Noise of {math.sqrt(found.ratio):.2f} times its size was added.", figures=figures)
-    power = f"Noise of {seen:.2f} times its size would have been found 99 times of 100."
-    if found.deficit < DOUBT_LEVEL:
-        raise Undecided(told, figures=figures, missing="more sessions on known inputs: once in a thousand it is chance")
-    if seen < LITTLE_NOISE:
-        raise Undecided(
-            f"{told} {power}", figures=figures, missing="more sessions on known inputs: a larger `audit.probes`"
-        )
-    return Seen(detail=f"{told} {power}", rests_on=Word.COORDINATOR, figures=figures)
 
 
 def _contributions(subject: Subject) -> Seen:

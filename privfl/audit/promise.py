@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final
 
 from privfl.dp.chain import Contents
@@ -54,7 +55,13 @@ def promised(job: Job, contents: Contents) -> Guarantee | None:
     if job.privacy.mode is PrivacyMode.NONE:
         return None
     again = replace(job, privacy=replace(job.privacy, noise_multiplier=float(planned)))
-    return guarantee_of(again, parameters=parameters, examples=opening.population)
+    return _worked_out(again, parameters, opening.population)
+
+
+@lru_cache(maxsize=8)
+def _worked_out(job: Job, parameters: int, examples: int) -> Guarantee | None:
+    """Several checks ask for it, and it may take seconds."""
+    return guarantee_of(job, parameters=parameters, examples=examples)
 
 
 def _asked_for(job: Job, contents: Contents) -> Iterator[tuple[str, int]]:

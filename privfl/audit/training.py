@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from privfl.audit.checks import Seen, Undecided, Wrong
 from privfl.audit.findings import Word
-from privfl.audit.levels import DOUBT_LEVEL, FAIL_LEVEL, together
-from privfl.audit.residuals import detectable_ratio, examine_residuals
+from privfl.audit.levels import FAIL_LEVEL, together
+from privfl.audit.noise import judge_noise
+from privfl.audit.residuals import examine_residuals
 from privfl.audit.subject import Subject
 from privfl.audit.tails import normal_cdf
 
-LITTLE_NOISE = 0.7
-"""Noise of that size, relative to what is claimed, must be seen, or nothing is said of it."""
 _FINE = 1000.0
 """Residuals are real numbers; as whole ones of this deviation they are tested as others are."""
 _ROUNDING = 1e-3
@@ -31,20 +28,12 @@ def trainer_noise(subject: Subject) -> Seen:
         for part in (probe.residuals, probe.residuals[:empty], probe.residuals[empty:])
         if part.size
     )
-    deficit, seen = together(one.deficit for one in (found, *apart)), detectable_ratio(found.degrees)
-    figures = {"ratio": found.ratio, "deficit": deficit, "degrees": found.degrees, "detectable_ratio": seen}
-    told = (
-        f"{len(probe.noise)} trainings on nothing brought {found.degrees} residuals with {found.ratio:.3f} times the "
-        f"variance that is claimed (p = {deficit:.2g} for so little)."
+    return judge_noise(
+        f"{len(probe.noise)} trainings on nothing",
+        found,
+        together(one.deficit for one in (found, *apart)),
+        more="more residuals (a larger model, or another run)",
     )
-    if deficit < FAIL_LEVEL:
-        raise Wrong(f"{told} Noise of {math.sqrt(found.ratio):.2f} times its size was added.", figures=figures)
-    power = f"Noise of {seen:.2f} times its size would have been found 99 times of 100."
-    if deficit < DOUBT_LEVEL:
-        raise Undecided(told, figures=figures, missing="another run: once in a thousand it is chance")
-    if seen > LITTLE_NOISE:
-        return Seen(detail=f"{told} {power}", rests_on=Word.COORDINATOR, figures=figures)
-    raise Undecided(f"{told} {power}", figures=figures, missing="more residuals: a larger model")
 
 
 def trainer_clip(subject: Subject) -> Seen:

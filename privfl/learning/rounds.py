@@ -221,8 +221,7 @@ class FederatedRun:
     def _resume_witness(self, out: Path) -> None:
         if (out / EVIDENCE).exists():
             self._identity = identity_of(out, EVIDENCE, self._identity)
-            subject = Subject(job=self.job, layout=Layout.of(self.weights), guarantee=self.guarantee, out=out)
-            self._witness = Witness.resume(subject, self._identity)
+            self._witness = Witness.resume(self._subject(out), self._identity)
         elif self.done:
             raise LedgerError(f"{out / EVIDENCE} is missing, though rounds were done: put it back")
 
@@ -281,8 +280,10 @@ class FederatedRun:
             "weight_max": self.averaging.codec.weight_max if isinstance(self.averaging, WeightedAveraging) else 1,
             LEDGER_IDENTIFIER: self.books.identifier if self.books is not None else None,
         }
-        subject = Subject(job=self.job, layout=Layout.of(self.weights), guarantee=self.guarantee, out=self._out)
-        self._witness = Witness.begin(subject, self._facts | claimed, self._signer())
+        self._witness = Witness.begin(self._subject(self._out), self._facts | claimed, self._signer())
+
+    def _subject(self, out: Path) -> Subject:
+        return Subject(job=self.job, layout=Layout.of(self.weights), guarantee=self.guarantee, out=out)
 
     @property
     def _facts(self) -> dict[str, Any]:
