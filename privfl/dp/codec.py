@@ -130,6 +130,7 @@ class PrivateCodec:
         seed: bytes,
         entropy: Entropy,
         extras: Sequence[float] = (),
+        weight: float = 1.0,
         workers: int = 1,
     ) -> EncodedPrivate:
         """Encode a contribution.
@@ -140,12 +141,14 @@ class PrivateCodec:
             seed: 16 public bytes, the same for all clients of the sum and new for each sum.
             entropy: source of roundings and noise.
             extras: as many numbers as agreed, of norm e at most.
+            weight: above 0, up to 1: what the clipped update is multiplied by. It follows from what is public, such as
+                how old the model is that the client trained; none makes an update longer than the clip.
             workers: threads; 1 starts none.
 
         Raises:
             ConfigurationError: anything not as agreed, or not finite.
         """
-        vector, norm = self.unrounded(arrays, clip=clip, seed=seed, extras=extras)
+        vector, norm = self.unrounded(arrays, clip=clip, seed=seed, extras=extras, weight=weight)
         # 32 bits hold it: √Δ₂² is at most 2^26, and the widest noise that there is reaches 2^24.
         whole = np.empty(self.length, np.int32)
         round_conditionally(vector, l2_squared=self.l2_squared, out=whole, entropy=entropy, workers=workers)
@@ -154,7 +157,7 @@ class PrivateCodec:
         return EncodedPrivate(vector=whole, norm=norm)
 
     def unrounded(
-        self, arrays: Arrays, *, clip: float, seed: bytes, extras: Sequence[float] = ()
+        self, arrays: Arrays, *, clip: float, seed: bytes, extras: Sequence[float] = (), weight: float = 1.0
     ) -> tuple[npt.NDArray[np.float64], float]:
         """Return what `encode` rounds, in units of whole numbers, float64, shape (length,), and the update's norm.
 
@@ -162,9 +165,11 @@ class PrivateCodec:
         """
         self.layout.check(arrays)
         beside = self._checked(extras)
+        if not 0 < weight <= 1:  # more than 1, and the update would be longer than the noise was made for
+            raise ConfigurationError(f"weight is {weight}: above 0, up to 1, works, such as 1.0")
         vector = np.empty(self.length)
         m, step = self.layout.length, 1 / self.granularity
-        clipped = clip_into(arrays, self.layout, clip=clip, clipping=self.clipping, out=vector[:m], scale=step)
+        clipped = clip_into(arrays, self.layout, clip=clip, clipping=self.clipping, out=vector[:m], scale=weight * step)
         np.multiply(beside, step, out=vector[m : m + self.extras])
         vector[m + self.extras :] = 0
         return (rotate(vector, _checked_seed(seed)) if self.rotate else vector), clipped.norm

@@ -59,12 +59,13 @@ class Averaging(Protocol):
         """Length and bounds of the session's vectors."""
         ...
 
-    def encode(self, result: LocalResult, *, context: bytes) -> Vector:
+    def encode(self, result: LocalResult, *, context: bytes, weight: float = 1.0) -> Vector:
         """Write one client's result.
 
         Args:
             result: of its training.
             context: of the session, 32 bytes, public: what all parties of a round draw in common follows from it.
+            weight: above 0, up to 1: what the update counts for beside a fresh one; it follows from what is public.
 
         Raises:
             ConfigurationError: the update holds what is no finite number.
@@ -141,7 +142,13 @@ class WeightedAveraging:
         """See `Averaging.vector`."""
         return VectorSpec(length=self.codec.length, bound=self.codec.bound)
 
-    def encode(self, result: LocalResult, *, context: bytes) -> npt.NDArray[np.int32]:  # noqa: ARG002 - nothing is drawn
+    def encode(
+        self,
+        result: LocalResult,
+        *,
+        context: bytes,  # noqa: ARG002 - nothing is drawn
+        weight: float = 1.0,
+    ) -> npt.NDArray[np.int32]:
         """See `Averaging.encode`."""
         counts: dict[str, int] = {"examples": result.examples, "correct": result.correct} if self._tells else {}
         for multiple in _OVER_CLIP:
@@ -152,7 +159,7 @@ class WeightedAveraging:
         loss = result.loss if math.isfinite(result.loss) else LOSS_MAXIMUM
         encoded = self.codec.encode(
             result.update,
-            weight=min(result.examples, self.codec.weight_max) if self._tells else 1,
+            weight=weight * (min(result.examples, self.codec.weight_max) if self._tells else 1),
             counts=counts,
             means={"loss": loss} if self._tells else {},
         )

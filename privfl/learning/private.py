@@ -134,14 +134,15 @@ class PrivateAveraging:
         """See `Averaging.vector`."""
         return VectorSpec(length=self.codec.length, bound=self.codec.bound, sum_bound=self.plan.sum_bound)
 
-    def encode(self, result: LocalResult, *, context: bytes) -> npt.NDArray[Any]:
-        """See `Averaging.encode`."""
+    def encode(self, result: LocalResult, *, context: bytes, weight: float = 1.0) -> npt.NDArray[Any]:
+        """See `Averaging.encode`. The clipped update is multiplied by `weight`: its norm stays within the clip."""
         encoded = self.codec.encode(
             result.update,
             clip=self.clip,
             seed=_seed(context),
             entropy=self._entropy,
             extras=self._extras(result.update),
+            weight=weight,
             workers=self._workers,
         )
         vector: npt.NDArray[Any] = encoded.vector
