@@ -150,9 +150,9 @@ def test_dividing_by_the_size_of_the_batch_shows(monkeypatch):
 def test_more_steps_than_planned_show(monkeypatch):
     fit = PrivateTrainer.fit
 
-    def twice(self, *arguments, seed):
-        fit(self, *arguments, seed=seed)
-        fit(self, *arguments, seed=seed)
+    def twice(self, *arguments, **others):
+        fit(self, *arguments, **others)
+        fit(self, *arguments, **others)
 
     monkeypatch.setattr(PrivateTrainer, "fit", twice)
     assert excess(probed(trainer()).residuals) > LIMIT

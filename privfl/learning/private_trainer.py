@@ -110,14 +110,14 @@ class PrivateTrainer(TorchClassifier):
     Args:
         model: as for `TorchTrainer`, and such that every example has a gradient of its own: no BatchNorm, no floating-
             point buffers.
-        settings: learning rate and momentum; the plan has the rest.
+        settings: learning rate and momentum; the plan has the rest. It has no room for `proximal` and `steps`.
         plan: clip, noise and sampling.
         grad_sample: how gradients are clipped.
         entropy: the operating system's unless given.
 
     Raises:
-        ConfigurationError: the model mixes examples; later, when weights or examples do not fit the model, or training
-            diverges.
+        ConfigurationError: the model mixes examples, or `settings` have `proximal` or `steps`; later, when weights or
+            examples do not fit the model, or training diverges.
         MissingExtra: torch or opacus is not installed.
 
     Guarantees:
@@ -147,6 +147,7 @@ class PrivateTrainer(TorchClassifier):
         entropy: Entropy | None = None,
     ) -> None:
         super().__init__(model, settings)
+        _check_settings(settings)
         import_opacus()
         self.plan = plan
         self.grad_sample = _grad_sample(grad_sample)
@@ -154,20 +155,30 @@ class PrivateTrainer(TorchClassifier):
         self._tried: set[tuple[int, ...]] = set()
         check_supported(self._pristine)
 
-    def train(self, weights: Mapping[str, NDArray[np.float32]], examples: Examples, *, seed: int) -> LocalResult:
+    def train(
+        self,
+        weights: Mapping[str, NDArray[np.float32]],
+        examples: Examples,
+        *,
+        seed: int,
+        settings: LocalTraining | None = None,
+    ) -> LocalResult:
         """Train from `weights` on one client's examples, with fresh noise in every call.
 
         Args:
             weights: names and shapes of `initial_weights`; not modified.
             examples: the client's own.
             seed: decides dropout, 0 to 2**63 - 1; neither batches nor noise.
+            settings: learning rate and momentum of this call; the trainer's own unless given. Neither costs privacy.
 
         Returns:
             The protected update, and what is private: how the trained local model does on `examples`.
 
         Raises:
-            ConfigurationError: weights or examples do not fit the model, hold NaN or infinity, or training diverges.
+            ConfigurationError: weights or examples do not fit the model, hold NaN or infinity, training diverges, or
+                settings have `proximal` or `steps`.
         """
+        _check_settings(settings or self.settings)
         for name, array in weights.items():
             if not np.isfinite(array).all():
                 raise ConfigurationError(
@@ -175,11 +186,20 @@ class PrivateTrainer(TorchClassifier):
                 )
         if not np.isfinite(examples.features).all():
             raise ConfigurationError("features hold NaN or infinity: replace them, such as by 0, before training")
-        return super().train(weights, examples, seed=seed)
+        return super().train(weights, examples, seed=seed, settings=settings)
 
-    def fit(self, model: torch.nn.Module, features: torch.Tensor, labels: torch.Tensor, *, seed: int) -> None:  # noqa: ARG002 - batches and noise follow none
+    def fit(
+        self,
+        model: torch.nn.Module,
+        features: torch.Tensor,
+        labels: torch.Tensor,
+        *,
+        seed: int,  # noqa: ARG002 - batches and noise follow none
+        settings: LocalTraining | None = None,
+    ) -> None:
         """Take the plan's steps, each on a Poisson sample."""
         torch = import_torch()
+        settings = settings or self.settings
         shape = tuple(features.shape[1:])
         with quiet_opacus():
             if shape not in self._tried:
@@ -189,8 +209,8 @@ class PrivateTrainer(TorchClassifier):
             plan = self.plan
             descent = NoisyDescent(
                 model,
-                learning_rate=self.settings.learning_rate,
-                momentum=self.settings.momentum,
+                learning_rate=settings.learning_rate,
+                momentum=settings.momentum,
                 noise=Noise(plan.noise_multiplier, plan.l2_clip, plan.expected_batch, self._entropy),
                 grad_sample=self.grad_sample,
             )
@@ -205,3 +225,16 @@ def _grad_sample(value: str) -> GradSample:
         return GradSample(value)
     except ValueError:
         raise ConfigurationError(f"privacy.grad_sample is {value!r}: 'hooks' or 'ghost' works") from None
+
+
+def _check_settings(settings: LocalTraining) -> None:
+    """Refuse what would change the steps that the plan accounts for."""
+    if settings.proximal:
+        raise ConfigurationError(
+            f"strategy.proximal is {settings.proximal} in privacy.mode 'example', whose steps are noised gradients and "
+            f"nothing else: 0 works, or another privacy.mode"
+        )
+    if settings.steps is not None:
+        raise ConfigurationError(
+            f"steps is {settings.steps} in privacy.mode 'example', whose plan fixes batches and steps: leave it out"
+        )

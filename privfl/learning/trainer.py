@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -33,6 +34,9 @@ class LocalTraining:
         batch_size: most examples per step, 1 or more; an epoch's batches differ in size by at most one.
         learning_rate: step size, above 0.
         momentum: 0 (none) up to, not including, 1; starts from zero in every round.
+        proximal: μ of FedProx, 0 (none) or more: every step also goes down the gradient of μ/2·‖w − w_received‖², which
+            keeps a client from drifting away from the others.
+        steps: most steps per round, 1 or more; all that the epochs have unless given.
 
     Raises:
         ConfigurationError: a value out of range; the message names the job key, such as `strategy.epochs`.
@@ -42,6 +46,8 @@ class LocalTraining:
     batch_size: int = 16
     learning_rate: float = 0.1
     momentum: float = 0.9
+    proximal: float = 0.0
+    steps: int | None = None
 
     def __post_init__(self) -> None:
         _check_count("strategy.epochs", self.epochs, such_as=5)
@@ -54,6 +60,23 @@ class LocalTraining:
             raise ConfigurationError(
                 f"strategy.momentum is {self.momentum!r}; use a number from 0 to below 1, such as 0.9"
             )
+        if not _is_finite_number(self.proximal) or self.proximal < 0:
+            raise ConfigurationError(f"strategy.proximal is {self.proximal!r}; use a number of 0 or more, such as 0.01")
+        if self.steps is not None:
+            _check_count("steps", self.steps, such_as=20)
+
+    def examples_seen(self, examples: int) -> int:
+        """Return how many gradients of single examples a client with so many examples computes in a round.
+
+        >>> LocalTraining(batch_size=4, steps=4).examples_seen(10)  # in batches of 4, 3, 3 and again 4
+        14
+        """
+        batches = math.ceil(examples / self.batch_size)
+        if self.steps is None or self.steps >= self.epochs * batches:
+            return self.epochs * examples
+        epochs, rest = divmod(self.steps, batches)
+        # The first `examples % batches` batches of an epoch have one example more than the others.
+        return epochs * examples + rest * (examples // batches) + min(rest, examples % batches)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -101,13 +124,21 @@ class Trainer(Protocol):
         """Weights of the untrained model, by name: all that an update covers. The caller owns the arrays."""
         ...
 
-    def train(self, weights: Mapping[str, NDArray[np.float32]], examples: Examples, *, seed: int) -> LocalResult:
+    def train(
+        self,
+        weights: Mapping[str, NDArray[np.float32]],
+        examples: Examples,
+        *,
+        seed: int,
+        settings: LocalTraining | None = None,
+    ) -> LocalResult:
         """Train from `weights` on one client's examples; the same arguments give the same result, but for noise.
 
         Args:
             weights: names and shapes of `initial_weights`; not modified.
             examples: the client's own.
             seed: decides everything random, 0 to 2**63 - 1; use another for each client and round.
+            settings: of this call; the trainer's own unless given.
         """
         ...
 
@@ -148,13 +179,21 @@ class TorchClassifier(ABC):
         """Weights of the model as it was given: name to float32 array. The caller owns the arrays."""
         return {name: tensor.detach().numpy().copy() for name, tensor in _travelling(self._pristine).items()}
 
-    def train(self, weights: Mapping[str, NDArray[np.float32]], examples: Examples, *, seed: int) -> LocalResult:
+    def train(
+        self,
+        weights: Mapping[str, NDArray[np.float32]],
+        examples: Examples,
+        *,
+        seed: int,
+        settings: LocalTraining | None = None,
+    ) -> LocalResult:
         """Train from `weights` on one client's examples.
 
         Args:
             weights: names and shapes of `initial_weights`; not modified.
             examples: the client's own.
             seed: decides batch order and dropout, 0 to 2**63 - 1; use another for each client and round.
+            settings: of this call; the trainer's own unless given.
 
         Returns:
             The update, and how the trained local model does on `examples`.
@@ -166,7 +205,7 @@ class TorchClassifier(ABC):
         with reproducible_torch(torch_seed(seed, "train.model")), torch.enable_grad():
             model = self._loaded(weights)
             features, labels = _fitting(model, examples)
-            self.fit(model, features, labels, seed=seed)
+            self.fit(model, features, labels, seed=seed, settings=settings)
             fit = _evaluation(model, features, labels)
             update = {
                 name: np.asarray(tensor.detach().numpy() - np.asarray(weights[name], dtype=np.float32))
@@ -187,7 +226,15 @@ class TorchClassifier(ABC):
             return _evaluation(model, features, labels)
 
     @abstractmethod
-    def fit(self, model: torch.nn.Module, features: torch.Tensor, labels: torch.Tensor, *, seed: int) -> None:
+    def fit(
+        self,
+        model: torch.nn.Module,
+        features: torch.Tensor,
+        labels: torch.Tensor,
+        *,
+        seed: int,
+        settings: LocalTraining | None = None,
+    ) -> None:
         """Train the parameters of `model` in place; called by `train`, with torch's globals as it wants them.
 
         Args:
@@ -195,6 +242,7 @@ class TorchClassifier(ABC):
             features: float32, shape (n, ...).
             labels: int64, shape (n,).
             seed: as `train` got it; torch's global generator is seeded with it.
+            settings: as `train` got them.
         """
 
     def _loaded(self, weights: Mapping[str, NDArray[np.float32]]) -> torch.nn.Module:
@@ -228,23 +276,46 @@ class TorchTrainer(TorchClassifier):
            also for models with dropout.
         2. torch's global random state and number of threads are after a call what they were before.
         3. Arrays and model that the caller passes in are not modified.
+        4. It computes gradients of `settings.examples_seen(len(examples))` examples.
+
+    References:
+        The pull of `settings.proximal`: Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith, "Federated Optimization in
+        Heterogeneous Networks", MLSys 2020, Algorithm 2; solved inexactly, by these steps.
     """
 
-    def fit(self, model: torch.nn.Module, features: torch.Tensor, labels: torch.Tensor, *, seed: int) -> None:
-        """Take the same number of passes over all examples, in an order that `seed` decides."""
+    def fit(
+        self,
+        model: torch.nn.Module,
+        features: torch.Tensor,
+        labels: torch.Tensor,
+        *,
+        seed: int,
+        settings: LocalTraining | None = None,
+    ) -> None:
+        """Pass over all examples as often as asked for, or until the steps are done; `seed` decides the order."""
         torch = import_torch()
+        settings = settings or self.settings
         order = torch.Generator().manual_seed(torch_seed(seed, "train.order"))
-        batches = math.ceil(len(labels) / self.settings.batch_size)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimiser = torch.optim.SGD(parameters, lr=self.settings.learning_rate, momentum=self.settings.momentum)
+        received = [parameter.detach().clone() for parameter in parameters] if settings.proximal else []
+        optimiser = torch.optim.SGD(parameters, lr=settings.learning_rate, momentum=settings.momentum)
         model.train()
-        for _ in range(self.settings.epochs):
-            # Even batches rather than a remainder at the end, which may be one example: too noisy a step,
-            # and more than a batch normalisation can take.
-            for batch in torch.randperm(len(labels), generator=order).tensor_split(batches):
-                optimiser.zero_grad()
-                torch.nn.functional.cross_entropy(model(features[batch]), labels[batch]).backward()
-                optimiser.step()
+        for batch in itertools.islice(_batches(len(labels), settings, order), settings.steps):
+            optimiser.zero_grad()
+            torch.nn.functional.cross_entropy(model(features[batch]), labels[batch]).backward()
+            for parameter, start in zip(parameters, received, strict=False):
+                pull = settings.proximal * (parameter.detach() - start)
+                parameter.grad = pull if parameter.grad is None else parameter.grad.add_(pull)
+            optimiser.step()
+
+
+def _batches(examples: int, settings: LocalTraining, order: torch.Generator) -> Iterator[torch.Tensor]:
+    """Indices of the batches of all epochs, each epoch's shuffled when its first is asked for."""
+    torch = import_torch()
+    for _ in range(settings.epochs):
+        # Even batches rather than a remainder at the end, which may be one example: too noisy a step,
+        # and more than a batch normalisation can take.
+        yield from torch.randperm(examples, generator=order).tensor_split(math.ceil(examples / settings.batch_size))
 
 
 _EVALUATION_BATCH: Final = 1024  # examples at a time: bounds the memory that activations take
