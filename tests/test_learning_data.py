@@ -13,13 +13,13 @@ from privfl.learning import data as learning_data
 from privfl.learning.data import (
     DATA_NAMES,
     HOSPITALS_RANGES,
-    MINIMUM_EXAMPLES,
     Examples,
     FederatedData,
     Partition,
     load,
     seed_stream,
 )
+from privfl.learning.partition import MINIMUM_EXAMPLES, deal
 
 sklearn_datasets = pytest.importorskip("sklearn.datasets")
 SIZES = {"hospitals": 569, "digits": 1797}
@@ -34,6 +34,13 @@ def rows(*parties: Examples) -> list[bytes]:
     )
 
 
+def ends(examples: Examples) -> tuple[int, int]:
+    """Places of the first and the last of some digits in the data set."""
+    where = {row.tobytes(): place for place, row in enumerate(learning_data._read_digits().features)}
+    places = [where[row.tobytes()] for row in examples.features]
+    return min(places), max(places)
+
+
 @pytest.fixture(scope="module")
 def whole() -> dict[str, list[bytes]]:
     """Each data set straight from its source, scaled, in one piece."""
@@ -43,7 +50,7 @@ def whole() -> dict[str, list[bytes]]:
 def same(a: FederatedData, b: FederatedData) -> bool:
     return all(
         np.array_equal(x.features, y.features) and np.array_equal(x.labels, y.labels)
-        for x, y in zip((*a.clients, a.test), (*b.clients, b.test), strict=True)
+        for x, y in zip((*a.clients, *a.validation, a.test), (*b.clients, *b.validation, b.test), strict=True)
     )
 
 
@@ -61,16 +68,28 @@ def test_guarantee_1_and_2_every_example_is_held_once_and_every_client_has_enoug
 
 @settings(max_examples=60, deadline=None)
 @given(
+    partition=st.sampled_from(Partition),
     counts=st.lists(st.integers(1, 60), min_size=1, max_size=6).filter(lambda counts: sum(counts) >= 3),
     alpha=st.sampled_from([0.001, 0.05, 0.5, 5.0, 1e6]),
     seed=st.integers(0, 2**63 - 1),
     wish=st.integers(1, 200),
+    shards=st.integers(1, 200),
 )
-def test_dirichlet_shares_are_a_partition_for_any_labels(counts, alpha, seed, wish):
+def test_whatever_the_labels_and_the_partition_every_example_is_dealt_once_and_nobody_is_short(
+    partition, counts, alpha, seed, wish, shards
+):
     labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
     train = np.flatnonzero(np.arange(len(labels)) % 5 != 1)  # not contiguous, as after a test split
     clients = min(wish, len(train) // MINIMUM_EXAMPLES)
-    shares = learning_data._dirichlet_shares(train, labels, clients, alpha, np.random.default_rng(seed))
+    shares = deal(
+        partition,
+        train,
+        labels,
+        clients=clients,
+        alpha=alpha,
+        shards=min(shards, len(train) // clients),
+        rng=np.random.default_rng(seed),
+    )
     assert len(shares) == clients
     assert sorted(np.concatenate(shares).tolist()) == train.tolist()
     assert min(map(len, shares)) >= MINIMUM_EXAMPLES
@@ -104,6 +123,42 @@ def test_shapes_types_and_a_stratified_test_split(name, classes, shape):
 def test_iid_sizes_differ_by_at_most_one():
     sizes = [len(client) for client in load("digits", clients=20).clients]
     assert max(sizes) - min(sizes) <= 1
+
+
+def holdings(federation: FederatedData) -> list[tuple[int, int]]:
+    return [(len(client), len(np.unique(client.labels))) for client in federation.clients]
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3])
+def test_shards_give_clients_few_classes_and_examples_alike_in_number(shards):
+    held = holdings(load("digits", clients=20, partition=Partition.SHARDS, shards=shards))
+    # A shard is 72, 36 or 24 of a class of about 144: it holds examples of at most two classes.
+    assert max(classes for _, classes in held) <= 2 * shards
+    # Nine shards at most hold the end of a class and the beginning of the next; all others hold one class.
+    assert sum(classes for _, classes in held) <= 20 * shards + 9
+    assert max(size for size, _ in held) - min(size for size, _ in held) <= shards
+
+
+def test_shards_are_dealt_at_random_and_so_are_the_examples_of_a_class():
+    first, other = (load("digits", clients=10, partition=Partition.SHARDS, shards=1, seed=seed) for seed in (1, 2))
+    classes = [[int(np.bincount(client.labels).argmax()) for client in one.clients] for one in (first, other)]
+    assert classes[0] != classes[1] != sorted(classes[1])
+    # Two shards of a class are not its first half and its second: those would follow the order of the data set.
+    halves = load("digits", clients=20, partition=Partition.SHARDS, shards=1, seed=1).clients
+    zeros = [ends(half) for half in halves if np.all(half.labels == 0)]
+    assert len(zeros) >= 1
+    assert all(lowest < 300 and highest > 1500 for lowest, highest in zeros)
+
+
+def test_quantity_leaves_labels_alike_and_sizes_uneven():
+    even, uneven = (
+        holdings(load("digits", clients=10, partition=Partition.QUANTITY, alpha=alpha)) for alpha in (1e6, 0.5)
+    )
+    assert max(size for size, _ in even) - min(size for size, _ in even) <= 4
+    sizes = [size for size, _ in uneven]
+    assert max(sizes) > 3 * np.median(sizes)
+    # 40 examples drawn at random miss two of ten classes or more with a probability below one in 100.
+    assert all(classes >= 9 for size, classes in uneven if size >= 40)
 
 
 def test_small_alpha_gives_clients_fewer_classes_than_large_alpha():
@@ -141,9 +196,40 @@ def test_guarantee_4_split_and_partition_draw_from_separate_streams(monkeypatch)
     monkeypatch.setattr(learning_data, "seed_stream", recorded)
     for partition in Partition:
         load("hospitals", clients=4, partition=partition, seed=2)
-    assert len(dict(drawn)) == 3
-    assert len({state for _, state in drawn}) == 3
+    load("hospitals", clients=4, holdout=0.5, seed=2)
+    assert len(dict(drawn)) == len(Partition) + 2
+    assert len({state for _, state in drawn}) == len(Partition) + 2
     assert int(seed_stream(3, "data.split").generate_state(1, np.uint64)[0]) not in dict(drawn).values()
+
+
+# What clients hold out
+
+
+@pytest.mark.parametrize("partition", Partition)
+@pytest.mark.parametrize("holdout", [1e-9, 0.25, 0.999])
+def test_guarantee_1_and_2_with_a_holdout_every_example_is_held_once(partition, holdout, whole):
+    federation = load("hospitals", clients=60, partition=partition, alpha=0.1, seed=3, holdout=holdout)
+    undivided = load("hospitals", clients=60, partition=partition, alpha=0.1, seed=3)
+    assert len(federation.validation) == len(federation.clients) == 60
+    for train, kept, both in zip(federation.clients, federation.validation, undivided.clients, strict=True):
+        assert rows(train, kept) == rows(both)  # it is the client's own that is held out
+        assert len(kept) == min(max(round(holdout * len(both)), 1), len(both) - 1)
+        assert len(train) >= 1
+        assert not kept.features.flags.writeable
+    assert rows(*federation.clients, *federation.validation, federation.test) == whole["hospitals"]
+
+
+def test_without_a_holdout_clients_train_on_all_they_have():
+    assert load("hospitals", clients=5).validation == ()
+
+
+def test_guarantee_4_what_is_held_out_follows_the_seed_and_is_no_piece_of_the_order():
+    first, again, other = (load("digits", clients=2, holdout=0.3, seed=seed) for seed in (5, 5, 6))
+    assert same(first, again)
+    assert rows(first.validation[0]) != rows(other.validation[0])
+    lowest, highest = ends(first.validation[0])
+    assert lowest < 200
+    assert highest > 1600
 
 
 def test_loading_leaves_numpys_global_random_state_alone():
@@ -201,7 +287,7 @@ def test_digits_are_shades_from_0_to_1():
         ({"clients": 2.0}, r"data\.clients is 2\.0; use"),
         ({"clients": True}, r"data\.clients is True; use"),
         ({"clients": "10"}, r"data\.clients is '10'; use"),
-        ({"partition": "sharded"}, r"data\.partition is 'sharded'; use one of: iid, dirichlet"),
+        ({"partition": "sharded"}, r"data\.partition is 'sharded'; use one of: iid, dirichlet, shards, quantity"),
         ({"alpha": 0}, r"data\.alpha is 0; use a number from 0\.001 to 1000000, such as 0\.5"),
         ({"alpha": -1.0}, r"data\.alpha is -1\.0; use"),
         ({"alpha": 1e9}, r"data\.alpha is 1000000000\.0; use"),
@@ -209,6 +295,13 @@ def test_digits_are_shades_from_0_to_1():
         ({"alpha": float("inf")}, r"data\.alpha is inf; use"),
         ({"alpha": 10**400}, r"data\.alpha is 10{400}; use"),
         ({"alpha": "0.5"}, r"data\.alpha is '0\.5'; use"),
+        ({"shards": 0}, r"data\.shards is 0; use a whole number from 1 to 45, so that each shard of 'hospitals' holds"),
+        ({"shards": 1.0}, r"data\.shards is 1\.0; use"),
+        ({"shards": 46, "partition": "shards"}, r"data\.shards is 46; use a whole number from 1 to 45"),
+        ({"holdout": -0.1}, r"evaluation\.holdout is -0\.1; use a number from 0 to below 1, such as 0\.2"),
+        ({"holdout": 1.0}, r"evaluation\.holdout is 1\.0; use"),
+        ({"holdout": float("nan")}, r"evaluation\.holdout is nan; use"),
+        ({"holdout": True}, r"evaluation\.holdout is True; use"),
         ({"seed": -1}, r"seed is -1; use a whole number from 0"),
         ({"seed": 2**63}, r"seed is 9223372036854775808; use"),
         ({"seed": 1.5}, r"seed is 1\.5; use"),
@@ -252,6 +345,10 @@ def test_federations_that_do_not_fit_are_refused():
     assert len(FederatedData(clients=(good(),), test=good(1), **shape).clients[0]) == 3
     with pytest.raises(ConfigurationError, match="clients is empty; give"):
         FederatedData(clients=(), test=good(), **shape)
+    with pytest.raises(ConfigurationError, match="validation has 2 entries; give 1, one per client, or none"):
+        FederatedData(clients=(good(),), test=good(), validation=(good(), good()), **shape)
+    with pytest.raises(ConfigurationError, match="classes is 3 but some label is 3; set classes to 4"):
+        FederatedData(clients=(good(),), test=good(), validation=(good(4),), **shape)
     with pytest.raises(ConfigurationError, match="classes is 2 but some label is 2; set classes to 3"):
         FederatedData(clients=(good(),), test=good(), **{**shape, "classes": 2})
     with pytest.raises(ConfigurationError, match=r"feature_shape is \(4,\) but some examples have shape \(2,\)"):

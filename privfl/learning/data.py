@@ -1,5 +1,7 @@
 """Labelled examples, split over simulated clients, with a test set that only the server holds.
 
+Clients may keep some of their examples for evaluating models; they do not train on those.
+
 Two real data sets come with scikit-learn, so nothing is downloaded: `hospitals` (569 patients, 30
 measurements of a tumour's cell nuclei, malignant or benign) and `digits` (1,797 handwritten digits of 8 x 8
 pixels).
@@ -12,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -20,24 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privfl.errors import ConfigurationError, MissingExtra
-
-MINIMUM_EXAMPLES: Final = 2
-"""Fewest training examples that a partition leaves with any client."""
+from privfl.learning.partition import MINIMUM_EXAMPLES, deal
+from privfl.learning.partition import Partition as Partition  # noqa: PLC0414 - part of what this module offers
 
 TEST_FRACTION: Final = 0.2
 """Share of every class that the server holds out."""
 
 ALPHA_RANGE: Final = (1e-3, 1e6)
 """Concentrations that draw usable proportions: below, floats underflow; above, the split is even anyway."""
-
-
-class Partition(StrEnum):
-    """How training examples are dealt to the clients."""
-
-    IID = "iid"
-    """Shuffled and dealt evenly: sizes differ by at most one."""
-    DIRICHLET = "dirichlet"
-    """Each class is dealt by Dirichlet-distributed proportions of its own: uneven labels and sizes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,13 +75,15 @@ class FederatedData:
 
     Attributes:
         name: what the data set is called in a job.
-        clients: training examples, one entry per client; no example is held twice.
+        clients: examples to train on, one entry per client; no example is held twice.
         test: examples that the server holds out; no client has any of them.
         classes: number of classes; labels are 0 .. classes - 1.
         feature_shape: shape of one example, without the batch axis.
+        validation: examples that clients hold and do not train on, one entry per client; empty where they keep none.
 
     Raises:
-        ConfigurationError: no client, a label beyond `classes`, or examples of another shape.
+        ConfigurationError: no client, a label beyond `classes`, examples of another shape, or `validation` for
+            another number of clients.
     """
 
     name: str
@@ -98,11 +91,16 @@ class FederatedData:
     test: Examples
     classes: int
     feature_shape: tuple[int, ...]
+    validation: tuple[Examples, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.clients:
             raise ConfigurationError("clients is empty; give the examples of at least 1 client")
-        for examples in (*self.clients, self.test):
+        if self.validation and len(self.validation) != len(self.clients):
+            raise ConfigurationError(
+                f"validation has {len(self.validation)} entries; give {len(self.clients)}, one per client, or none"
+            )
+        for examples in (*self.clients, *self.validation, self.test):
             if examples.features.shape[1:] != self.feature_shape:
                 raise ConfigurationError(
                     f"feature_shape is {self.feature_shape} but some examples have shape "
@@ -122,6 +120,8 @@ def load(
     partition: Partition = Partition.IID,
     alpha: float = 0.5,
     seed: int = 0,
+    shards: int = 2,
+    holdout: float = 0.0,
 ) -> FederatedData:
     """Load a data set that comes with scikit-learn and split it over simulated clients.
 
@@ -130,27 +130,31 @@ def load(
         clients: number of clients, 1 or more; `hospitals` serves at most 228 and `digits` 719, so that each
             holds `MINIMUM_EXAMPLES`.
         partition: how training examples are dealt to the clients.
-        alpha: concentration of the Dirichlet partition, 0.001 to 1,000,000: 0.1 leaves most clients with few
-            classes, 100 is nearly even. `Partition.IID` does not use it.
-        seed: decides the test split and, independently, the partition; 0 to 2**63 - 1.
+        alpha: concentration of `dirichlet` and `quantity`, 0.001 to 1,000,000: 0.1 leaves most clients with few
+            classes or few examples, 100 is nearly even. The other partitions do not use it.
+        seed: decides the test split and, independently, the partition and what is held out; 0 to 2**63 - 1.
+        shards: pieces of the data sorted by label that a client gets under `Partition.SHARDS`: 1 to as many as leave
+            every piece an example. The fewer, the fewer classes it has. The other partitions do not use it.
+        holdout: share of its own examples that every client keeps for evaluating models instead of training on them,
+            rounded, but at least one and all but one at most; 0 to below 1. 0: clients train on all of them.
 
     Returns:
-        The data set; its arrays are read-only. The test split depends on `name` and `seed` alone.
+        The data set; its arrays are read-only. The test split depends on `name` and `seed` alone, and
+        what a client holds in all does not depend on `holdout`.
 
     Raises:
         ConfigurationError: a value out of range; the message names the job key, such as `data.clients`.
         MissingExtra: scikit-learn is not installed.
 
     Guarantees:
-        1. Every example of the data set is held exactly once: by one client or by the server.
-        2. Every client holds at least `MINIMUM_EXAMPLES` examples.
+        1. Every example of the data set is held exactly once: by one client, to train on or for evaluation, or by the
+           server.
+        2. Every client holds at least `MINIMUM_EXAMPLES` examples; with a `holdout`, at least one to train on and at
+           least one for evaluation.
         3. Features are scaled example by example, with published constants; nothing is computed from the
            clients' pooled examples, which no party of a federation could see.
-        4. The same arguments give the same arrays; test split and partition draw from separate streams.
-
-    References:
-        Dirichlet partition: Q. Li et al., "Federated Learning on Non-IID Data Silos: An Experimental Study",
-        ICDE 2022, section IV-A, "distribution-based label imbalance".
+        4. The same arguments give the same arrays; test split, partition and holdout draw from separate
+           streams.
 
     >>> federation = load("hospitals", clients=10)
     >>> len(federation.clients), len(federation.test), federation.classes, federation.feature_shape
@@ -165,6 +169,8 @@ def load(
         raise ConfigurationError(f"data.partition is {partition!r}; use one of: {', '.join(Partition)}") from None
     if not _is_number(alpha) or not ALPHA_RANGE[0] <= alpha <= ALPHA_RANGE[1]:
         raise ConfigurationError(f"data.alpha is {alpha!r}; use a number from 0.001 to 1000000, such as 0.5")
+    if not _is_number(holdout) or not 0 <= holdout < 1:
+        raise ConfigurationError(f"evaluation.holdout is {holdout!r}; use a number from 0 to below 1, such as 0.2")
 
     split_rng = np.random.default_rng(seed_stream(seed, "data.split"))
     partition_rng = np.random.default_rng(seed_stream(seed, f"data.partition.{partition}"))
@@ -176,16 +182,23 @@ def load(
             f"data.clients is {clients!r}; use a whole number from 1 to {most}, so that each client of "
             f"{name!r} holds {MINIMUM_EXAMPLES} examples or more"
         )
-    if partition is Partition.IID:
-        shares = [np.asarray(share) for share in np.array_split(partition_rng.permutation(train), clients)]
-    else:
-        shares = _dirichlet_shares(train, everything.labels, clients, alpha, partition_rng)
+    most = len(train) // clients
+    if not _is_integer(shards) or shards < 1 or (partition is Partition.SHARDS and shards > most):
+        raise ConfigurationError(
+            f"data.shards is {shards!r}; use a whole number from 1 to {most}, so that each shard of {name!r} holds an "
+            f"example with {clients} clients"
+        )
+    shares = deal(partition, train, everything.labels, clients=clients, alpha=alpha, shards=shards, rng=partition_rng)
+    kept: list[NDArray[np.int64]] = []
+    if holdout:
+        shares, kept = _hold_out(shares, holdout, np.random.default_rng(seed_stream(seed, "data.holdout")))
     return FederatedData(
         name=name,
         clients=tuple(_subset(everything, share) for share in shares),
         test=_subset(everything, test),
         classes=source.classes,
         feature_shape=everything.features.shape[1:],
+        validation=tuple(_subset(everything, share) for share in kept),
     )
 
 
@@ -231,24 +244,16 @@ def _stratified_split(
     return np.sort(test), np.setdiff1d(np.arange(len(labels)), test)
 
 
-def _dirichlet_shares(
-    train: NDArray[np.int64], labels: NDArray[np.int64], clients: int, alpha: float, rng: np.random.Generator
-) -> list[NDArray[np.int64]]:
-    """Training indices of each client: every class cut by proportions of its own."""
-    owned: list[list[int]] = [[] for _ in range(clients)]
-    for label in np.unique(labels[train]):
-        members = rng.permutation(train[labels[train] == label])
-        proportions = rng.dirichlet(np.full(clients, alpha))
-        cuts = np.rint(np.cumsum(proportions[:-1]) * len(members)).astype(np.int64)
-        for client, piece in enumerate(np.split(members, cuts)):
-            owned[client].extend(piece.tolist())
-    # Drawing again until nobody is short may never end; moving single examples does, because `load` has made sure
-    # of MINIMUM_EXAMPLES for each: while one client is short, the largest has more than that.
-    for share in owned:
-        while len(share) < MINIMUM_EXAMPLES:
-            largest = max(owned, key=len)
-            share.append(largest.pop(int(rng.integers(len(largest)))))
-    return [np.array(share, dtype=np.int64) for share in owned]
+def _hold_out(
+    shares: list[NDArray[np.int64]], holdout: float, rng: np.random.Generator
+) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
+    """What clients train on, and what they keep for evaluation: at least one example each."""
+    cuts = [min(max(round(holdout * len(share)), 1), len(share) - 1) for share in shares]
+    shuffled = [rng.permutation(share) for share in shares]
+    return (
+        [share[cut:] for share, cut in zip(shuffled, cuts, strict=True)],
+        [share[:cut] for share, cut in zip(shuffled, cuts, strict=True)],
+    )
 
 
 def _subset(everything: Examples, indices: NDArray[np.int64]) -> Examples:
