@@ -30,6 +30,7 @@ _ROLES: Final = frozenset(role.name.lower() for role in (Role.CLIENT, Role.COMMI
 _MESSAGE_KEYS: Final = {"role", "client", "phase", "size_bytes", "sha256"}
 _SESSION_KEYS: Final = {
     "round", "suite", "params", "params_digest", "cohort_size", "contributors", "released", "messages", "probe",
+    "evaluation",
 }  # fmt: skip
 
 
@@ -91,6 +92,7 @@ class SessionRecord:
         released: whether a sum was released.
         messages: what left the clients, in order.
         probe: of a session on known inputs: what they were, and where what came out is kept; None for all others.
+        evaluation: whether it summed what clients found when they evaluated the round's model, rather than updates.
     """
 
     round: int
@@ -101,6 +103,7 @@ class SessionRecord:
     released: bool
     messages: tuple[MessageRecord, ...]
     probe: Mapping[str, Any] | None = None
+    evaluation: bool = False
 
     @property
     def params_digest(self) -> str:
@@ -119,6 +122,7 @@ class SessionRecord:
             "released": self.released,
             "messages": [asdict(message) for message in self.messages],
             "probe": None if self.probe is None else facts_of(self.probe),
+            "evaluation": self.evaluation,
         }
 
     @classmethod
@@ -131,8 +135,9 @@ class SessionRecord:
         require_keys(body, _SESSION_KEYS, where)
         for key in ("round", "cohort_size", "contributors"):
             _require_count(body, key, where)
-        if not isinstance(body["suite"], str) or not isinstance(body["released"], bool):
-            raise LedgerError(f"{where}: suite {body['suite']!r}, released {body['released']!r}")
+        for key, kind in (("suite", str), ("released", bool), ("evaluation", bool)):
+            if not isinstance(body[key], kind):
+                raise LedgerError(f"{where}: {key} {body[key]!r}")
         if not isinstance(body["messages"], list):
             raise LedgerError(f"{where}: messages that are no list")
         params = _params(body["params"], where)
@@ -147,6 +152,7 @@ class SessionRecord:
             released=body["released"],
             messages=tuple(MessageRecord.from_body(message, where) for message in body["messages"]),
             probe=None if body["probe"] is None else facts_of(body["probe"]),
+            evaluation=body["evaluation"],
         )
 
 
@@ -185,8 +191,13 @@ class Evidence:
 
     @property
     def rounds(self) -> tuple[SessionRecord, ...]:
-        """The sessions of the run itself: all but those on known inputs."""
-        return tuple(session for session in self.sessions if session.probe is None)
+        """The sessions that summed updates: all but evaluations and those on known inputs."""
+        return tuple(session for session in self.sessions if session.probe is None and not session.evaluation)
+
+    @property
+    def evaluations(self) -> tuple[SessionRecord, ...]:
+        """The sessions in which clients evaluated a model."""
+        return tuple(session for session in self.sessions if session.evaluation)
 
     @property
     def probes(self) -> tuple[SessionRecord, ...]:

@@ -33,13 +33,15 @@ from privfl.dp.noise import IntegerNoise
 from privfl.dp.receipts import Receipt
 from privfl.evidence import MessageRecord
 from privfl.journal.lines import NO_LINE, signed_line
-from privfl.learning import per_example, private_trainer, rounds
+from privfl.learning import per_example, private_trainer, synchronous
 from privfl.learning.books import COORDINATOR, JOB_DIGEST, LEDGER, job_digest
 from privfl.learning.client_books import RECEIPTS
+from privfl.learning.cohort_job import Sampling
 from privfl.learning.guarantee import guarantee_of
-from privfl.learning.job import Sampling, job_from_table, job_to_toml, load_job
+from privfl.learning.job import job_from_table, job_to_toml, load_job
+from privfl.learning.paperwork import JOB
 from privfl.learning.private import PrivateAveraging
-from privfl.learning.rounds import JOB, METRICS, FederatedRun
+from privfl.learning.rounds import METRICS, FederatedRun
 from privfl.learning.witness import EVIDENCE, seed_after
 from privfl.lockstep.sizes import MessageSizes
 from privfl.params import SessionParams
@@ -105,7 +107,7 @@ def made(out: Path, wanted: Any, *patches: tuple[Any, str, Any], until: int | No
             if metrics.round == until:
                 break
         if until is not None:
-            run._let_go()
+            run._paperwork.let_go()
     return out
 
 
@@ -366,8 +368,8 @@ def round_anything(values: Any, *, l2_squared: int, out: Any, entropy: Any, work
 def encode_weighted(most: int) -> Callable[..., Any]:
     """Let clients weigh by their examples, up to so many times, and cut what the session would not take."""
 
-    def encode(self: PrivateAveraging, result: Any, *, context: bytes) -> Any:
-        weight = min(1 + result.examples // 20, most)
+    def encode(self: PrivateAveraging, result: Any, *, context: bytes, weight: float = 1.0) -> Any:
+        weight *= min(1 + result.examples // 20, most)
         whole = np.rint(self.unrounded(result, context=context) * weight).astype(np.int32)
         if self.plan.client_noise is not None:
             self.plan.client_noise.add_to(whole, entropy=OsEntropy())
@@ -389,14 +391,14 @@ def clip_no_gradient(samples: Any, examples: int, clip: float) -> Any:
 _CLIPPED_SUMS = per_example._clipped_sums
 
 
-def cohort_of_fixed_size(wanted: Any, number: int) -> tuple[int, ...]:
+def cohort_of_fixed_size(wanted: Any, number: int, **_: Any) -> tuple[int, ...]:
     """As many as are expected, others each time."""
     chance = np.random.default_rng(number)
     size = round(wanted.data.clients * wanted.cohort.probability)
     return tuple(sorted(int(client) for client in chance.choice(wanted.data.clients, size, replace=False)))
 
 
-def cohort_that_is_kept(wanted: Any, number: int) -> tuple[int, ...]:
+def cohort_that_is_kept(wanted: Any, number: int, **_: Any) -> tuple[int, ...]:
     """The same each time."""
     return cohort_of_fixed_size(wanted, 0)
 
@@ -408,8 +410,8 @@ WEIGHTED = (PrivateAveraging, "encode", encode_weighted(8))
 WEIGHTED_A_LITTLE = (PrivateAveraging, "encode", encode_weighted(3))
 LITTLE_TRAINING_NOISE = (private_trainer, "Noise", little_training_noise)
 NO_GRADIENT_CLIP = (per_example, "_clipped_sums", clip_no_gradient)
-FIXED_SIZE = (rounds, "draw_cohort", cohort_of_fixed_size)
-KEPT_COHORT = (rounds, "draw_cohort", cohort_that_is_kept)
+FIXED_SIZE = (synchronous, "draw_cohort", cohort_of_fixed_size)
+KEPT_COHORT = (synchronous, "draw_cohort", cohort_that_is_kept)
 NO_LIMIT = (Budget, "check", lambda _self, _spent, _following: None)
 
 

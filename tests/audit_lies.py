@@ -55,8 +55,9 @@ from privfl.learning.client_books import RECEIPTS
 from privfl.learning.guarantee import guarantee_of
 from privfl.learning.job import load_job
 from privfl.learning.known_inputs import KnownInputs, layout_from_json
+from privfl.learning.paperwork import JOB
 from privfl.learning.private import PrivateAveraging
-from privfl.learning.rounds import JOB, MODEL
+from privfl.learning.rounds import MODEL
 from privfl.learning.training_probe import TrainingProbe
 from privfl.learning.witness import EVIDENCE
 from privfl.params import SessionParams

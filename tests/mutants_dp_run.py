@@ -52,9 +52,9 @@ CRASHES = (
     ),
     Mutant(
         "a ledger is closed with what the model's rounds have cost",
-        "learning/rounds.py",
-        '"rounds": self.done, "epsilon": _finite(self.books.epsilon())',
-        '"rounds": self.done, "epsilon": self.metrics[-1].epsilon',
+        "learning/paperwork.py",
+        '{**facts, "epsilon": finite(self.books.epsilon()),',
+        '{**facts, "epsilon": __import__("json").loads((self.out / "metrics.jsonl").open().readlines()[-1])["epsilon"],',
         (f"{CRASH}::test_where_the_plan_uses_the_budget_up_a_crash_after_a_charge_costs_a_round",),
     ),
     Mutant(
@@ -95,7 +95,7 @@ CRASHES = (
     Mutant(
         "an adaptive clip begins anew",
         "learning/rounds.py",
-        'self.averaging.clip = checkpoint.state["clip"]',
+        'self.averaging.clip = state["clip"]',
         "self.averaging.clip = self.averaging.clip",
         (f"{CRASH}::test_an_adaptive_clip_goes_on_from_where_the_noise_had_taken_it",),
     ),
@@ -108,9 +108,9 @@ CRASHES = (
     ),
     Mutant(
         "a run that has ended is taken up again",
-        "learning/rounds.py",
-        "closing = closing_record(self.job, guarantee, out, self._identity, head)",
-        "closing = None",
+        "learning/paperwork.py",
+        "self.closed = closing_record(self._job, self._guarantee, out, self._identity, head)",
+        "self.closed = None",
         (f"{CRASH}::test_a_run_that_is_over_stays_as_it_is",),
     ),
     Mutant(

@@ -52,7 +52,8 @@ from privfl.errors import ConfigurationError
 from privfl.learning.books import COORDINATOR, LEDGER, Books
 from privfl.learning.client_books import RECEIPTS, ClientBooks
 from privfl.learning.job import job_from_table
-from privfl.learning.rounds import JOB, METRICS, FederatedRun
+from privfl.learning.paperwork import JOB
+from privfl.learning.rounds import METRICS, FederatedRun
 from privfl.learning.witness import EVIDENCE
 from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.signatures import Identity

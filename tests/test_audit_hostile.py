@@ -41,7 +41,8 @@ from privfl.learning.books import COORDINATOR, LEDGER
 from privfl.learning.client_books import RECEIPTS
 from privfl.learning.job import MAX_ROUNDS, MOST_JOB_BYTES, job_from_toml, load_job
 from privfl.learning.npz import DAMAGE, read_npz
-from privfl.learning.rounds import JOB, METRICS
+from privfl.learning.paperwork import JOB
+from privfl.learning.rounds import METRICS
 from privfl.learning.tables import override
 from privfl.learning.training_probe import TrainingProbe
 from privfl.learning.witness import EVIDENCE
@@ -202,7 +203,7 @@ def test_a_name_that_no_file_of_the_run_has_is_refused(run, name):
         (b'{"round": 1, "local_loss": {"a": 1}}\n', "line 1: no line of metrics"),
         (b'{"round": 1, "local_loss": %d}\n' % 10**400, "line 1: no line of metrics"),
         (b"[" * 30_000 + b"]" * 30_000 + b"\n", "line 1: no JSON"),
-        (b"[" * 300_000 + b"\n", "line 1: longer than"),
+        (b"[" * (2 << 20) + b"\n", "line 1: longer than"),
         (json.dumps({"round": 1} | dict.fromkeys(map(str, range(300)))).encode() + b"\n", "line 1: no line of metrics"),
         (b"\xff\xfe\n", "line 1: no text: byte 0"),
         (b"\n" * (1 << 20), "line 1: no JSON"),

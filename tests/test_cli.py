@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -55,6 +56,7 @@ def test_run_writes_what_the_contract_says(job, capsys):
         "coordinator.pub",
         "probes",
         "model.npz",
+        "best.npz",
         "report.html",
         "job.toml",
     }
@@ -236,6 +238,143 @@ def test_a_killed_run_goes_on_to_the_same_model(job, capsys):
     assert all((killed[name] == whole[name]).all() for name in whole)
     numbers = [json.loads(line)["round"] for line in metrics.read_text().splitlines()]
     assert numbers == list(range(1, 41))
+
+
+FEDERATED = ("--set", "evaluation.federated=true", "--set", "evaluation.every=2", "--set", "failures.drop=[]")
+ASYNCHRONOUS = ("--set", "strategy.name=fedbuff", "--set", "strategy.buffer=6", "--set", "fleet.slow_fraction=0.5")
+
+
+def test_an_early_stop_is_a_good_ending_and_is_said(job, capsys):
+    changes = ["--set", "rounds=9", "--set", "evaluation.target=0.5"]
+    assert main(["run", str(job), "--out", "out", *changes]) == 0
+    out, err = said(capsys)
+    assert "enough after 1 of 9 rounds: accuracy is 0." in out
+    assert "best model: best.npz, of round 1, by held-out accuracy" in out
+    assert err == ""
+    assert "Enough after 1 of 9 rounds: a good ending" in Path("out/report.html").read_text(encoding="utf-8")
+    assert main(["run", "--resume", "out", "--json"]) == 0
+    summary = json.loads(said(capsys)[0])
+    assert (summary["rounds"], summary["best_round"]) == (1, 1)
+    assert summary["enough"].endswith("evaluation.target, 0.5, is reached")
+    assert summary["warnings"] == []
+
+
+def test_an_early_stop_does_not_hide_that_rounds_aborted(job, capsys):
+    first = f"failures.drop=[{{round = 1, clients = {list(range(9))}}}]"
+    changes = ["--set", "rounds=9", "--set", "evaluation.target=0.5", "--set", first]
+    assert main(["run", str(job), "--out", "out", "--json", *changes]) == 2
+    summary = json.loads(said(capsys)[0])
+    assert (summary["rounds"], summary["released"], summary["best_round"]) == (2, 1, 2)
+    assert summary["enough"] is not None
+
+
+def test_what_a_run_does_not_use_is_null_and_nowhere_else(job, capsys):
+    assert main(["run", str(job), "--out", "a", "--json"]) == 0
+    summary = json.loads(said(capsys)[0])
+    assert (summary["strategy"], summary["enough"], summary["simulated_seconds"]) == ("fedavg", None, None)
+    assert summary["best_round"] in {1, 2}
+    assert main(["run", str(job), "--out", "b"]) == 0
+    out, _ = said(capsys)
+    page = Path("b/report.html").read_text(encoding="utf-8")
+    for word in ("simulated", "at the clients", "clients lost", "staleness", "best model:", "enough"):
+        assert word not in out
+    for key in ("evaluation", "time", "dropouts"):
+        assert f'<section id="{key}"' not in page
+    assert ("<dt>strategy</dt>" in page, "<dt>server optimiser</dt>" in page) == (True, False)
+
+
+def test_buffers_a_fleet_and_evaluations_stand_in_answer_table_and_report(job, capsys):
+    assert main(["run", str(job), "--out", "a", "--json", *FEDERATED, *ASYNCHRONOUS]) == 0
+    summary = json.loads(said(capsys)[0])
+    first, last = summary["metrics"]
+    assert summary["strategy"] == "fedbuff"
+    assert 0 < first["simulated_clock"] < summary["simulated_seconds"] == last["simulated_clock"]
+    assert first["federated_accuracy"] is None
+    assert 0 < last["federated_accuracy"] <= 1
+    assert main(["run", str(job), "--out", "b", *FEDERATED, *ASYNCHRONOUS]) == 0
+    out, _ = said(capsys)
+    for heading in ("at the clients", "worst client ≥", "staleness", "simulated clock"):
+        assert heading in out
+    assert f"{last['federated_accuracy']:.4f}" in out
+    assert "on the clients' clock; measured:" in out
+    page = Path("b/report.html").read_text(encoding="utf-8")
+    for key in ("evaluation", "time"):
+        assert f'<section id="{key}"' in page
+    assert "fedbuff, buffers of 6, up to 10 clients at work" in page
+
+
+def test_strategy_server_optimiser_and_schedule_are_named(job, capsys):
+    changes = ["strategy.name=fedadam", "strategy.proximal=0.25", "strategy.server_learning_rate=0.02", "rounds=3"]
+    changes += ['strategy.schedule={kind = "step", every = 1, factor = 0.5, warmup = 1}']
+    assert main(["run", str(job), "--out", "out", "--json", *(part for one in changes for part in ("--set", one))]) == 0
+    summary = json.loads(said(capsys)[0])
+    assert summary["strategy"] == "fedadam"
+    page = Path("out/report.html").read_text(encoding="utf-8")
+    for words in (
+        "<dd>fedadam, μ = 0.25</dd>",
+        "<dd>adam, η = 0.02, β₁ = 0.9, β₂ = 0.99, τ = 0.001</dd>",
+        "<dd>1 round of warm-up, then step: times 0.5 every round</dd>",
+        f"<dd>best.npz: round {summary['best_round']}, by held-out accuracy: ",
+        'id="rate-chart-title"',
+    ):
+        assert words in page
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_a_training_that_failed_warns_and_names_who(private, job, capsys, monkeypatch):
+    from privfl.learning.data import load
+    from privfl.learning.trainer import TorchTrainer
+
+    original, sizes = TorchTrainer.train, [len(one) for one in load("hospitals", clients=10, seed=0).clients]
+    failing = [client for client, size in enumerate(sizes) if size == min(sizes)]
+    assert 0 < len(failing) < 10
+
+    def train(self, weights, examples, **more):
+        if len(examples) == min(sizes):
+            raise ValueError("no such column")
+        return original(self, weights, examples, **more)
+
+    monkeypatch.setattr(TorchTrainer, "train", train)
+    changes = ["failures.drop=[]", "cohort.minimum=3"]
+    if private:
+        changes += ["privacy.mode=client-central", "privacy.noise_multiplier=1.0", "privacy.clip=1.0"]
+    assert main(["run", str(job), "--out", "out", *(part for one in changes for part in ("--set", one))]) == 0
+    out, err = said(capsys)
+    assert re.search(r"training failed at clients \[[\d, –]+\] in rounds \[1, 2\], which went on without them", err)
+    assert f"clients lost, counted once a round: training failed {2 * len(failing)}" in out
+    page = Path("out/report.html").read_text(encoding="utf-8")
+    assert '<section id="dropouts"' in page
+    assert ("no such column" in page) == ("no such column" in err) == (not private)
+
+
+def test_progress_tells_of_the_clock_and_of_the_clients(job, monkeypatch, capsys):
+    from privfl.cli.run_live import Watcher
+
+    monkeypatch.setattr("rich.console.Console.is_terminal", property(lambda _self: True))
+    lines = []
+    done = Watcher.round_done
+    monkeypatch.setattr(Watcher, "round_done", lambda self, row: (done(self, row), lines.append(self._last)))
+    assert main(["run", str(job), "--out", "out", *FEDERATED, *ASYNCHRONOUS]) == 0
+    assert "strategy fedbuff, buffers of 6" in said(capsys)[1]
+    first, second = lines
+    assert re.fullmatch(r"accuracy 0\.\d+, 6/6 in the sum, simulated [\d.]+\u202fm?s", first)
+    assert re.search(r"at the clients [01]\.\d+, at least [01]\.\d+, simulated", second)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        ({"warmup": 1}, "1 round of warm-up, then constant"),
+        ({"kind": "exponential", "factor": 0.9}, "exponential: times 0.9 every round"),
+        ({"kind": "cosine", "minimum": 0.1}, "cosine down to 0.1 of it"),
+    ],
+)
+def test_schedules_in_words(schedule, words):
+    from privfl.cli.run_facts import schedule_words
+    from privfl.learning.strategy_job import ScheduleJob, ScheduleKind
+
+    given = {**schedule, "kind": ScheduleKind(schedule.get("kind", "constant"))}
+    assert schedule_words(ScheduleJob(**given)) == words
 
 
 # -- plan, bench, init ------------------------------------------------------------------------------------------------

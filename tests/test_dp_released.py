@@ -76,7 +76,7 @@ class Known:
     def initial_weights(self):
         return {name: np.zeros(shape, np.float32) for name, shape in self._shapes.items()}
 
-    def train(self, _weights, examples, *, seed):
+    def train(self, _weights, examples, *, seed, settings=None):
         client = next(number for number, own in enumerate(self.clients) if own is examples)
         return LocalResult(update=self._updates[client], examples=len(examples), loss=0.0, correct=0)
 
@@ -162,15 +162,16 @@ def make(suite, mechanism, *, drops=(), trainer=None, rounds=ROUNDS, out=None, f
 
 def released(run, out, drops=(), *, look_inside=False):
     """Carry a run out; return what each of its rounds released, beside its charge as it lies on disk."""
-    known, plan, sent = run._trainer, run.averaging.plan, []
+    known, plan, sent, contexts = run._trainer, run.averaging.plan, [], []
     hold = run._sessions.hold
 
     def listening(inputs, **others):
         sent.append(inputs.vectors)
+        contexts.append(inputs.context)
         return hold(inputs, **others)
 
     run._sessions.hold = listening
-    rounds, before, context, clip = [], flat(run.weights), run._context(1), run.clip
+    rounds, before, clip = [], flat(run.weights), run.clip
     for metrics in run:
         early = set(itertools.chain(*(who for phase, who in _phases(drops, metrics.round) if phase != "Unmask")))
         contributors = tuple(client for client in range(CLIENTS) if client not in early)
@@ -180,11 +181,11 @@ def released(run, out, drops=(), *, look_inside=False):
         exact = sum(parts.values())
         # The denominator is public: all twenty, whoever came.
         residual = (after - before) * CLIENTS - exact
-        as_sent = partial(_as_sent, plan, clip, _seed(context))
+        as_sent = partial(_as_sent, plan, clip, _seed(contexts[-1]))
         hidden = plan.length != len(exact)
         shares = {client: sent[-1][client] - as_sent(part) for client, part in parts.items()} if look_inside else {}
         rounds.append((contributors, exact, residual, None if hidden else as_sent(residual), shares))
-        before, context, clip = after, run._context(metrics.round + 1), run.clip
+        before, clip = after, run.clip
     assert run.stopped is None
     charges = read_ledger(out / LEDGER).charges
     assert [charge.round for charge in charges] == list(range(1, len(rounds) + 1))
@@ -445,9 +446,9 @@ def a_tenth_less_in_one_round(run):
     honest = run.averaging.codec
     encode, lesser = run.averaging.encode, replace(honest, noise=less(honest.noise, 9, 10))
 
-    def encoded(result, *, context):
+    def encoded(result, *, context, weight=1.0):
         run.averaging.codec = lesser if len(run.metrics) == 2 else honest
-        return encode(result, context=context)
+        return encode(result, context=context, weight=weight)
 
     run.averaging.encode = encoded
 
@@ -456,9 +457,9 @@ def one_client_adds_none(run):
     honest = run.averaging.codec
     encode, first = run.averaging.encode, run._trainer._updates[0]
 
-    def encoded(result, *, context):
+    def encoded(result, *, context, weight=1.0):
         run.averaging.codec = replace(honest, noise=None) if result.update is first else honest
-        return encode(result, context=context)
+        return encode(result, context=context, weight=weight)
 
     run.averaging.encode = encoded
 
@@ -466,22 +467,22 @@ def one_client_adds_none(run):
 def two_clients_share_a_stream(run):
     encode, entropy, twins = run.averaging.encode, run.averaging._entropy, run._trainer._updates[:2]
 
-    def encoded(result, *, context):
+    def encoded(result, *, context, weight=1.0):
         same = any(result.update is twin for twin in twins)
         run.averaging._entropy = UnsafeFixedEntropy(context[:16]) if same else entropy
-        return encode(result, context=context)
+        return encode(result, context=context, weight=weight)
 
     run.averaging.encode = encoded
 
 
 def the_same_noise_in_every_round(run):
-    train = run._train
+    train = run._work.train
 
-    def again(*arguments):
+    def again(*arguments, **others):
         run.averaging._entropy = UnsafeFixedEntropy(b"again and again.")
-        return train(*arguments)
+        return train(*arguments, **others)
 
-    run._train = again
+    run._work.train = again
 
 
 def charged_as_if_nobody_dropped_out(run):

@@ -146,6 +146,7 @@ def test_lines_are_as_documented(path):
         "contributors": 2,
         "released": True,
         "probe": None,
+        "evaluation": False,
     }
 
 
@@ -358,6 +359,8 @@ OTHER = make_params(4, 8, "masking")
         (2, "suite", 3, "suite 3"),
         (2, "released", 1, "released 1"),
         (2, "released", None, "released None"),
+        (2, "evaluation", 0, "evaluation 0"),
+        (2, "evaluation", None, "evaluation None"),
         (2, "messages", {}, "messages that are no list"),
         (2, "messages", None, "messages that are no list"),
         (2, "params_digest", "00" * 32, "the session's parameters are not those of their digest"),

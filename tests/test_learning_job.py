@@ -1,5 +1,9 @@
 """Job files: what is read, what is refused, and that each refusal names the key and a value that works."""
 
+import re
+from dataclasses import fields, is_dataclass
+from typing import get_args, get_origin, get_type_hints
+
 import pytest
 
 from privfl import ConfigurationError, Phase
@@ -11,7 +15,6 @@ from privfl.params import ServerModel
 CENTRAL = "[privacy]\nmode = 'client-central'"
 DISTRIBUTED = "[privacy]\nmode = 'client-distributed'\nclip = 1\nepsilon = 4"
 EXAMPLE = "[privacy]\nmode = 'example'\nclip = 1\nepsilon = 4"
-PRIVATE = {"mode": "client-distributed", "epsilon": 4.0, "delta": 1e-5, "clip": 1.0, "noise_multiplier": 1.0}
 
 
 def written(tmp_path, text):
@@ -32,24 +35,96 @@ def test_a_job_survives_being_written_out(example, tmp_path):
     assert load_job(written(tmp_path, job_to_toml(job))) == job
 
 
+def template():
+    return files("privfl.cli").joinpath("job_template.toml").read_text(encoding="utf-8")
+
+
+def keys_of(kind, prefix=""):
+    """Every key of a job, dotted; `[]` stands after those of which there may be several."""
+    hints = get_type_hints(kind)
+    for entry in fields(kind):
+        inner = [one for one in (hints[entry.name], *get_args(hints[entry.name])) if is_dataclass(one)]
+        several = get_origin(hints[entry.name]) is tuple
+        if inner:
+            yield from keys_of(inner[0], f"{prefix}{entry.name}{'[]' * several}.")
+        else:
+            yield prefix + entry.name
+
+
+def lines_of_the_template():
+    """Dotted key, mark before it, and value of every line of the template that has one."""
+    table = ""
+    for line in template().splitlines():
+        if header := re.match(r"(?:#:? )?(\[\[?)([a-z_.]+)\]", line):
+            table = header[2] + ("[]." if header[1] == "[[" else ".")
+        elif entry := re.match(r"(#:? |)([a-z_]+) = ([^#]+)", line):
+            yield table + entry[2], entry[1].strip(), entry[3].strip()
+
+
 def test_the_template_explains_every_key_and_is_the_default(tmp_path):
-    text = files("privfl.cli").joinpath("job_template.toml").read_text(encoding="utf-8")
+    text = template()
     assert load_job(written(tmp_path, text)) == Job()
     uncommented = "\n".join(
-        line.removeprefix("# ") if line.startswith("# ") and ("=" in line or line.startswith("# [[")) else line
+        line.removeprefix("# ") if line.startswith("# ") and ("=" in line or line.startswith("# [")) else line
         for line in text.splitlines()
     )
     full = load_job(written(tmp_path, uncommented))
     assert full.model == "mlp"
     assert full.cohort.size == 10
     assert full.failures.drop[0].clients == (3, 7)
-    adaptive = {"quantile": 0.4, "learning_rate": 0.1, "noise": 2.0}
-    private = {"privacy": PRIVATE | {"mechanism": "skellam", "client_epsilon": 4.0, "adaptive": adaptive}}
-    poisson = {"cohort": {"sampling": "poisson", "probability": 0.5}, "privacy": PRIVATE | {"mode": "example"}}
-    others = [job_to_toml(job_from_table(table)) for table in (private, poisson)]
-    for key in "".join([job_to_toml(full), *others]).splitlines():
-        if not key.startswith(("statistical_bits", "correctness_bits")):  # for experts: docs, not the template
-            assert key.split(" =")[0] in text
+    assert full.fleet.client[0].clients == (8, 9)
+    for_experts = {"threat.statistical_bits", "threat.correctness_bits"}  # docs, not the template
+    explained = [key for key, _, _ in lines_of_the_template()]
+    assert sorted(explained) == sorted(set(keys_of(Job)) - for_experts)
+
+
+PRIVATELY = ("privacy.mode=client-distributed", "privacy.epsilon=4.0", "privacy.clip=1.0")
+GOES_WITH = {
+    "cohort.probability": ("cohort.sampling=poisson",),
+    "cohort.preference": ("cohort.sampling=loss", "cohort.size=5", "evaluation.federated=true"),
+    "cohort.explore": ("cohort.sampling=loss", "cohort.size=5", "evaluation.federated=true"),
+    "strategy.server_momentum": ("strategy.name=fedavgm",),
+    "strategy.server_second_momentum": ("strategy.name=fedyogi",),
+    "strategy.server_adaptivity": ("strategy.name=fedadam",),
+    "strategy.buffer": ("strategy.name=fedbuff",),
+    "strategy.concurrency": ("strategy.name=fedbuff", "data.clients=30"),
+    "strategy.staleness_exponent": ("strategy.name=fedbuff",),
+    "strategy.max_staleness": ("strategy.name=fedbuff",),
+    "strategy.schedule.every": ("strategy.schedule.kind=step", "strategy.schedule.factor=0.5"),
+    "strategy.schedule.factor": ("strategy.schedule.kind=exponential",),
+    "strategy.schedule.minimum": ("strategy.schedule.kind=cosine",),
+    "evaluation.size": ("evaluation.federated=true",),
+} | {
+    f"privacy.{key}": PRIVATELY
+    for key in (
+        *("epsilon", "delta", "clip", "noise_multiplier", "mechanism", "client_epsilon"),
+        *("adaptive.quantile", "adaptive.learning_rate", "adaptive.noise"),
+    )
+}
+
+
+def test_what_the_template_says_of_other_modes_is_refused_in_the_default_and_works_there(tmp_path):
+    path = written(tmp_path, template())
+    of_other_modes = {key: value for key, mark, value in lines_of_the_template() if mark == "#:"}
+    assert of_other_modes.keys() == GOES_WITH.keys()
+    for key, value in of_other_modes.items():
+        with pytest.raises(ConfigurationError):
+            load_job(path, [f"{key}={value}"])
+        load_job(path, [*GOES_WITH[key], f"{key}={value}"])
+
+
+def test_samples_in_the_template_that_are_not_set_work_one_by_one(tmp_path):
+    """But those of tables that are there whole or not at all, and one half of a pair."""
+    path = written(tmp_path, template())
+    by_themselves = [
+        (key, value)
+        for key, mark, value in lines_of_the_template()
+        if mark == "#" and "[]" not in key and key not in {"fleet.offline_s", "fleet.charge_examples_per_s"}
+    ]
+    assert len(by_themselves) > 15
+    for key, value in by_themselves:
+        pair = ["fleet.offline_s=600.0"] if key == "fleet.online_s" else []
+        load_job(path, [f"{key}={value}", *pair])
 
 
 def test_overrides_change_keys(tmp_path):
@@ -74,7 +149,10 @@ def test_overrides_change_keys(tmp_path):
         ("suite = 3", "suite is 3: a text"),
         ("data = 3", "data is 3: a table works, such as [data]"),
         ("[data]\nclients = 0", "data.clients is 0"),
-        ("[data]\npartition = 'pathological'", "data.partition is 'pathological': 'iid' or 'dirichlet' works"),
+        (
+            "[data]\npartition = 'pathological'",
+            "data.partition is 'pathological': 'iid' or 'dirichlet' or 'shards' or 'quantity' works",
+        ),
         ("[cohort]\nsize = 11", "cohort.size is 11: 1 to 10 works"),
         ("[cohort]\nsize = 2", "cohort.size is 2: masking needs at least 3"),
         ("[cohort]\nminimum = 11", "cohort.minimum is 11: 2 to 10 works"),

@@ -60,7 +60,7 @@ class Steady:
     def initial_weights(self):
         return {"a": np.zeros(self.length - 10, np.float32), "b": np.zeros(10, np.float32)}
 
-    def train(self, weights, examples, *, seed):
+    def train(self, weights, examples, *, seed, settings=None):
         flat = self.updates(len(examples), seed)
         update = {"a": flat[:-10].astype(np.float32), "b": flat[-10:].astype(np.float32)}
         return LocalResult(update=update, examples=len(examples), loss=1.0, correct=1)
@@ -264,8 +264,10 @@ def test_nobody_trains_for_a_round_that_the_budget_has_no_room_for(monkeypatch):
     rounds = len(list(run))
     assert 0 < rounds < 10
     again = FederatedRun(job(rounds=10, privacy={"epsilon": 4.0, "noise_multiplier": 2.5}))
-    train, trained = again._train, []
-    monkeypatch.setattr(again, "_train", lambda number, *rest: trained.append(number) or train(number, *rest))
+    train, trained = again._work.train, []
+    monkeypatch.setattr(
+        again._work, "train", lambda plan, *rest, **more: trained.append(plan.number) or train(plan, *rest, **more)
+    )
     assert len(list(again)) == len(trained) == rounds
     assert "privacy.epsilon" in again.stopped
 
@@ -388,7 +390,7 @@ def test_amplification_is_not_claimed_where_more_may_drop_out_than_was_planned_f
 
 def test_a_cohort_too_small_for_its_suite_aborts_its_round_and_not_the_run(monkeypatch):
     run = FederatedRun(job("client-central", rounds=1, cohort={"minimum": 2}))
-    monkeypatch.setattr("privfl.learning.rounds.draw_cohort", lambda *_: (3, 4))
+    monkeypatch.setattr("privfl.learning.synchronous.draw_cohort", lambda *_, **__: (3, 4))
     (row,) = finished(run).metrics
     assert row.aborted
     assert "2 clients were drawn and 3 are needed" in row.aborted_because
@@ -404,7 +406,7 @@ def test_fixed_cohorts_stay_and_uniform_ones_change():
 def test_poisson_cohorts_run_and_one_that_is_too_small_aborts_its_round_and_costs_nothing(monkeypatch):
     run = FederatedRun(job("client-central", clients=60, cohort=POISSON, privacy={"amplification": True}))
     drawn = iter([(1,), (0, 2, 3, 5, 7, 8), ()])
-    monkeypatch.setattr("privfl.learning.rounds.draw_cohort", lambda *_: next(drawn))
+    monkeypatch.setattr("privfl.learning.synchronous.draw_cohort", lambda *_, **__: next(drawn))
     first, second, third = finished(run).metrics
     assert (first.aborted, second.aborted, third.aborted) == (True, False, True)
     assert "cohort.minimum" in first.aborted_because
@@ -620,7 +622,7 @@ def test_a_client_takes_part_in_no_session_that_its_share_is_not_made_for(tmp_pa
     """Guarantee 2 of `ClientBooks`: whatever the server proposes, fewer contributors would mean less noise."""
     asked = job(rounds=1, privacy={"epsilon": 8.0, "client_epsilon": 8.0})
     run = FederatedRun(asked)
-    books = ClientBooks(asked, run.guarantee, None, run._signer().public)
+    books = ClientBooks(asked, run.guarantee, None, run._paperwork.signer().public)
     vectors = {0: np.zeros(64, np.int32)}
     assert (books.guarded(run.params, vectors.__getitem__)(0) == 0).all()
     for changes in (
@@ -658,7 +660,7 @@ def test_noised_updates_are_charged_before_they_leave_whether_or_not_they_are_su
 
 def test_what_diverged_at_which_client_is_not_told():
     run = FederatedRun(job("client-central"), trainer=constant(np.nan))
-    with pytest.raises(ConfigurationError, match="round 1: training diverged at a client") as caught:
+    with pytest.raises(ConfigurationError, match="round 1: training failed at every client") as caught:
         list(run)
     assert "nan" not in str(caught.value)
     assert "client 0" not in str(caught.value)

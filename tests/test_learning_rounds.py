@@ -170,13 +170,13 @@ def test_saturation_count_is_exact():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_an_update_with_nan_or_infinity_stops_the_run_and_names_round_client_array_and_knob(
+def test_updates_with_nan_or_infinity_everywhere_stop_the_run_and_name_round_client_array_and_knob(
     tmp_path, value, monkeypatch
 ):
     original = TorchTrainer.train
 
-    def diverging(self, weights, examples, *, seed):
-        result = original(self, weights, examples, seed=seed)
+    def diverging(self, weights, examples, *, seed, settings=None):
+        result = original(self, weights, examples, seed=seed, settings=settings)
         next(iter(result.update.values())).flat[3] = value
         return result
 

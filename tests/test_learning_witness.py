@@ -382,7 +382,7 @@ class Counting:
     def initial_weights(self):
         return {"a": np.zeros(100, np.float32)}
 
-    def train(self, _weights, examples, *, seed):
+    def train(self, _weights, examples, *, seed, settings=None):
         self.trained += 1
         if self._fails:
             raise KeyboardInterrupt

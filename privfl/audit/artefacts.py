@@ -19,7 +19,8 @@ from privfl.journal.reading import MOST_JOURNAL_BYTES, content_of, regular_file
 from privfl.learning.books import COORDINATOR, LEDGER
 from privfl.learning.client_books import CLIENTS, RECEIPTS
 from privfl.learning.job import MAX_ROUNDS, Job, job_from_toml
-from privfl.learning.rounds import JOB, METRICS
+from privfl.learning.paperwork import JOB
+from privfl.learning.rounds import METRICS
 from privfl.learning.witness import EVIDENCE, PROBES
 from privfl.primitives.signatures import Identity
 from privfl.report.formats import visible
@@ -28,8 +29,10 @@ MOST_BYTES: Final = 64 << 20
 """Of what is written for people or line by line: 100 000 rounds of metrics take less, and as many receipts."""
 MOST_PROBE_BYTES: Final = 1 << 30
 """Of a recorded session or a model, which are in memory while they are looked at."""
-_MOST_LINE_BYTES: Final = 64 << 10  # of metrics or a receipt, which have some hundred
+_MOST_LINE_BYTES: Final = 1 << 20  # of metrics, which name who dropped out, or a receipt, which has some hundred
 _MOST_FIGURES: Final = 256  # in a line of metrics, which has some thirty
+_CLIENTS_BY_REASON: Final = frozenset({"dropped_because", "evaluation_failed"})
+_LISTED: Final = frozenset({"client_accuracy_quantiles", "client_accuracy_histogram"})
 _MOST_SAID: Final = 500  # characters of a complaint, which may quote what it complains of
 _LINE: Final = re.compile(r"line (\d+)")
 _ODD: Final = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError, MemoryError)
@@ -207,12 +210,26 @@ def _metrics(path: Path) -> tuple[dict[str, Any], ...]:
             raise LedgerError(f"line {number}: no JSON") from None
         if not isinstance(row, dict) or type(row.get("round")) is not int or not 0 <= row["round"] <= MAX_ROUNDS:
             raise LedgerError(f"line {number}: no line of metrics: an object with a round is due")
-        if len(row) > _MOST_FIGURES or not all(_is_figure(value) for value in row.values()):
+        if len(row) > _MOST_FIGURES or not all(_is_told(*entry) for entry in row.items()):
             raise LedgerError(f"line {number}: no line of metrics: some numbers and words are due")
         if len(rows) == MAX_ROUNDS:
             raise LedgerError(f"line {number}: more than {MAX_ROUNDS} rounds")
         rows.append(row)
     return tuple(rows)
+
+
+def _is_told(name: str, value: object) -> bool:
+    """Whether a run tells such a thing of a round under this name."""
+    if name in _CLIENTS_BY_REASON:
+        return isinstance(value, dict) and all(_are_figures(clients) for clients in value.values())
+    if name in _LISTED:
+        parts = list(value.values()) if isinstance(value, dict) else value
+        return parts is None or _are_figures(parts)
+    return _is_figure(value)
+
+
+def _are_figures(values: object) -> bool:
+    return isinstance(values, list) and all(_is_figure(value) for value in values)
 
 
 def _is_figure(value: object) -> bool:

@@ -22,10 +22,13 @@ from privfl.audit.tails import normal_cdf, normal_quantile
 from privfl.audit.terms import CLIENT_MODES
 from privfl.audit.training import trainer_clip, trainer_noise
 from privfl.dp.noise import Mechanism
-from privfl.learning.job import Sampling
+from privfl.evidence import SessionRecord
+from privfl.learning.cohort_job import Sampling
+from privfl.learning.evaluating import evaluation_vector
+from privfl.learning.job import Job
 from privfl.learning.known_inputs import OVERLONG
-from privfl.learning.sessions import fewest_contributors
 from privfl.learning.witness import clients_of_probes, probes_planned
+from privfl.params import SessionParams
 from privfl.suites import suite
 
 _MOST_ERRORS = 8.0
@@ -64,19 +67,36 @@ def conform(subject: Subject) -> tuple[Finding, ...]:
     return tuple(check(key, Layer.CONFORMITY, title, look) for key, title, look in looks)
 
 
+def _require_evaluation(job: Job, session: SessionRecord, params: SessionParams, where: str) -> None:
+    """Stop at a session that is said to have summed evaluations, and could have summed something else."""
+    if not job.evaluation.due(session.round, job.rounds):
+        raise Wrong(
+            f"A session is said to have summed evaluations of round {session.round}, which the job does not ask for.",
+            where=where,
+        )
+    due = evaluation_vector(job)
+    if params.vector != due:
+        raise Wrong(f"A session was held for {params.vector}, and an evaluation takes {due}.", where=where)
+
+
 def _parameters(subject: Subject) -> Seen:
     """Sessions have room for an update of the model, and no more contributors were given up than the job allows."""
     evidence = subject.artefacts.evidence.value
     if evidence is None:
         raise Undecided("What left the clients was not shown.", missing=subject.artefacts.evidence.name)
-    due, job, checked = subject.vector, subject.job, 0
+    due, job, checked, evaluated = subject.vector, subject.job, 0, set[int]()
     for session, line in zip(evidence.sessions, evidence.places, strict=True):
         if session.params is None:
             continue
         where, params, checked = f"{subject.artefacts.evidence.name}, line {line}", session.params, checked + 1
-        if params.vector != due:
+        if session.evaluation:
+            _require_evaluation(job, session, params, where)
+            if session.round in evaluated:
+                raise Wrong(f"Round {session.round} was evaluated twice.", where=where)
+            evaluated.add(session.round)
+        elif params.vector != due:
             raise Wrong(f"A session was held for {params.vector}, and an update takes {due}.", where=where)
-        least = fewest_contributors(job, len(params.cohort))
+        least = job.agreed_minimum(len(params.cohort))
         if params.minimum_contributors != least:
             raise Wrong(
                 f"A session would be opened over {params.minimum_contributors} contributors, where the job asks for "

@@ -20,7 +20,11 @@ from privfl.session import Phase
 
 _UPLOADS: Final = frozenset({Phase.MASKED_INPUT.value, Phase.UPLOAD.value})
 _OPENINGS: Final = frozenset({Phase.UNMASK.value, Phase.OPEN.value})
-_LOCAL_FIGURES: Final = ("local_accuracy", "local_loss")
+_LOCAL_FIGURES: Final = (
+    "local_accuracy", "local_loss",
+    "federated_accuracy", "federated_loss", "mean_client_accuracy", "std_client_accuracy", "worst_client_accuracy",
+    "client_accuracy_quantiles", "client_accuracy_histogram",
+)  # fmt: skip
 _CODING_FIGURES: Final = ("saturated_fraction", "suggested_clip")
 
 
@@ -69,7 +73,8 @@ def rounds(artefacts: Artefacts, contents: Contents) -> Seen:
 
 def _told(artefacts: Artefacts, released: list[int]) -> None:
     """Stop if the metrics tell of other rounds than the evidence, or of other numbers."""
-    name, sessions = artefacts.metrics.name, {session.round: session for session, _ in sessions_of(artefacts)}
+    name = artefacts.metrics.name
+    sessions = {session.round: session for session, _ in sessions_of(artefacts) if not session.evaluation}
     for line, row in enumerate(artefacts.metrics.value or (), 1):
         session, where = sessions.get(row["round"]), f"{name}, line {line}"
         if row.get("aborted") is not True and row["round"] not in released:
@@ -177,7 +182,7 @@ def unprotected(artefacts: Artefacts, contents: Contents) -> Seen:
     figures = _LOCAL_FIGURES if contents.opening.unit is Unit.EXAMPLE else (*_LOCAL_FIGURES, *_CODING_FIGURES)
     for line, row in enumerate(artefacts.metrics.value or (), 1):
         for name in figures:
-            if row.get(name) not in {None, 0.0}:
+            if row.get(name) not in (None, 0.0):
                 raise Wrong(
                     f"Round {row['round']} tells {name} of the clients' own data, which no noise covers.",
                     where=f"{artefacts.metrics.name}, line {line}",
@@ -218,7 +223,7 @@ def releases_without_noise(contents: Contents) -> tuple[str, ...]:
 
 
 def sessions_of(artefacts: Artefacts) -> Iterator[tuple[SessionRecord, str]]:
-    """Yield the sessions of the run itself, each with where it stands."""
+    """Yield the sessions on real data, of updates and of evaluations, each with where it stands."""
     evidence = artefacts.evidence.value
     if evidence is not None:
         for session, line in zip(evidence.sessions, evidence.places, strict=True):

@@ -19,6 +19,7 @@ from privfl.errors import ConfigurationError
 from privfl.guard import to_disk
 
 _NOTE: Final = "__privfl__"
+_SLOT: Final = "__privfl__/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,19 +31,24 @@ class Checkpoint:
         round: rounds done.
         metrics: the metrics line of that round.
         state: what else a resumed run needs, as JSON values.
+        slots: what the server's optimiser remembers: float32 arrays by name, by what they are.
     """
 
     weights: dict[str, npt.NDArray[np.float32]]
     round: int
     metrics: Mapping[str, Any]
     state: Mapping[str, Any] = field(default_factory=dict)
+    slots: Mapping[str, Mapping[str, npt.NDArray[np.float32]]] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, durably and whole: a reader sees the old file or the new one."""
     note = json.dumps({"round": checkpoint.round, "metrics": dict(checkpoint.metrics), "state": dict(checkpoint.state)})
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{_NOTE: np.array(note)}, **checkpoint.weights)
+    remembered = {
+        f"{_SLOT}{slot}/{name}": array for slot, arrays in checkpoint.slots.items() for name, array in arrays.items()
+    }
+    np.savez(buffer, allow_pickle=False, **{_NOTE: np.array(note)}, **remembered, **checkpoint.weights)
     write_whole(path, buffer.getvalue())
 
 
@@ -55,12 +61,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             note = json.loads(str(archive[_NOTE]))
-            weights = {name: archive[name] for name in archive.files if name != _NOTE}
+            weights = {name: archive[name] for name in archive.files if not name.startswith(_NOTE)}
+            slots: dict[str, dict[str, npt.NDArray[np.float32]]] = {}
+            for key in (name for name in archive.files if name.startswith(_SLOT)):
+                slot, _, name = key.removeprefix(_SLOT).partition("/")
+                slots.setdefault(slot, {})[name] = archive[key]
     except FileNotFoundError:
         raise ConfigurationError(f"{path} does not exist: there is no finished round to go on from") from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ConfigurationError(f"{path} is damaged and cannot be gone on from: {error}") from None
-    return Checkpoint(weights=weights, round=note["round"], metrics=note["metrics"], state=note.get("state", {}))
+    return Checkpoint(
+        weights=weights, round=note["round"], metrics=note["metrics"], state=note.get("state", {}), slots=slots
+    )
 
 
 def load_model(path: Path) -> dict[str, npt.NDArray[np.float32]]:

@@ -6,7 +6,6 @@ import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,12 +14,16 @@ from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.update import largest_error
 from privfl.errors import ConfigurationError
 from privfl.learning.audit_job import AuditJob
+from privfl.learning.cohort_job import CohortJob, Sampling
+from privfl.learning.combinations import refuse_what_does_not_fit
 from privfl.learning.data import Partition
+from privfl.learning.evaluation_job import EvaluationJob
+from privfl.learning.failures_job import FailuresJob
+from privfl.learning.fleet_job import FleetJob
 from privfl.learning.privacy_job import PrivacyJob, PrivacyMode
-from privfl.learning.tables import OFFERED, override, read_table, write_table
-from privfl.learning.trainer import LocalTraining
+from privfl.learning.strategy_job import StrategyJob
+from privfl.learning.tables import override, read_table, write_table
 from privfl.params import DEFAULT_PRECISION, CommitteeShape, Setting, ThreatModel, WireForm
-from privfl.session import Phase
 from privfl.suites import suite
 
 MAX_ROUNDS: Final = 100_000
@@ -28,8 +31,6 @@ MOST_JOB_BYTES: Final = 1 << 20
 """Of a job file: a thousand times what most have, and little enough for a reader of which nobody says how it grows."""
 _MOST_DOTS: Final = 32  # in a line: a key has two parts, and what reads a key of n parts takes n² steps and words
 _WHOLE: Final = range(-(2**63), 2**63)  # TOML's
-_DROP_PHASES: Final = (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK)
-_ABSENCE_PHASES: Final = (Phase.CONVENE, Phase.OPEN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,55 +40,17 @@ class DataJob:
     Attributes:
         name: data set.
         clients: how many clients share it.
-        partition: `iid`, or `dirichlet` for clients with different mixtures of labels.
-        alpha: concentration of `dirichlet`; the smaller, the more the clients differ.
+        partition: `iid`; `dirichlet` or `shards` for clients with different mixtures of labels; `quantity` for clients
+            with different numbers of examples.
+        alpha: concentration of `dirichlet` and `quantity`; the smaller, the more the clients differ.
+        shards: pieces of the data, sorted by label, that a client gets under `shards`.
     """
 
     name: str = "hospitals"
     clients: int = 10
     partition: Partition = Partition.IID
     alpha: float = 0.5
-
-
-class Sampling(StrEnum):
-    """How the cohort of a round is drawn."""
-
-    UNIFORM = "uniform"
-    FIXED = "fixed"
-    POISSON = "poisson"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CohortJob:
-    """`cohort.*`: who takes part in a round.
-
-    Attributes:
-        size: clients invited to a round; all unless given.
-        minimum: fewest contributors; a round with fewer aborts. Two more than the corrupt ones unless given; where
-            clients share the noise (`client-distributed`), what is left when as many drop out as `threat.dropout` says:
-            the noise is made for it.
-        sampling: `uniform`: `size` clients, drawn for every round; `fixed`: drawn once; `poisson`: everyone, with
-            `probability`. `uniform` unless given.
-        probability: of `poisson`: that a client is invited to a round.
-    """
-
-    size: int | None = None
-    minimum: int | None = None
-    sampling: Sampling = Sampling.UNIFORM
-    probability: float | None = None
-
-    def __post_init__(self) -> None:
-        if (self.sampling is Sampling.POISSON) != (self.probability is not None):
-            raise ConfigurationError(
-                "cohort.probability is missing, with which 'poisson' invites every client: such as 0.5"
-                if self.probability is None
-                else f"cohort.probability is set though cohort.sampling is {self.sampling.value!r}: leave it out, or "
-                f"take cohort.sampling = 'poisson'"
-            )
-        if self.probability is not None and not 0 < self.probability <= 1:
-            raise ConfigurationError(f"cohort.probability is {self.probability}: above 0, up to 1, works, such as 0.5")
-        if self.probability is not None and self.size is not None:
-            raise ConfigurationError("cohort.size is set though cohort.sampling 'poisson' draws it: leave it out")
+    shards: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,107 +75,6 @@ class EncodingJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StrategyJob:
-    """`strategy.*`: how clients train and how the server combines.
-
-    Attributes:
-        name: `fedavg`: the mean of the updates, weighted by the number of examples.
-        epochs: local passes over a client's examples.
-        batch_size: examples of a step.
-        learning_rate: of a step.
-        momentum: of a step.
-        weight_max: examples that a client can weigh at most; public. Twice the average unless given.
-    """
-
-    name: str = "fedavg"
-    epochs: int = 5
-    batch_size: int = 16
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_max: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.name != "fedavg":
-            raise ConfigurationError(f"strategy.name is {self.name!r}: 'fedavg' works")
-        if self.weight_max is not None and self.weight_max < 1:
-            raise ConfigurationError(f"strategy.weight_max is {self.weight_max}: 1 or more works, such as 100")
-        self.local_training()
-
-    def local_training(self) -> LocalTraining:
-        """Return the client's part."""
-        return LocalTraining(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            momentum=self.momentum,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drop:
-    """`[[failures.drop]]`: clients that fall silent in one round.
-
-    Attributes:
-        round: in which round, from 1; one beyond `rounds` never comes, so that a job can be cut short.
-        clients: their numbers, from 0.
-        phase: from which phase on they are silent.
-    """
-
-    round: int
-    clients: tuple[int, ...]
-    phase: Phase = field(default=Phase.MASKED_INPUT, metadata={OFFERED: _DROP_PHASES})
-
-    def __post_init__(self) -> None:
-        if self.round < 1:
-            raise ConfigurationError(f"failures.drop.round is {self.round}: 1 or more works")
-        if self.phase not in _DROP_PHASES:
-            names = ", ".join(repr(phase.value) for phase in _DROP_PHASES)
-            raise ConfigurationError(f"failures.drop.phase is {self.phase.value!r}: {names} work")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Absence:
-    """`[[failures.absent]]`: members of the committee that are missing in one round; suites without one ignore it.
-
-    Attributes:
-        round: in which round, from 1.
-        members: their numbers, from 0.
-        phase: `Convene`: they are not there when the sum is to be opened; `Open`: they say that they are, and fall
-            silent then.
-    """
-
-    round: int
-    members: tuple[int, ...]
-    phase: Phase = field(default=Phase.CONVENE, metadata={OFFERED: _ABSENCE_PHASES})
-
-    def __post_init__(self) -> None:
-        if self.round < 1:
-            raise ConfigurationError(f"failures.absent.round is {self.round}: 1 or more works")
-        if self.phase not in _ABSENCE_PHASES:
-            names = ", ".join(repr(phase.value) for phase in _ABSENCE_PHASES)
-            raise ConfigurationError(f"failures.absent.phase is {self.phase.value!r}: {names} work")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailuresJob:
-    """`failures.*`: drop-outs, scripted or drawn.
-
-    Attributes:
-        rate: probability that a client of the cohort drops out of a round, in a phase drawn as well.
-        drop: scripted drop-outs of clients.
-        absent: scripted absences of members of the committee.
-    """
-
-    rate: float = 0.0
-    drop: tuple[Drop, ...] = ()
-    absent: tuple[Absence, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.rate < 1:
-            raise ConfigurationError(f"failures.rate is {self.rate}: 0 to below 1 works, such as 0.1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A whole job.
 
@@ -222,6 +84,8 @@ class Job:
         seed: of data split, model, batches, cohorts and scripted chance. Protocol secrets never depend on it.
         model: `mlp`, `cnn`, `logistic`, or `module:function`; what suits the data unless given.
         committee: who opens sums under `ckks`; nothing to other suites.
+        fleet: what simulated clients run on; without one no time passes, except for strategies and cohorts that go by
+            it, which take a fleet of equals.
     """
 
     suite: str = "kahe"
@@ -237,6 +101,8 @@ class Job:
     failures: FailuresJob = field(default_factory=FailuresJob)
     privacy: PrivacyJob = field(default_factory=PrivacyJob)
     audit: AuditJob = field(default_factory=AuditJob)
+    evaluation: EvaluationJob = field(default_factory=EvaluationJob)
+    fleet: FleetJob | None = None
 
     def __post_init__(self) -> None:
         chosen = suite(self.suite)
@@ -246,11 +112,13 @@ class Job:
             raise ConfigurationError(f"seed is {self.seed}: 0 to 2^63 − 1 works")
         if self.data.clients < 1:
             raise ConfigurationError(f"data.clients is {self.data.clients}: 1 or more works, such as 10")
-        size = self.cohort_size
-        if not 1 <= size <= self.data.clients:
+        asked = self.data.clients if self.cohort.size is None else self.cohort.size
+        if not 1 <= asked <= self.data.clients:
             raise ConfigurationError(
-                f"cohort.size is {size}: 1 to {self.data.clients} works, because data.clients is {self.data.clients}"
+                f"cohort.size is {asked}: 1 to {self.data.clients} works, because data.clients is {self.data.clients}"
             )
+        refuse_what_does_not_fit(self)
+        size = self.cohort_size
         # What a session of this cohort cannot be is refused before anything is loaded.
         error_std = chosen.error_std(self.setting(), size)
         if not self.privacy.adds_noise:  # a run counts examples: the error of a sum must not drown every count
@@ -324,6 +192,16 @@ class Job:
         fewest = suite(self.suite).fewest_contributors(self.cohort_size, self.threat)
         return min(max(left, fewest), self.cohort_size)
 
+    def agreed_minimum(self, invited: int) -> int:
+        """Return the fewest contributors that a session's parameters say, to which so many are invited."""
+        if self.minimum is not None:
+            return self.minimum
+        return suite(self.suite).fewest_contributors(max(invited, 2), self.threat)
+
+    def fewest_contributors(self, invited: int) -> int:
+        """Return how many a session takes at least: as agreed, and as many as its suite can be held among."""
+        return max(self.agreed_minimum(invited), self.least_cohort)
+
     @property
     def least_cohort(self) -> int:
         """Fewest clients among whom a session of the suite can be held at all."""
@@ -342,14 +220,28 @@ class Job:
 
     @property
     def expected_cohort(self) -> float:
-        """Clients that are invited to a round, on average: what sums are divided by under differential privacy."""
-        return self.cohort_size if self.cohort.probability is None else self.cohort_size * self.cohort.probability
+        """Clients whose updates a round asks for, on average: what sums are divided by under differential privacy."""
+        asked = self.cohort_size if self.goal is None else self.goal
+        return asked if self.cohort.probability is None else asked * self.cohort.probability
 
-    def setting(self, length: int | None = None, *, bound: int | None = None, sum_bound: int | None = None) -> Setting:
+    @property
+    def goal(self) -> int | None:
+        """Uploads with which a round goes on; None: all that will come."""
+        return self.cohort.goal
+
+    def setting(
+        self,
+        length: int | None = None,
+        *,
+        clients: int | None = None,
+        bound: int | None = None,
+        sum_bound: int | None = None,
+    ) -> Setting:
         """Return the setting of its sessions.
 
         Args:
             length: most coordinates of a vector, once they are known.
+            clients: invited to a session, at most; a cohort unless given.
             bound: largest magnitude of a coordinate, where `encoding.bits` does not say it.
             sum_bound: of a coordinate of the sum, if that is less than all clients' bounds together.
 
@@ -357,7 +249,7 @@ class Job:
             ConfigurationError: nothing withstands the threat model, or holds the sums.
         """
         return suite(self.suite).setting(
-            self.cohort_size,
+            self.cohort_size if clients is None else clients,
             self.threat,
             bound=FixedPoint(clip=1.0, bits=self.encoding.bits).bound if bound is None else bound,
             sum_bound=sum_bound,
@@ -370,8 +262,21 @@ class Job:
 
     @property
     def cohort_size(self) -> int:
-        """Clients invited to a round, at most."""
-        return self.data.clients if self.cohort.size is None else self.cohort.size
+        """Clients invited to a round, or in a buffer, at most."""
+        buffering = self.strategy.buffering()
+        invited = self.cohort.invited if buffering is None else buffering.buffer
+        return self.data.clients if invited is None else min(invited, self.data.clients)
+
+    @property
+    def timed(self) -> FleetJob | None:
+        """The fleet on whose clock the run is; None where no time passes."""
+        by_clock = self.strategy.buffering() is not None or self.cohort.deadline_s is not None or self.goal is not None
+        return FleetJob() if self.fleet is None and (by_clock or self.cohort.by_presence) else self.fleet
+
+    @property
+    def evaluators(self) -> int:
+        """Clients invited to a federated evaluation."""
+        return self.data.clients if self.evaluation.size is None else self.evaluation.size
 
 
 def load_job(path: Path, overrides: Sequence[str] = ()) -> Job:

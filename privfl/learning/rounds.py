@@ -6,28 +6,18 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from privfl import __version__
 from privfl.encoding.layout import Layout
-from privfl.errors import BudgetExceeded, ConfigurationError, LedgerError, RoundAborted
-from privfl.guard import append_line, cut_torn_line, make_folder
+from privfl.errors import BudgetExceeded, ConfigurationError, RoundAborted
+from privfl.guard import append_line, cut_torn_line
 from privfl.learning.averaging import Averaging, RoundMean, WeightedAveraging
-from privfl.learning.books import (
-    COORDINATOR,
-    COORDINATOR_PUBLIC,
-    JOB_DIGEST,
-    LEDGER,
-    LEDGER_IDENTIFIER,
-    Books,
-    closing_record,
-    identity_of,
-    job_digest,
-)
+from privfl.learning.books import Books
+from privfl.learning.buffered import Buffered
 from privfl.learning.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -35,36 +25,49 @@ from privfl.learning.checkpoint import (
     save_checkpoint,
     write_whole,
 )
-from privfl.learning.client_books import RECEIPTS, ClientBooks, own_identity
-from privfl.learning.cohort import draw_cohort, draw_dropouts
-from privfl.learning.data import FederatedData, load, seed_stream
+from privfl.learning.client_books import RECEIPTS
+from privfl.learning.cohort import Losses
+from privfl.learning.cohort_job import Sampling
+from privfl.learning.data import FederatedData, load
+from privfl.learning.evaluating import Evaluated, FederatedEvaluations
+from privfl.learning.feasibility import require_in_time, require_reachable
+from privfl.learning.fleet import Fleet
 from privfl.learning.guarantee import Guarantee, guarantee_of
 from privfl.learning.job import Job, job_to_toml, load_job
+from privfl.learning.local_work import LocalWork
+from privfl.learning.measuring import Round, measured
 from privfl.learning.models import build, default_model
+from privfl.learning.paperwork import JOB, Paperwork
 from privfl.learning.private import PrivateAveraging
 from privfl.learning.private_trainer import PrivateTrainer
-from privfl.learning.records import Observer, Progress, RoundMetrics, UploadView
-from privfl.learning.sessions import Held, RoundInputs, Sessions
-from privfl.learning.strategy import FedAvg, Weights
+from privfl.learning.records import Observer, RoundMetrics, UploadView
+from privfl.learning.scheduling import Model, RoundPlan, Scheduler, merged
+from privfl.learning.sessions import RoundInputs, Sessions
+from privfl.learning.stopping import Stopping
+from privfl.learning.strategy import Weights, server_optimiser
+from privfl.learning.strategy_job import Optimiser
+from privfl.learning.synchronous import Synchronous
+from privfl.learning.traffic import SessionTraffic
 from privfl.learning.trainer import TorchTrainer, Trainer
-from privfl.learning.witness import EVIDENCE, Subject, Witness
 from privfl.params import SessionParams
 from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.labels import Label
 from privfl.primitives.signatures import Identity
 from privfl.primitives.transcript import digest
-from privfl.session import Phase, Vector
+from privfl.session import Phase
 from privfl.simulate import Simulation
-from privfl.suites import suite
 
-METRICS, MODEL, JOB = "metrics.jsonl", "model.npz", "job.toml"
+METRICS: Final = "metrics.jsonl"
+MODEL: Final = "model.npz"
+BEST: Final = "best.npz"
+BEST_SLOT: Final = "best"
 
 
 class FederatedRun:
     """A job at work.
 
-    Making one checks everything (data, model, session parameters) and writes nothing; iterating trains, a round at a
-    time, and keeps `out` up to date: `metrics.jsonl`, `evidence.jsonl`, `model.npz`, `job.toml`.
+    Making one checks everything (data, model, session parameters, fleet) and writes nothing; iterating trains, a round
+    at a time, and keeps `out` up to date: `metrics.jsonl`, `evidence.jsonl`, `model.npz`, `best.npz`, `job.toml`.
 
     Args:
         job: what to do.
@@ -76,15 +79,21 @@ class FederatedRun:
 
     Attributes:
         weights: the global model.
+        version: how often it has moved.
         metrics: the rounds done.
         view: what the server saw of one client, beside the truth, once a round has been summed; None under differential
             privacy, which it would break.
         guarantee: what the run promises; None without differential privacy.
-        books: its privacy ledger, once it has begun.
-        stopped: why it ended before its last round; None if it did not.
+        fleet: the clients' machines, on whose clock the run is; None where no time passes.
+        best: which round's model was the best.
+        stopped: why it ended before its last round, its budget spent; None if it did not.
+        enough: why it ended before its last round, nothing better to come; None if it did not.
 
     Guarantees:
         1. Under differential privacy no sum is opened before its charge is in the ledger, on disk.
+        2. Every sum that leaves clients, of updates and of evaluations, comes out of a session of the job's suite.
+        3. A client whose training raises drops out of that round, and the round's metrics say which and why.
+        4. Under differential privacy the simulated time of a client does not depend on what it holds.
 
     Raises:
         ConfigurationError: the job does not work; `out` holds a run already.
@@ -101,8 +110,6 @@ class FederatedRun:
         identity: Identity | None = None,
     ) -> None:
         self.job = job
-        self._out = out
-        self._identity = identity
         self._observe = observe or (lambda _progress: None)
         self._workers = workers
         if out is not None and (out / METRICS).exists():
@@ -114,26 +121,42 @@ class FederatedRun:
             clients=job.data.clients,
             partition=job.data.partition,
             alpha=job.data.alpha,
+            shards=job.data.shards,
+            holdout=job.evaluation.holdout if job.evaluation.federated else 0.0,
             seed=job.seed,
         )
         self.model_name = job.model or default_model(job.data.name)
-        self._strategy = FedAvg()
+        self.fleet = None if job.timed is None else Fleet(job.timed, clients=job.data.clients, seed=job.seed)
+        if self.fleet is not None:
+            require_reachable(job, self.fleet)
+        self._strategy = server_optimiser(job.strategy)
         self._trainer, self.guarantee = self._make_trainer(trainer)
         self.weights: Weights = self._trainer.initial_weights()
+        self.version = 0
         self.metrics: list[RoundMetrics] = []
         self.view: UploadView | None = None
-        self.books: Books | None = None
-        self._client_books: ClientBooks | None = None
-        self._witness: Witness | None = None
+        self.best = Stopping(job.evaluation)
+        self._kept: int | None = None  # round whose model is in the file of the best
         self.stopped: str | None = None
-        self._over = False  # its ledger is closed
+        self.enough: str | None = None
+        self._paperwork = Paperwork(job, self.guarantee, Layout.of(self.weights), out, identity)
         self.averaging = self._make_averaging()
-        self._sessions = Sessions(job, self.averaging.vector, context=self._context(1), workers=workers)
+        self._sessions = Sessions(job, self.averaging.vector, context=bytes(32), workers=workers)
+        self._scheduler = self._make_scheduler()
+        self._work = LocalWork(
+            job, self._trainer, self.data.clients, private=self.guarantee is not None, observe=self._observe
+        )
+        self._evaluations = self._make_evaluations()
 
     @property
     def params(self) -> SessionParams:
         """Parameters of the latest session."""
         return self._sessions.params
+
+    @property
+    def books(self) -> Books | None:
+        """The run's privacy ledger, once it has begun."""
+        return self._paperwork.books
 
     def _make_trainer(self, given: Trainer | None) -> tuple[Trainer, Guarantee | None]:
         """Return who trains, and what the run promises: all that can be wrong about it shows here."""
@@ -150,6 +173,31 @@ class FederatedRun:
             trainer = PrivateTrainer(model, settings, guarantee.training, grad_sample=job.privacy.grad_sample)
         return trainer, guarantee
 
+    def _make_scheduler(self) -> Scheduler:
+        examples = tuple(len(one) for one in self.data.clients)
+        if self.guarantee is not None:
+            # Who is late, or in a buffer, decides whose updates a sum holds beside a client's: it must not follow from
+            # how much that client has. So all take the time that a public number of examples takes.
+            examples = (max(sum(examples) // len(examples), 1),) * len(examples)
+        traffic = SessionTraffic(self._sessions, self.parameters)
+        buffering = self.job.strategy.buffering()
+        if self.fleet is not None:
+            require_in_time(self.job, self.fleet, examples, traffic)
+        if buffering is not None and self.fleet is not None:
+            return Buffered(self.job, buffering, fleet=self.fleet, examples=examples, traffic=traffic)
+        return Synchronous(self.job, fleet=self.fleet, examples=examples, traffic=traffic)
+
+    def _make_evaluations(self) -> FederatedEvaluations | None:
+        if not self.job.evaluation.federated:
+            return None
+        return FederatedEvaluations(
+            self.job,
+            self._trainer,
+            self.data.validation,
+            identities=self._sessions.identities,
+            workers=self._workers,
+        )
+
     @classmethod
     def resume(
         cls, out: Path, *, observe: Observer | None = None, workers: int = 1, identity: Identity | None = None
@@ -157,7 +205,7 @@ class FederatedRun:
         """Go on with a run that stopped: from the last round whose model is on disk.
 
         What was charged after that round stays charged, and the round is done again under noise, and a charge, of its
-        own.
+        own. What clients were training for a later buffer is lost, and they begin anew.
 
         Args:
             out: directory of the run.
@@ -172,28 +220,15 @@ class FederatedRun:
         if not (out / JOB).exists():
             raise ConfigurationError(f"--resume {out} holds no run: there is no {JOB} in it")
         run = cls(load_job(out / JOB), observe=observe, workers=workers, identity=identity)
-        run._out = out
         cut_torn_line(out / RECEIPTS)
         state: Mapping[str, Any] = {}
         if (out / MODEL).exists():
             state = run._restore(out)
         elif (out / METRICS).exists():
             raise ConfigurationError(f"{out / MODEL} is missing, though rounds were done: start anew elsewhere")
-        ledger = (out / LEDGER).exists()
-        if ledger and run.guarantee is None:
-            raise LedgerError(
-                f"{out / JOB} asks for no privacy, and {out / LEDGER} is there: put the job back as it was"
-            )
-        if state.get("ledger") and not ledger:
-            raise LedgerError(f"{out / LEDGER} is missing, though rounds were charged: put it back")
-        if run.guarantee is not None and ledger:
-            run._resume_books(out, run.guarantee, state)
-        try:
-            if not run._over:
-                run._resume_witness(out)
-        except BaseException:
-            run._let_go()
-            raise
+        run._paperwork.resume(out, state.get("ledger"), begun=run.done > 0)
+        if run._paperwork.closed is not None:
+            run.stopped = run._paperwork.closed.get("stopped") if run.enough is None else None
         return run
 
     def _restore(self, out: Path) -> Mapping[str, Any]:
@@ -206,24 +241,24 @@ class FederatedRun:
         self.metrics = [RoundMetrics(**row) for row in rows]
         # The model's own note is the truth about the last round; a line that a crash tore or kept back is rewritten.
         write_whole(out / METRICS, "".join(json.dumps(row) + "\n" for row in rows).encode())
-        if isinstance(self.averaging, PrivateAveraging):
-            self.averaging.clip = checkpoint.state["clip"]
-        return checkpoint.state
-
-    def _resume_books(self, out: Path, guarantee: Guarantee, state: Mapping[str, Any]) -> None:
-        head = state.get("ledger")
-        closing = closing_record(self.job, guarantee, out, self._identity, head)
-        if closing is None:
-            self.books = Books.resume(self.job, guarantee, out, self._identity, head)
-        else:
-            self._over, self.stopped = True, closing.get("stopped")
-
-    def _resume_witness(self, out: Path) -> None:
-        if (out / EVIDENCE).exists():
-            self._identity = identity_of(out, EVIDENCE, self._identity)
-            self._witness = Witness.resume(self._subject(out), self._identity)
-        elif self.done:
-            raise LedgerError(f"{out / EVIDENCE} is missing, though rounds were done: put it back")
+        state = checkpoint.state
+        try:
+            self.version, self.enough = state["version"], state["enough"]
+            self._scheduler.restore(state["scheduler"])
+            slots = {name: arrays for name, arrays in checkpoint.slots.items() if name != BEST_SLOT}
+            self._strategy.restore(slots)
+            if self.version and not slots and self.job.strategy.server_step().optimiser is not Optimiser.SGD:
+                raise KeyError("what the server's optimiser remembers")  # noqa: TRY301 - told below, with the rest
+            latest = state["best"]["best_round"] == checkpoint.round
+            best = checkpoint.weights if latest else checkpoint.slots.get(BEST_SLOT)
+            self.best.restore(state["best"], None if best is None else dict(best))
+            if isinstance(self.averaging, PrivateAveraging):
+                self.averaging.clip = state["clip"]
+        except (KeyError, TypeError) as error:
+            raise ConfigurationError(
+                f"{out / MODEL} lacks {error}, which a run needs to go on: it was written by another version of privfl"
+            ) from None
+        return state
 
     @property
     def done(self) -> int:
@@ -236,163 +271,99 @@ class FederatedRun:
         return Layout.of(self.weights).length
 
     def __iter__(self) -> Iterator[RoundMetrics]:
-        if self._over:
+        if self._paperwork.closed is not None:
             return
         try:
             self._begin()
             try:
                 for number in range(self.done + 1, self.job.rounds + 1):
+                    if self.enough is not None:
+                        break
                     yield self._round(number)
             except BudgetExceeded as error:
                 self.stopped = f"stopped after round {self.done} of {self.job.rounds}: {error}"
             self._finish()
         except BaseException:
-            self._let_go()
+            self._paperwork.let_go()
             raise
 
     def _begin(self) -> None:
-        """Put down what a crash must find before anything is charged: the job, its ledger, and its evidence."""
-        if self.guarantee is None:  # nothing is charged: what fails in its first round leaves nothing behind
-            return
-        self._write_job()
-        if self.books is None and self.done < self.job.rounds:
-            promised = {
-                "planned_epsilon": _finite(self.guarantee.planned_epsilon(self.job)),
-                "receipts": self.job.privacy.client_epsilon is not None and self._out is not None,
-            }
-            self.books = Books.begin(self.job, self.guarantee, self._facts | promised, self._out, self._signer())
-        if self.job.privacy.client_epsilon is not None:
-            self._client_books = ClientBooks(self.job, self.guarantee, self._out, self._signer().public)
-        self._begin_evidence()
-        if self._witness is not None:
-            self._witness.probe(self._sessions, self.averaging, last=False)
+        papers = self._paperwork
+        papers.begin(self.averaging, rounds_left=self.done < self.job.rounds)
+        if self.guarantee is not None and papers.witness is not None:
+            papers.witness.probe(self._sessions, self.averaging, last=False)
             if isinstance(self._trainer, PrivateTrainer):
-                self._witness.train(self._trainer, self.weights, self.data.feature_shape)
-
-    def _begin_evidence(self) -> None:
-        if self._out is None or self._witness is not None:
-            return
-        self._write_job()
-        write_whole(self._out / COORDINATOR_PUBLIC, f"{self._signer().public.hex()}\n".encode())
-        claimed = {
-            "secure": suite(self.job.suite).protects,
-            "mode": self.job.privacy.mode.value,
-            "weight_max": self.averaging.codec.weight_max if isinstance(self.averaging, WeightedAveraging) else 1,
-            LEDGER_IDENTIFIER: self.books.identifier if self.books is not None else None,
-        }
-        self._witness = Witness.begin(self._subject(self._out), self._facts | claimed, self._signer())
-
-    def _subject(self, out: Path) -> Subject:
-        return Subject(job=self.job, layout=Layout.of(self.weights), guarantee=self.guarantee, out=out)
-
-    @property
-    def _facts(self) -> dict[str, Any]:
-        return {
-            "suite": self.job.suite,
-            JOB_DIGEST: job_digest(self.job),
-            "privfl": __version__,
-            "parameters": self.parameters,
-            "rounds": self.job.rounds,
-        }
-
-    def _signer(self) -> Identity:
-        """The coordinator's key: the one that was given, or one of the run's own, which lasts as long as its files."""
-        if self._identity is None:
-            self._identity = (
-                Identity.generate(OsEntropy()) if self._out is None else own_identity(self._out / COORDINATOR)
-            )
-        return self._identity
-
-    def _write_job(self) -> None:
-        if self._out is not None and not (self._out / JOB).exists():
-            make_folder(self._out)
-            write_whole(self._out / JOB, job_to_toml(self.job).encode())
+                papers.witness.train(self._trainer, self.weights, self.data.feature_shape)
 
     def _finish(self) -> None:
-        evidence: dict[str, Any] = {}
-        if self._witness is not None:
-            if self.metrics:  # without a round there is nothing to test
-                self._witness.probe(self._sessions, self.averaging, last=True)
-            self._witness.close(MODEL)
-            evidence = self._witness.head._asdict()
-        if self.books is not None:
-            facts = {"rounds": self.done, "epsilon": _finite(self.books.epsilon()), "stopped": self.stopped}
-            self.books.close({**facts, "evidence": evidence or None})
-        if self._client_books is not None:
-            self._client_books.close()
-
-    def _let_go(self) -> None:
-        """Leave the files to whoever resumes."""
-        if self.books is not None:
-            self.books.unlock()
-        if self._witness is not None:
-            self._witness.unlock()
-        if self._client_books is not None:
-            self._client_books.close()
+        papers = self._paperwork
+        if papers.witness is not None and self.metrics:  # without a round there is nothing to test
+            papers.witness.probe(self._sessions, self.averaging, last=True)
+        papers.finish({"rounds": self.done, "stopped": self.stopped or self.enough}, model=MODEL)
 
     def _round(self, number: int) -> RoundMetrics:
-        started = time.perf_counter()
-        if self.books is not None:
-            self.books.require_room()
-        cohort = draw_cohort(self.job, number)
-        drops = draw_dropouts(self.job, number, cohort)
-        context = self._context(number)
-        vectors = self._train(number, cohort, drops, context)
-        inputs = RoundInputs(number=number, cohort=cohort, drops=drops, context=context, vectors=vectors)
+        started, papers = time.perf_counter(), self._paperwork
+        if papers.books is not None:
+            papers.books.require_room()
+        model = Model(weights=self.weights, version=self.version)
+        plan = self._scheduler.plan(number, model, self._losses())
+        context = self._context(plan)
+        worked = self._work.train(plan, self.averaging, context=context, context_of=self._context)
+        drops = merged(plan.drops, {Phase.MASKED_INPUT: frozenset(worked.failed)})
+        plan = replace(plan, drops=drops, because={**plan.because, **worked.failed})
+        inputs = RoundInputs(number=number, cohort=plan.cohort, drops=drops, context=context, vectors=worked.vectors)
         held = self._sessions.hold(
             inputs,
             charge=lambda contributors: self._charge(inputs, contributors),
             # An update that hides its examples is a release by itself, to whoever reads it, summed or not.
             before_uploads=self.guarantee is not None and self.guarantee.training is not None,
-            client_books=self._client_books,
-            before_session=None if self._client_books is None else lambda params: self._begin_session(number, params),
+            client_books=papers.client_books,
+            before_session=None if papers.client_books is None else lambda params: papers.begin_session(number, params),
         )
-        outcome = held.outcome
-        plain, plain_seconds = self._sessions.plain(inputs, held)
-
+        plain = self._sessions.plain(inputs, held)
         clip = self.clip
-        mean, why_not = self._decoded(outcome, context)
+        mean, why_not = self._decoded(held.outcome, context)
         if mean is not None:
             self.weights = self._strategy.apply(self.weights, mean.arrays)
+            self.version += 1
             if self.view is None and self.guarantee is None:  # a true update in a report would be a release
                 self.view = held.view
-        evaluation = self._trainer.evaluate(self.weights, self.data.test)
-        metrics = RoundMetrics(
-            round=number,
-            suite=self.job.suite,
-            cohort=len(cohort),
-            contributors=len(outcome.contributors) if mean else 0,
-            dropped=len(cohort) - len(outcome.contributors) if mean else len(cohort),
-            vanished=len(drops.get(Phase.UNMASK, ())) if mean else 0,
-            aborted=mean is None,
-            aborted_because=why_not,
-            accuracy=evaluation.accuracy,
-            loss=evaluation.loss if math.isfinite(evaluation.loss) else None,
-            local_accuracy=mean.local_accuracy if mean else None,
-            local_loss=mean.local_loss if mean else None,
-            epsilon=None if self.books is None else _finite(self.books.epsilon()),
-            epsilon_rdp=None if self.books is None else _finite(self.books.opinions().get("rdp") or 0.0),
+        self._scheduler.finish(plan, released=mean is not None)
+        done = Round(
+            plan=plan,
+            held=held,
+            plain=plain,
+            mean=mean,
+            why_not=why_not,
             clip=clip,
-            upload_bytes=outcome.upload_bytes,
-            download_bytes=outcome.download_bytes,
-            plain_upload_bytes=plain.upload_bytes,
-            plain_seconds=plain_seconds,
+            evaluation=self._trainer.evaluate(self.weights, self.data.test),
+            evaluated=self._evaluate(plan, context),
             seconds=time.perf_counter() - started,
-            secure_seconds=held.seconds,
-            client_seconds=outcome.client_cpu_s / max(len(cohort), 1),
-            server_seconds=outcome.server_cpu_s,
-            committee_seconds=outcome.committee_cpu_s + held.ceremony_cpu_s,
-            committee_bytes=outcome.committee_bytes + held.ceremony_bytes,
-            saturated_fraction=mean.saturated_fraction if mean else 0.0,
-            suggested_clip=mean.suggested_clip if mean else None,
         )
+        metrics = measured(self.job, done, books=papers.books, timed=self.fleet is not None)
+        if done.released:  # else the model is the one that was judged before
+            # A loss that is no number was taken all the same; JSON has no word for it.
+            taken = {**asdict(metrics), "loss": done.evaluation.loss}
+            self.enough = self.best.see(number, taken, self.weights)
+        metrics = replace(metrics, best_round=self.best.best_round)
         self.metrics.append(metrics)
-        self._save(metrics, held)
+        self._save(metrics, done)
         return metrics
 
-    def _begin_session(self, number: int, params: SessionParams) -> None:
-        if self._witness is not None:
-            self._witness.begin_session(number, params)
+    def _losses(self) -> Losses | None:
+        """What clients toss their coins by, where they do: the mean of the last evaluation, and each its own loss."""
+        evaluations, weights = self._evaluations, self.weights
+        told = [one.federated_loss for one in self.metrics if one.federated_loss is not None]
+        if evaluations is None or self.job.cohort.sampling is not Sampling.LOSS or not told:
+            return None
+        return Losses(mean=told[-1], of=lambda client: evaluations.own_loss(weights, client))
+
+    def _evaluate(self, plan: RoundPlan, context: bytes) -> Evaluated | None:
+        if self._evaluations is None or not self.job.evaluation.due(plan.number, self.job.rounds):
+            return None
+        everyone, fleet = range(self.job.data.clients), self.fleet
+        online = frozenset(c for c in everyone if fleet is None or fleet.online(c, plan.ends_s))
+        return self._evaluations.hold(plan.number, self.weights, context=context, online=online)
 
     def _charge(self, inputs: RoundInputs, contributors: int) -> None:
         """Put into the ledger what the round's sum will have cost, before anything is asked that opens it."""
@@ -426,35 +397,14 @@ class FederatedRun:
         except RoundAborted as error:
             return None, str(error)
 
-    def _train(
-        self, number: int, cohort: tuple[int, ...], drops: Mapping[Phase, frozenset[int]], context: bytes
-    ) -> dict[int, Vector]:
-        """Train every client that will upload; who drops before would train in vain."""
-        silent = frozenset().union(*(clients for phase, clients in drops.items() if phase is not Phase.UNMASK))
-        training = [client for client in cohort if client not in silent]
-        vectors: dict[int, Vector] = {}
-        for done, client in enumerate(training):
-            self._observe(Progress(round=number, stage="training", done=done, of=len(training)))
-            seed = int(seed_stream(self.job.seed, f"train/{number}/{client}").generate_state(1, np.uint64)[0] >> 1)
-            result = self._trainer.train(self.weights, self.data.clients[client], seed=seed)
-            try:
-                vectors[client] = self.averaging.encode(result, context=context)
-            except ConfigurationError as error:
-                if self.guarantee is not None:  # whose update it was, and what was in it, is not for the server to know
-                    raise ConfigurationError(
-                        f"round {number}: training diverged at a client; a smaller strategy.learning_rate than "
-                        f"{self.job.strategy.learning_rate} may work"
-                    ) from None
-                raise ConfigurationError(
-                    f"round {number}, client {client}: {error}; strategy.learning_rate is "
-                    f"{self.job.strategy.learning_rate}, {min(self.job.strategy.learning_rate / 10, 0.1):g} may work"
-                ) from None
-        self._observe(Progress(round=number, stage="aggregating", done=len(training), of=len(training)))
-        return vectors
-
     def _state(self) -> dict[str, Any]:
         """What a resumed run needs beside the model."""
-        state: dict[str, Any] = {}
+        state: dict[str, Any] = {
+            "version": self.version,
+            "enough": self.enough,
+            "best": self.best.state(),
+            "scheduler": self._scheduler.state(),
+        }
         if self.books is not None:
             state["ledger"] = self.books.head._asdict()
         if isinstance(self.averaging, PrivateAveraging):
@@ -473,34 +423,59 @@ class FederatedRun:
         weight_max = self.job.strategy.weight_max or math.ceil(2 * average)
         return WeightedAveraging.of(self.job, layout, weight_max=weight_max)
 
-    def _context(self, number: int) -> bytes:
-        """Digest of what a round is about: model, job and number."""
-        model = b"".join(np.ascontiguousarray(self.weights[name]).tobytes() for name in self.weights)
-        return digest(Label.CONTEXT, model, job_to_toml(self.job).encode(), number.to_bytes(8, "big"))
+    def _context(self, plan: RoundPlan) -> bytes:
+        """Digest of what a round is about: model, or models, job and number."""
+        job = job_to_toml(self.job).encode()
+        if plan.versions is not None:
+            return plan.versions.context(job)
+        model = b"".join(np.ascontiguousarray(array).tobytes() for array in self.weights.values())
+        return digest(Label.CONTEXT, model, job, plan.number.to_bytes(8, "big"))
 
-    def _save(self, metrics: RoundMetrics, held: Held) -> None:
-        if self._out is None:
+    def _save(self, metrics: RoundMetrics, done: Round) -> None:
+        papers = self._paperwork
+        if papers.out is None:
             return
-        self._begin_evidence()
-        if self._witness is not None:
-            self._witness.record(
+        papers.begin_evidence(self.averaging)
+        papers.record(
+            metrics.round,
+            done.held,
+            cohort=metrics.cohort,
+            contributors=metrics.contributors,
+            released=done.released,
+        )
+        if done.evaluated is not None:
+            found = done.evaluated.found
+            papers.record(
                 metrics.round,
-                held,
-                cohort=metrics.cohort,
-                contributors=metrics.contributors,
-                released=not metrics.aborted,
+                done.evaluated.held,
+                cohort=len(done.evaluated.cohort),
+                contributors=0 if found is None else found.clients,
+                released=found is not None,
+                evaluation=True,
             )
         row = asdict(metrics)
+        slots = dict(self._strategy.state())
+        if self.best.best_weights is not None and self.best.best_round != metrics.round:
+            slots[BEST_SLOT] = self.best.best_weights
         # The model carries its own metrics line: a crash between the two writes loses neither.
-        save_checkpoint(
-            self._out / MODEL, Checkpoint(weights=self.weights, round=metrics.round, metrics=row, state=self._state())
+        checkpoint = Checkpoint(
+            weights=self.weights,
+            round=metrics.round,
+            metrics=row,
+            state=self._state(),
+            slots=slots,
         )
-        append_line(self._out / METRICS, json.dumps(row))
+        save_checkpoint(papers.out / MODEL, checkpoint)
+        append_line(papers.out / METRICS, json.dumps(row))
+        self._save_best(papers.out)
 
-
-def _finite(epsilon: float) -> float | None:
-    """ε as JSON can hold it."""
-    return epsilon if math.isfinite(epsilon) else None
+    def _save_best(self, out: Path) -> None:
+        """Keep the best model in a file of its own, unless it is there; what a crash kept back comes with the next."""
+        best, rows = self.best, [one for one in self.metrics if one.round == self.best.best_round]
+        if best.best_weights is None or not rows or self._kept == best.best_round:
+            return
+        save_checkpoint(out / BEST, Checkpoint(weights=best.best_weights, round=rows[0].round, metrics=asdict(rows[0])))
+        self._kept = best.best_round
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:

@@ -17,9 +17,10 @@ from privfl.learning.cohort import draw_absences
 from privfl.learning.job import Job
 from privfl.learning.records import UploadView
 from privfl.params import NONCE_BYTES, ServerModel, SessionParams, Setting, VectorSpec
+from privfl.primitives.signatures import Identity
 from privfl.session import Phase, Vector
 from privfl.simulate import BeforeOpening, Simulation, draw_identities, roster_of, simulate, simulated_committee
-from privfl.suites import plan_session, suite
+from privfl.suites import plan_session
 
 _VIEW_COORDINATES: Final = 4096
 
@@ -73,10 +74,13 @@ class Sessions:
         job: the run's.
         vector: length and bounds of what is summed.
         context: of the first round: parameters that do not work show now.
+        clients: invited to a session, at most; a cohort unless given.
+        identities: the clients' signing keys against an active server; fresh ones unless given.
         workers: threads for long vectors.
 
     Attributes:
         params: parameters of the latest round's session.
+        identities: the clients' signing keys; None where none are needed.
 
     Raises:
         ConfigurationError: no session of this job can be held.
@@ -88,17 +92,20 @@ class Sessions:
         vector: VectorSpec,
         *,
         context: bytes,
+        clients: int | None = None,
+        identities: Mapping[int, Identity] | None = None,
         workers: int = 1,
     ) -> None:
         self._job = job
         self._vector = vector
+        self._clients = job.cohort_size if clients is None else clients
         self._workers = workers
         active = job.threat.server is ServerModel.ACTIVE
-        self._identities = draw_identities(range(job.data.clients)) if active else None
-        self._roster = roster_of(self._identities) if self._identities else None
+        self.identities = (identities or draw_identities(range(job.data.clients))) if active else None
+        self._roster = roster_of(self.identities) if self.identities else None
         self._committee = simulated_committee(self._setting())
         self._unbooked = self._committee  # whose ceremony no round has paid for yet
-        self.params = self._plan(context, tuple(range(job.cohort_size)))
+        self.params = self.planned(context, tuple(range(self._clients)))
 
     def hold(
         self,
@@ -123,7 +130,7 @@ class Sessions:
         begun = time.perf_counter()
         of_round = inputs.number > 0  # others are no round's: neither its parameters nor its cost
         ceremony_cpu_s, ceremony_bytes = self._renew_committee(booked=of_round)
-        fewest = fewest_contributors(self._job, len(inputs.cohort))
+        fewest = self._job.fewest_contributors(len(inputs.cohort))
         if len(inputs.cohort) < fewest:
             return Held(
                 outcome=Simulation.without_session(
@@ -135,7 +142,7 @@ class Sessions:
                 ceremony_bytes=ceremony_bytes,
                 view=None,
             )
-        params = self._plan(inputs.context, inputs.cohort)
+        params = self.planned(inputs.context, inputs.cohort)
         if of_round:
             self.params = params
         if before_session is not None:
@@ -150,7 +157,7 @@ class Sessions:
             workers=self._workers,
             record=True,
             watch=catch,
-            identities=self._identities,
+            identities=self.identities,
             committee=self._committee,
             absent_members=draw_absences(self._job, inputs.number),
             before_opening=None if before_uploads else charge,
@@ -169,7 +176,7 @@ class Sessions:
         """Measure the same vectors through `plain`, for the comparison in the report; return seconds as well."""
         if self._job.suite == "plain" or held.params is None:
             return held.outcome, held.seconds
-        params = replace(self._plan(inputs.context, inputs.cohort, "plain"), minimum_contributors=1)
+        params = replace(self.planned(inputs.context, inputs.cohort, "plain"), minimum_contributors=1)
         # Who refused to upload does not do it here either.
         silent = inputs.drops.get(Phase.MASKED_INPUT, frozenset()) | held.outcome.failures.keys()
         begun = time.perf_counter()
@@ -178,7 +185,8 @@ class Sessions:
 
     def _setting(self) -> Setting:
         """Return the setting that a committee's key is made for."""
-        return self._job.setting(self._vector.length, bound=self._vector.bound, sum_bound=self._vector.sum_bound)
+        vector = self._vector
+        return self._job.setting(vector.length, clients=self._clients, bound=vector.bound, sum_bound=vector.sum_bound)
 
     def _renew_committee(self, *, booked: bool) -> tuple[float, int]:
         """See that the committee, if there is one, has an opening left; tell CPU and bytes of a ceremony, once."""
@@ -189,7 +197,14 @@ class Sessions:
         paid, self._unbooked = self._unbooked, None
         return (paid.ceremony_cpu_s, paid.ceremony_bytes) if paid is not None else (0.0, 0)
 
-    def _plan(self, context: bytes, cohort: tuple[int, ...], suite_name: str | None = None) -> SessionParams:
+    def planned(self, context: bytes, cohort: tuple[int, ...], suite_name: str | None = None) -> SessionParams:
+        """Return the parameters of a session, under a nonce of its own.
+
+        Args:
+            context: digest of what it is about.
+            cohort: clients invited.
+            suite_name: another suite than the job's.
+        """
         return plan_session(
             suite_name or self._job.suite,
             cohort=cohort,
@@ -202,14 +217,6 @@ class Sessions:
             roster=self._roster,
             committee=self._committee.key if self._committee and suite_name is None else None,
         )
-
-
-def fewest_contributors(job: Job, invited: int) -> int:
-    """Fewest contributors of a session of a job to which so many are invited."""
-    minimum = job.minimum
-    if minimum is None:
-        minimum = suite(job.suite).fewest_contributors(max(invited, 2), job.threat)
-    return max(minimum, job.least_cohort)
 
 
 class _Catch:

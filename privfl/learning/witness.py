@@ -31,7 +31,7 @@ from privfl.learning.known_inputs import (
 )
 from privfl.learning.private import PrivateAveraging
 from privfl.learning.private_trainer import PrivateTrainer
-from privfl.learning.sessions import Held, RoundInputs, Sessions, fewest_contributors
+from privfl.learning.sessions import Held, RoundInputs, Sessions
 from privfl.learning.strategy import Weights
 from privfl.learning.training_probe import canaries_for, probe_training
 from privfl.params import SessionParams
@@ -122,6 +122,7 @@ class Witness:
         contributors: int,
         released: bool,
         probe: Mapping[str, Any] | None = None,
+        evaluation: bool = False,
     ) -> None:
         """Write down the session of a round, or on known inputs."""
         if self._log is not None:
@@ -135,6 +136,7 @@ class Witness:
                     released=released,
                     messages=held.outcome.messages,
                     probe=probe,
+                    evaluation=evaluation,
                 )
             )
 
@@ -257,7 +259,7 @@ def seed_after(line: str) -> bytes:
 
 def clients_of_probes(job: Job) -> int:
     """How many clients take part in a session on known inputs: the first ones."""
-    return max(fewest_contributors(job, job.cohort_size), min(job.cohort_size, MOST_CLIENTS))
+    return max(job.fewest_contributors(job.cohort_size), min(job.cohort_size, MOST_CLIENTS))
 
 
 def probes_planned(job: Job, layout: Layout, guarantee: Guarantee | None, clients: int) -> int:

@@ -10,6 +10,9 @@ class Label(Enum):
 
     PARAMS = b"privfl/v1/params"
     CONTEXT = b"privfl/v1/context"
+    CONTEXT_BUFFER = b"privfl/v1/context/buffer"
+    CONTEXT_EVALUATION = b"privfl/v1/context/evaluation"
+    MODEL = b"privfl/v1/model"
     SESSION = b"privfl/v1/session"
     MERKLE_LEAF = b"privfl/v1/merkle-leaf"
     MERKLE_ABSENT = b"privfl/v1/merkle-absent"

@@ -1,0 +1,141 @@
+"""What the clients of a round do: train what they were given, and write their updates as vectors of the session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from privfl.errors import ConfigurationError, DisclosureRefused, MissingExtra
+from privfl.learning.averaging import Averaging
+from privfl.learning.data import Examples
+from privfl.learning.job import Job
+from privfl.learning.records import Observer, Progress
+from privfl.learning.scheduling import Assignment, RoundPlan
+from privfl.learning.trainer import Trainer
+from privfl.learning.versions import model_digest
+from privfl.session import Vector
+
+TRAINING_FAILED: Final = "training failed"
+_LONGEST: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worked:
+    """What came of a round's training.
+
+    Attributes:
+        vectors: of the clients that can upload.
+        failed: the others: client to reason.
+    """
+
+    vectors: Mapping[int, Vector] = field(repr=False)
+    failed: Mapping[int, str]
+
+
+class LocalWork:
+    """Trains the clients of a run, each on its own examples.
+
+    A client whose training raises drops out of the round, and nobody else is harmed by it. Only where it raises at
+    every client that was to train, and they were enough for a session or nobody has trained before, is the job at
+    fault, and the run ends.
+
+    Args:
+        job: the run's.
+        trainer: who trains.
+        clients: examples of every client.
+        private: whether what goes wrong at a client is for nobody to know: under differential privacy a reason could
+            tell what no noise hides.
+        observe: told of progress.
+
+    Guarantees:
+        1. A client whose training, or whose update, is not in order uploads nothing in that round.
+        2. Under differential privacy nothing but that it failed is told of it.
+        3. A client takes part in no buffer that its own model is not listed for.
+    """
+
+    def __init__(
+        self, job: Job, trainer: Trainer, clients: Sequence[Examples], *, private: bool, observe: Observer
+    ) -> None:
+        self._job = job
+        self._trainer = trainer
+        self._clients = clients
+        self._private = private
+        self._observe = observe
+        self._fewest = job.fewest_contributors(job.cohort_size)
+        self._succeeded = False
+
+    def train(
+        self, plan: RoundPlan, averaging: Averaging, *, context: bytes, context_of: Callable[[RoundPlan], bytes]
+    ) -> Worked:
+        """Train every client that is to upload.
+
+        Args:
+            plan: of the round.
+            averaging: how updates are written.
+            context: what the session's parameters say that it is about.
+            context_of: what a client finds that they should say, from the plan that it was sent.
+
+        Raises:
+            ConfigurationError: training fails everywhere.
+            MissingExtra: of what it takes to train something is not installed.
+        """
+        vectors: dict[int, Vector] = {}
+        errors: dict[int, Exception] = {}
+        number, assignments = plan.number, plan.assignments
+        for done, (client, assignment) in enumerate(sorted(assignments.items())):
+            self._observe(Progress(round=number, stage="training", done=done, of=len(assignments)))
+            try:
+                weight = self._weight(plan, assignment, agrees=context == context_of(plan))
+                result = self._trainer.train(
+                    assignment.model.weights,
+                    self._clients[client],
+                    seed=assignment.seed,
+                    settings=assignment.training,
+                )
+                vectors[client] = averaging.encode(result, context=context, weight=weight)
+            except MissingExtra:
+                raise
+            except Exception as error:  # noqa: BLE001 - a trainer may be anybody's; what it raises is its client's loss
+                errors[client] = error
+        self._observe(Progress(round=number, stage="aggregating", done=len(assignments), of=len(assignments)))
+        if errors and not vectors and (not self._succeeded or len(errors) >= self._fewest):
+            self._give_up(number, errors)
+        self._succeeded |= bool(vectors)
+        return Worked(vectors=vectors, failed={client: self._told(error) for client, error in errors.items()})
+
+    def _weight(self, plan: RoundPlan, assignment: Assignment, *, agrees: bool) -> float:
+        """What the client's update counts for; or a refusal, if the session is not for it."""
+        buffering = self._job.strategy.buffering()
+        if buffering is None or plan.versions is None:
+            return 1.0
+        if not agrees:
+            raise DisclosureRefused(f"buffer {plan.number} is for another list of models than its context says")
+        model = assignment.model
+        return buffering.discount(plan.versions.staleness(model.version, model_digest(model.weights)))
+
+    def _told(self, error: Exception) -> str:
+        return TRAINING_FAILED if self._private else told_of(TRAINING_FAILED, error)
+
+    def _give_up(self, number: int, errors: Mapping[int, Exception]) -> None:
+        """Training failed at every client: say so, with what the first of them says."""
+        rate = self._job.strategy.learning_rate
+        if self._private:  # whose update it was, and what was in it, is not for the server to know
+            kinds = " or ".join(sorted({type(error).__name__ for error in errors.values()}))
+            raise ConfigurationError(
+                f"round {number}: training failed at every client ({kinds}); where it diverged, a smaller "
+                f"strategy.learning_rate than {rate} may work"
+            ) from None
+        client, error = min(errors.items())
+        if not isinstance(error, ConfigurationError):
+            raise error
+        raise ConfigurationError(
+            f"round {number}, client {client}, as at every other: {error}; strategy.learning_rate is {rate}, "
+            f"{min(rate / 10, 0.1):g} may work"
+        ) from None
+
+
+def told_of(what: str, error: Exception) -> str:
+    """Say in one line what went wrong at a client."""
+    lines = str(error).splitlines()
+    return f"{what}: {type(error).__name__}" + (f": {lines[0][:_LONGEST]}" if lines else "")

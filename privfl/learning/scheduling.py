@@ -1,0 +1,145 @@
+"""Who works on what in a round: the plan that a scheduler makes, and the run carries out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from privfl.learning.cohort import Losses
+from privfl.learning.data import seed_stream
+from privfl.learning.job import Job
+from privfl.learning.strategy import Weights
+from privfl.learning.trainer import LocalTraining
+from privfl.learning.versions import ModelVersions
+from privfl.session import Phase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Model:
+    """The global model.
+
+    Attributes:
+        weights: its arrays by name.
+        version: how often it has moved.
+    """
+
+    weights: Weights
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Assignment:
+    """What one client trains.
+
+    Attributes:
+        model: the one that it received.
+        training: how.
+        seed: of its batches.
+    """
+
+    model: Model
+    training: LocalTraining
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RoundPlan:
+    """What a round is to be.
+
+    Attributes:
+        number: of the round, from 1.
+        cohort: clients invited to its session, ascending.
+        drops: who falls silent from which phase on.
+        because: why, where a simulated fleet is the reason.
+        computed: gradients of single examples that clients had computed when uploads closed.
+        assignments: what those train that upload.
+        versions: models that updates may start from; None where all start from the current one.
+        began_s: simulated clock when the round began, in seconds.
+        ends_s: simulated clock when its sum is open.
+    """
+
+    number: int
+    cohort: tuple[int, ...]
+    drops: Mapping[Phase, frozenset[int]]
+    because: Mapping[int, str] = field(default_factory=dict)
+    computed: Mapping[int, int] = field(default_factory=dict)
+    assignments: Mapping[int, Assignment]
+    versions: ModelVersions | None = None
+    began_s: float
+    ends_s: float
+
+    @property
+    def gone(self) -> frozenset[int]:
+        """Who has dropped out before the upload."""
+        return frozenset().union(*(clients for phase, clients in self.drops.items() if phase is not Phase.UNMASK))
+
+
+class Traffic(Protocol):
+    """What a round's messages weigh, for the simulated clock."""
+
+    def model_bytes(self) -> int:
+        """Bytes of the model that a client receives."""
+        ...
+
+    def key_bytes(self, cohort: Sequence[int]) -> int:
+        """Bytes that a client of this cohort sends before its upload, at most."""
+        ...
+
+    def upload_bytes(self, cohort: Sequence[int]) -> int:
+        """Bytes of its upload."""
+        ...
+
+    def closing_bytes(self, cohort: Sequence[int]) -> int:
+        """Bytes that it sends after its upload."""
+        ...
+
+    def closing_round_trips(self, cohort: Sequence[int]) -> int:
+        """Phases after the upload in which clients answer."""
+        ...
+
+
+class Scheduler(Protocol):
+    """Decides who works on what, round by round."""
+
+    def plan(self, number: int, model: Model, losses: Losses | None) -> RoundPlan:
+        """Plan a round.
+
+        Args:
+            number: from 1.
+            model: the current one.
+            losses: of the current model, for cohorts that go by them.
+        """
+        ...
+
+    def finish(self, plan: RoundPlan, *, released: bool) -> None:
+        """Take note that a round is over."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run needs, as JSON values."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`."""
+        ...
+
+
+def training_seed(job: Job, number: int, client: int) -> int:
+    """Seed of a client's training in a round."""
+    return int(seed_stream(job.seed, f"train/{number}/{client}").generate_state(1, np.uint64)[0] >> 1)
+
+
+def merged(*drops: Mapping[Phase, frozenset[int]]) -> dict[Phase, frozenset[int]]:
+    """Join drop-outs; a client falls silent in the earliest phase that any of them names."""
+    first: dict[int, Phase] = {}
+    for phase in DROP_PHASES:
+        for one in drops:
+            for client in one.get(phase, ()):
+                first.setdefault(client, phase)
+    return {phase: frozenset(c for c, its in first.items() if its is phase) for phase in set(first.values())}
+
+
+DROP_PHASES = (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK)
