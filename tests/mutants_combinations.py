@@ -28,13 +28,6 @@ MUTANTS = (
         (f"{REFUSAL}[an evaluation of so few that they do not withstand the threat either]",),
     ),
     Mutant(
-        "patience counted in rounds where clients evaluate less often",
-        "learning/combinations.py",
-        "math.ceil(rounds / evaluation.every) if evaluation.select.federated else rounds",
-        "rounds",
-        (f"{REFUSAL}[patience for more evaluations than there are]",),
-    ),
-    Mutant(
         "slow links taken for slow clients",
         "learning/combinations.py",
         "slowdowns = {entry.slowdown for entry in fleet.client}",

@@ -186,12 +186,12 @@ def test_a_claim_that_counts_on_a_secret_cohort_says_so(job, capsys):
 
 
 def test_progress_tells_epsilon_of_the_budget(job, monkeypatch):
-    from privfl.cli.run import _Watcher
+    from privfl.cli.run_live import Watcher
 
     monkeypatch.setattr("rich.console.Console.is_terminal", property(lambda _self: True))
     lines = []
-    done = _Watcher.round_done
-    monkeypatch.setattr(_Watcher, "round_done", lambda self, row: (done(self, row), lines.append(self._last)))
+    done = Watcher.round_done
+    monkeypatch.setattr(Watcher, "round_done", lambda self, row: (done(self, row), lines.append(self._last)))
     assert main(["run", str(job), "--out", "out"]) == 0
     assert len(lines) == 2
     assert all(re.search(r"accuracy 0\.\d+, 12/12 in the sum, ε [\d.]+ of 8$", line) for line in lines)

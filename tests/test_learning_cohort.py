@@ -12,6 +12,7 @@ from privfl import ConfigurationError
 from privfl.learning.cohort import COIN_EPSILON, Losses, draw_cohort, volunteering_probability
 from privfl.learning.cohort_job import CohortJob, Sampling
 from privfl.learning.evaluation_job import EvaluationJob
+from privfl.learning.fleet_job import FleetJob
 from privfl.learning.job import DataJob, Job
 
 RARE = 1e-6
@@ -21,7 +22,8 @@ ROUNDS = range(1, 1501)
 def job_of(clients, **cohort):
     keys = CohortJob(**cohort)
     evaluation = EvaluationJob(federated=keys.sampling is Sampling.LOSS)
-    return Job(suite="plain", data=DataJob(clients=clients), cohort=keys, evaluation=evaluation)
+    fleet = FleetJob(speed_spread=1.0) if keys.sampling is Sampling.SPEED else None
+    return Job(suite="plain", data=DataJob(clients=clients), cohort=keys, evaluation=evaluation, fleet=fleet)
 
 
 class Checked:

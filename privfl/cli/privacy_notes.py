@@ -63,8 +63,8 @@ def _client_notes(run: FederatedRun, guarantee: Guarantee) -> tuple[str, ...]:
     privacy, facts = run.job.privacy, guarantee.facts
     visible = (
         "The claim counts on those whom it protects against not knowing who took part, nor how many did: this report, "
-        "the ledger and the metrics tell how many, and are not for them. Whoever knows, such as the server, is "
-        "promised nothing."
+        "the ledger and the metrics tell how many, and who dropped out, and are not for them. Whoever knows, such as "
+        "the server, is promised nothing."
         if privacy.amplification
         else "Who took part, when, and with messages of what size stays visible: the claim hides what a client sent, "
         "not that it was there."

@@ -14,7 +14,7 @@ from privfl.learning.data import seed_stream
 from privfl.learning.fleet import Fleet
 from privfl.learning.job import Job
 from privfl.learning.schedules import learning_rate_at
-from privfl.learning.scheduling import Assignment, Model, RoundPlan, Traffic, merged, training_seed
+from privfl.learning.scheduling import Assignment, Model, RoundPlan, Traffic, merged, scripted_because, training_seed
 from privfl.learning.strategy_job import Buffering
 from privfl.learning.timing import Lost, time_closing, time_uploads
 from privfl.learning.trainer import LocalTraining
@@ -87,13 +87,14 @@ class Buffered:
         here = sorted(self._waiting, key=lambda task: task.client)
         self._waiting = []
         cohort = tuple(task.client for task in here)
-        drops, why, ends_s = self._timed(cohort, draw_dropouts(self._job, number, cohort))
+        scripted = draw_dropouts(self._job, number, cohort)
+        drops, why, ends_s = self._timed(cohort, scripted)
         used = {model.version: model} | {task.model.version: task.model for task in here}
         plan = RoundPlan(
             number=number,
             cohort=cohort,
             drops=drops,
-            because={**lost, **why},
+            because={**lost, **scripted_because(scripted), **why},
             assignments={},
             versions=ModelVersions(
                 buffer=number,

@@ -14,8 +14,6 @@ from privfl.encoding.update import largest_error
 from privfl.errors import ConfigurationError
 from privfl.learning.cohort_job import Sampling
 from privfl.learning.feasibility import keys_of_absence
-from privfl.learning.feasibility import require_in_time as require_in_time  # noqa: PLC0414 - the same, of a fleet
-from privfl.learning.feasibility import require_reachable as require_reachable  # noqa: PLC0414 - likewise
 from privfl.learning.fleet_job import FleetJob, Work
 from privfl.learning.privacy_job import PrivacyMode
 from privfl.suites import suite
@@ -40,7 +38,6 @@ def refuse_what_does_not_fit(job: Job) -> None:
         _of_cohorts(job),
         _of_over_selection(job),
         _of_evaluation(job),
-        _of_patience(job),
         _of_privacy(job),
     ):
         raise ConfigurationError(why)
@@ -154,19 +151,6 @@ def _of_evaluation(job: Job) -> Iterator[str]:
         yield (
             f"{given}, for whom suite {job.suite!r} has no setting under this threat model: evaluation.size = {other} "
             f"works"
-        )
-
-
-def _of_patience(job: Job) -> Iterator[str]:
-    evaluation, rounds = job.evaluation, job.rounds
-    if evaluation.patience is None:
-        return
-    times = math.ceil(rounds / evaluation.every) if evaluation.select.federated else rounds
-    if evaluation.patience >= times:
-        works = f"up to {times - 1} works, such as {max(times // 4, 1)}" if times > 1 else "leave it out"
-        yield (
-            f"evaluation.patience is {evaluation.patience} and never runs out: in rounds = {rounds} the model is "
-            f"judged {times} times, and the first time there is nothing to beat; {works}"
         )
 
 

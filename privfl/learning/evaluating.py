@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -116,8 +117,13 @@ class FederatedEvaluations:
         return Evaluated(found=found, held=held, cohort=cohort, because=because, why_not=why_not)
 
     def own_loss(self, weights: Weights, client: int) -> float:
-        """A client's own loss: for its own eyes."""
-        return self._trainer.evaluate(weights, self._validation[client]).loss
+        """A client's own loss, for its own eyes; one that cannot tell has none that is a number."""
+        try:
+            return self._trainer.evaluate(weights, self._validation[client]).loss
+        except MissingExtra:
+            raise
+        except Exception:  # noqa: BLE001 - as with training: the client's loss alone
+            return math.inf
 
     def _cohort(self, number: int, online: frozenset[int]) -> tuple[int, ...]:
         there = sorted(online)

@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+
 from privfl.errors import ConfigurationError, DisclosureRefused, MissingExtra
 from privfl.learning.averaging import Averaging
 from privfl.learning.data import Examples
 from privfl.learning.job import Job
 from privfl.learning.records import Observer, Progress
 from privfl.learning.scheduling import Assignment, RoundPlan
-from privfl.learning.trainer import Trainer
+from privfl.learning.trainer import LocalResult, Trainer
 from privfl.learning.versions import model_digest
 from privfl.session import Vector
 
@@ -46,21 +48,31 @@ class LocalWork:
         clients: examples of every client.
         private: whether what goes wrong at a client is for nobody to know: under differential privacy a reason could
             tell what no noise hides.
+        zeros: whether a client whose training fails adds nothing to the sum, under its share of the noise, instead of
+            dropping out: where whole clients are protected, that its examples made it fail is not to be seen either.
         observe: told of progress.
 
     Guarantees:
-        1. A client whose training, or whose update, is not in order uploads nothing in that round.
-        2. Under differential privacy nothing but that it failed is told of it.
+        1. A client whose training, or whose update, is not in order uploads nothing of it in that round.
+        2. Under differential privacy of examples nothing but that it failed is told of it; of clients, not even that.
         3. A client takes part in no buffer that its own model is not listed for.
     """
 
     def __init__(
-        self, job: Job, trainer: Trainer, clients: Sequence[Examples], *, private: bool, observe: Observer
+        self,
+        job: Job,
+        trainer: Trainer,
+        clients: Sequence[Examples],
+        *,
+        private: bool = False,
+        zeros: bool = False,
+        observe: Observer = lambda _progress: None,
     ) -> None:
         self._job = job
         self._trainer = trainer
         self._clients = clients
         self._private = private
+        self._zeros = zeros
         self._observe = observe
         self._fewest = job.fewest_contributors(job.cohort_size)
         self._succeeded = False
@@ -102,6 +114,11 @@ class LocalWork:
         if errors and not vectors and (not self._succeeded or len(errors) >= self._fewest):
             self._give_up(number, errors)
         self._succeeded |= bool(vectors)
+        if self._zeros:
+            for client in [one for one, error in errors.items() if not isinstance(error, DisclosureRefused)]:
+                nothing = _nothing(assignments[client])
+                vectors[client] = averaging.encode(nothing, context=context)
+                del errors[client]
         return Worked(vectors=vectors, failed={client: self._told(error) for client, error in errors.items()})
 
     def _weight(self, plan: RoundPlan, assignment: Assignment, *, agrees: bool) -> float:
@@ -133,6 +150,12 @@ class LocalWork:
             f"round {number}, client {client}, as at every other: {error}; strategy.learning_rate is {rate}, "
             f"{min(rate / 10, 0.1):g} may work"
         ) from None
+
+
+def _nothing(assignment: Assignment) -> LocalResult:
+    """What a client that has learned nothing says: the model as it was."""
+    still = {name: np.zeros_like(array) for name, array in assignment.model.weights.items()}
+    return LocalResult(update=still, examples=1, loss=0.0, correct=0)
 
 
 def told_of(what: str, error: Exception) -> str:

@@ -92,7 +92,8 @@ class FederatedRun:
     Guarantees:
         1. Under differential privacy no sum is opened before its charge is in the ledger, on disk.
         2. Every sum that leaves clients, of updates and of evaluations, comes out of a session of the job's suite.
-        3. A client whose training raises drops out of that round, and the round's metrics say which and why.
+        3. A client whose training raises drops out of that round, and the round's metrics say which and why; but under
+           differential privacy of clients it adds zeros, and nobody is told.
         4. Under differential privacy the simulated time of a client does not depend on what it holds.
 
     Raises:
@@ -144,7 +145,12 @@ class FederatedRun:
         self._sessions = Sessions(job, self.averaging.vector, context=bytes(32), workers=workers)
         self._scheduler = self._make_scheduler()
         self._work = LocalWork(
-            job, self._trainer, self.data.clients, private=self.guarantee is not None, observe=self._observe
+            job,
+            self._trainer,
+            self.data.clients,
+            private=self.guarantee is not None,
+            zeros=isinstance(self.averaging, PrivateAveraging),
+            observe=self._observe,
         )
         self._evaluations = self._make_evaluations()
 
@@ -299,6 +305,8 @@ class FederatedRun:
         papers = self._paperwork
         if papers.witness is not None and self.metrics:  # without a round there is nothing to test
             papers.witness.probe(self._sessions, self.averaging, last=True)
+        if papers.out is not None:
+            self._save_best(papers.out)
         papers.finish({"rounds": self.done, "stopped": self.stopped or self.enough}, model=MODEL)
 
     def _round(self, number: int) -> RoundMetrics:
@@ -329,6 +337,8 @@ class FederatedRun:
             if self.view is None and self.guarantee is None:  # a true update in a report would be a release
                 self.view = held.view
         self._scheduler.finish(plan, released=mean is not None)
+        evaluation = self._trainer.evaluate(self.weights, self.data.test)
+        seconds = time.perf_counter() - started  # what clients evaluate has a figure of its own
         done = Round(
             plan=plan,
             held=held,
@@ -336,9 +346,9 @@ class FederatedRun:
             mean=mean,
             why_not=why_not,
             clip=clip,
-            evaluation=self._trainer.evaluate(self.weights, self.data.test),
+            evaluation=evaluation,
             evaluated=self._evaluate(plan, context),
-            seconds=time.perf_counter() - started,
+            seconds=seconds,
         )
         metrics = measured(self.job, done, books=papers.books, timed=self.fleet is not None)
         if done.released:  # else the model is the one that was judged before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -53,7 +53,7 @@ class RoundPlan:
         number: of the round, from 1.
         cohort: clients invited to its session, ascending.
         drops: who falls silent from which phase on.
-        because: why, where a simulated fleet is the reason.
+        because: why: a simulated fleet, or the job's own script and chance.
         computed: gradients of single examples that clients had computed when uploads closed.
         assignments: what those train that upload.
         versions: models that updates may start from; None where all start from the current one.
@@ -132,6 +132,11 @@ def training_seed(job: Job, number: int, client: int) -> int:
     return int(seed_stream(job.seed, f"train/{number}/{client}").generate_state(1, np.uint64)[0] >> 1)
 
 
+def scripted_because(drops: Mapping[Phase, frozenset[int]]) -> dict[int, str]:
+    """Return why those are gone that a job's script, or chance, takes away."""
+    return dict.fromkeys(sorted(frozenset().union(*drops.values())), SCRIPTED)
+
+
 def merged(*drops: Mapping[Phase, frozenset[int]]) -> dict[Phase, frozenset[int]]:
     """Join drop-outs; a client falls silent in the earliest phase that any of them names."""
     first: dict[int, Phase] = {}
@@ -142,4 +147,6 @@ def merged(*drops: Mapping[Phase, frozenset[int]]) -> dict[Phase, frozenset[int]
     return {phase: frozenset(c for c, its in first.items() if its is phase) for phase in set(first.values())}
 
 
-DROP_PHASES = (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK)
+SCRIPTED: Final = "silent"
+"""Why a client is gone that `failures` takes away."""
+DROP_PHASES: Final = (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK)

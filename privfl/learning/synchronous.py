@@ -11,7 +11,7 @@ from privfl.learning.cohort import Losses, draw_cohort, draw_dropouts
 from privfl.learning.fleet import Fleet
 from privfl.learning.job import Job
 from privfl.learning.schedules import learning_rate_at
-from privfl.learning.scheduling import Assignment, Model, RoundPlan, Traffic, merged, training_seed
+from privfl.learning.scheduling import Assignment, Model, RoundPlan, Traffic, merged, scripted_because, training_seed
 from privfl.learning.timing import time_closing, time_uploads
 from privfl.learning.trainer import LocalTraining
 from privfl.session import Phase
@@ -47,12 +47,14 @@ class Synchronous:
         began_s = self._gathered_at(training)
         roll = None if fleet is None else _Roll(fleet, began_s, self._works(fleet, training), self._examples)
         cohort = draw_cohort(job, number, roll=roll, losses=losses)
-        drops, because, ends_s = draw_dropouts(job, number, cohort), dict[int, str](), began_s
+        drops, ends_s = draw_dropouts(job, number, cohort), began_s
+        because = scripted_because(drops)
         computed: Mapping[int, int] = {}
         works: Mapping[int, LocalTraining] = dict.fromkeys(cohort, training)
         if fleet is not None:
             works = self._works(fleet, training)
-            drops, because, computed, ends_s = self._timed(fleet, began_s, cohort, works, drops)
+            drops, lost, computed, ends_s = self._timed(fleet, began_s, cohort, works, drops)
+            because |= lost
         plan = RoundPlan(
             number=number,
             cohort=cohort,

@@ -56,7 +56,7 @@ class Banner:
         heading: one short sentence.
         text: what to make of it.
         items: single points, as a list.
-        tone: CAUTION or ALARM.
+        tone: CAUTION or ALARM; CALM where it is good news.
     """
 
     heading: str

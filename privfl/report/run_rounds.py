@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from privfl.report.charts import LineChart, Mark, MarkKind, Series, line_chart
 from privfl.report.formats import (
@@ -18,64 +17,9 @@ from privfl.report.formats import (
     seconds_unit,
 )
 from privfl.report.page import Column, Figure, Row, Section, Table, Tone, figures_block, table_block
+from privfl.report.run_row import RoundRow
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundRow:
-    """One round.
-
-    Attributes:
-        round: its number, from 1.
-        suite: the suite it ran under.
-        cohort: clients asked.
-        contributors: clients whose update is in the sum.
-        dropped: clients that fell out.
-        aborted: whether nothing was released; accuracy and loss are then those of the round before.
-        accuracy: on held-out examples at the server, after the round, 0 to 1.
-        loss: likewise; may be NaN.
-        local_accuracy: the clients' own, averaged through the secure sum; None where not collected.
-        local_loss: likewise.
-        upload_bytes: all clients together.
-        download_bytes: all clients together.
-        plain_upload_bytes: the same vectors through `plain`, measured in the same run; 0 where not measured.
-        plain_seconds: likewise.
-        seconds: the whole round, training included.
-        secure_seconds: aggregation alone, all clients and the server.
-        client_seconds: CPU of one client in the aggregation, mean.
-        server_seconds: CPU of the server in the aggregation.
-        saturated_fraction: share of coordinates that were clipped, 0 to 1; None where not collected.
-        epsilon: privacy spent up to and including this round; None without differential privacy, or where it is
-            infinite.
-        epsilon_rdp: the second opinion on it; likewise.
-        clip: norm to which updates or gradients were clipped; None without differential privacy.
-        committee_seconds: CPU of all members of the committee, ceremonies of its key included.
-        committee_bytes: from and to all members, likewise.
-    """
-
-    round: int
-    suite: str
-    cohort: int
-    contributors: int
-    dropped: int
-    aborted: bool
-    accuracy: float
-    loss: float
-    local_accuracy: float | None
-    local_loss: float | None
-    upload_bytes: int
-    download_bytes: int
-    plain_upload_bytes: int
-    plain_seconds: float
-    seconds: float
-    secure_seconds: float
-    client_seconds: float
-    server_seconds: float
-    saturated_fraction: float | None
-    epsilon: float | None
-    epsilon_rdp: float | None = None
-    clip: float | None = None
-    committee_seconds: float = 0.0
-    committee_bytes: int = 0
+__all__ = ["RoundRow", "learning_section", "rounds_section"]
 
 
 def learning_section(rows: Sequence[RoundRow]) -> Section:
@@ -83,8 +27,10 @@ def learning_section(rows: Sequence[RoundRow]) -> Section:
     if not rows:
         return Section(key="learning", heading="Learning", lead="No round was finished: there is nothing to show.")
     marks = tuple(mark for row in rows for mark in _marks(row))
-    figures = figures_block(_accuracy_figure(rows, marks), _loss_figure(rows, marks))
-    return Section(key="learning", heading="Learning", blocks=(figures,))
+    figures = [_accuracy_figure(rows, marks), _loss_figure(rows, marks)]
+    if len({row.learning_rate for row in rows if row.learning_rate is not None}) > 1:
+        figures.append(_rate_figure(rows))
+    return Section(key="learning", heading="Learning", blocks=(figures_block(*figures),))
 
 
 def rounds_section(rows: Sequence[RoundRow]) -> Section:
@@ -171,6 +117,26 @@ def _loss_figure(rows: Sequence[RoundRow], marks: tuple[Mark, ...]) -> Figure:
         heading="Loss",
         drawing=line_chart(chart),
         caption="Mean loss per example, on the same examples. Lower is better.",
+    )
+
+
+def _rate_figure(rows: Sequence[RoundRow]) -> Figure:
+    first, last = rows[0].learning_rate, rows[-1].learning_rate
+    chart = LineChart(
+        key="rate-chart",
+        title="Learning rate by round",
+        description=f"{format_number(first)} in the first round shown, {format_number(last)} in the last.",
+        x_label="round",
+        series=(
+            Series(label="learning rate of the clients", points=_points([(r.round, r.learning_rate) for r in rows])),
+        ),
+        from_zero=True,
+        limits=(0.0, math.inf),
+    )
+    return Figure(
+        heading="Learning rate",
+        drawing=line_chart(chart),
+        caption="What a step of the clients’ training is multiplied by, as `strategy.schedule` has it.",
     )
 
 

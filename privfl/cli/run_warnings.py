@@ -1,0 +1,56 @@
+"""What a person should know of a run that went on all the same."""
+
+from __future__ import annotations
+
+from privfl.cli.run_privacy import Told, privacy_warnings
+from privfl.learning.averaging import SATURATION_WARNING
+from privfl.learning.local_work import TRAINING_FAILED
+from privfl.learning.rounds import FederatedRun
+from privfl.report.run_reasons import detail_of, format_spans, kind_of
+
+
+def warnings_of(run: FederatedRun, told: Told | None) -> list[str]:
+    """Sentences on what a person should know of a run that went on all the same."""
+    found = privacy_warnings(run, told)
+    worst = max(run.metrics, key=lambda row: row.saturated_fraction or 0.0, default=None)
+    if worst is not None and worst.saturated_fraction is not None and worst.saturated_fraction > SATURATION_WARNING:
+        found.append(
+            f"{worst.saturated_fraction:.1%} of the coordinates were clipped in round {worst.round}: encoding.clip is "
+            f"{run.job.encoding.clip:g}, {worst.suggested_clip:g} would have kept nearly all of them"
+        )
+    reasons: dict[str, list[int]] = {}
+    for row in run.metrics:
+        if row.aborted:
+            reasons.setdefault(row.aborted_because or "too few clients were left", []).append(row.round)
+    for why, rounds in reasons.items():
+        found.append(f"rounds {rounds} aborted, and nothing was released: {why}")
+    return [*found, *_failed_training(run), *_failed_evaluations(run)]
+
+
+def _failed_training(run: FederatedRun) -> list[str]:
+    """A training that raised is somebody's mistake, other than a client that is not there."""
+    failed = [
+        (row.round, reason, clients)
+        for row in run.metrics
+        for reason, clients in row.dropped_because.items()
+        if kind_of(reason) == TRAINING_FAILED
+    ]
+    if not failed:
+        return []
+    rounds = sorted({number for number, _, _ in failed})
+    who = sorted({client for _, _, clients in failed for client in clients})
+    details = list(dict.fromkeys(detail_of(reason) for _, reason, _ in failed if detail_of(reason)))
+    first = f"; the first said {details[0]}" if details else ""
+    return [f"training failed at clients {_few(who)} in rounds {_few(rounds)}, which went on without them{first}"]
+
+
+def _failed_evaluations(run: FederatedRun) -> list[str]:
+    reasons: dict[str, list[int]] = {}
+    for row in run.metrics:
+        if row.evaluation_aborted_because is not None:
+            reasons.setdefault(row.evaluation_aborted_because, []).append(row.round)
+    return [f"evaluations after rounds {_few(rounds)} found nothing: {why}" for why, rounds in reasons.items()]
+
+
+def _few(numbers: list[int]) -> str:
+    return f"[{format_spans(numbers)}]"
