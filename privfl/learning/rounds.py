@@ -92,9 +92,10 @@ class FederatedRun:
     Guarantees:
         1. Under differential privacy no sum is opened before its charge is in the ledger, on disk.
         2. Every sum that leaves clients, of updates and of evaluations, comes out of a session of the job's suite.
-        3. A client whose training raises drops out of that round, and the round's metrics say which and why; but under
+        3. Clients evaluate no model twice, whatever becomes of the sum of what they find.
+        4. A client whose training raises drops out of that round, and the round's metrics say which and why; but under
            differential privacy of clients it adds zeros, and nobody is told.
-        4. Under differential privacy the simulated time of a client does not depend on what it holds.
+        5. Under differential privacy the simulated time of a client does not depend on what it holds.
 
     Raises:
         ConfigurationError: the job does not work; `out` holds a run already.
@@ -134,6 +135,7 @@ class FederatedRun:
         self._trainer, self.guarantee = self._make_trainer(trainer)
         self.weights: Weights = self._trainer.initial_weights()
         self.version = 0
+        self._asked = -1  # version of the model that clients evaluated last
         self.metrics: list[RoundMetrics] = []
         self.view: UploadView | None = None
         self.best = Stopping(job.evaluation)
@@ -249,7 +251,7 @@ class FederatedRun:
         write_whole(out / METRICS, "".join(json.dumps(row) + "\n" for row in rows).encode())
         state = checkpoint.state
         try:
-            self.version, self.enough = state["version"], state["enough"]
+            self.version, self._asked, self.enough = state["version"], state["asked"], state["enough"]
             self._scheduler.restore(state["scheduler"])
             slots = {name: arrays for name, arrays in checkpoint.slots.items() if name != BEST_SLOT}
             self._strategy.restore(slots)
@@ -371,6 +373,9 @@ class FederatedRun:
     def _evaluate(self, plan: RoundPlan, context: bytes) -> Evaluated | None:
         if self._evaluations is None or not self.job.evaluation.due(plan.number, self.job.rounds):
             return None
+        if self._asked == self.version:  # two sums over one model differ by what those found who are in one of them
+            return None
+        self._asked = self.version
         everyone, fleet = range(self.job.data.clients), self.fleet
         online = frozenset(c for c in everyone if fleet is None or fleet.online(c, plan.ends_s))
         return self._evaluations.hold(plan.number, self.weights, context=context, online=online)
@@ -411,6 +416,7 @@ class FederatedRun:
         """What a resumed run needs beside the model."""
         state: dict[str, Any] = {
             "version": self.version,
+            "asked": self._asked,
             "enough": self.enough,
             "best": self.best.state(),
             "scheduler": self._scheduler.state(),
