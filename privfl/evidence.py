@@ -132,6 +132,7 @@ class SessionRecord:
         Raises:
             LedgerError: it is no record of a session, or the parameters are not those that their digest says.
         """
+        body = {"evaluation": False, **body}  # which files of privfl 0.1 and before do not say: they had none
         require_keys(body, _SESSION_KEYS, where)
         for key in ("round", "cohort_size", "contributors"):
             _require_count(body, key, where)

@@ -347,8 +347,11 @@ def test_a_training_that_failed_warns_and_names_who_but_of_protected_clients(pri
     assert re.search(r"training failed at clients \[[\d, –]+\] in rounds \[1, 2\], which went on without them", err)
     assert f"clients lost, counted once a round: training failed {2 * len(failing)}" in out
     assert '<section id="dropouts"' in page
-    assert "no such column" in page
-    assert "no such column" in err
+    assert "ValueError" in page
+    assert "ValueError" in err
+    assert not any("no such column" in text for text in (out, err, page, Path("out/metrics.jsonl").read_text()))
+    for client in failing:  # what an error says may tell of examples: it stays in the client's own log
+        assert Path(f"out/clients/{client:04d}.log").read_text().count("ValueError: no such column") == 2
 
 
 def test_progress_tells_of_the_clock_and_of_the_clients(job, monkeypatch, capsys):

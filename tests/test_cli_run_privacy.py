@@ -74,10 +74,10 @@ def crash_in(monkeypatch, number):
     """Let a run crash in a round that is charged already, before its model is written."""
     original = FederatedRun._save
 
-    def crash(self, metrics, held):
+    def crash(self, metrics):
         if metrics.round == number:
             raise KeyboardInterrupt
-        return original(self, metrics, held)
+        return original(self, metrics)
 
     monkeypatch.setattr(FederatedRun, "_save", crash)
     return lambda: monkeypatch.setattr(FederatedRun, "_save", original)

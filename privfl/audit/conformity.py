@@ -22,7 +22,7 @@ from privfl.audit.tails import normal_cdf, normal_quantile
 from privfl.audit.terms import CLIENT_MODES
 from privfl.audit.training import trainer_clip, trainer_noise
 from privfl.dp.noise import Mechanism
-from privfl.evidence import SessionRecord
+from privfl.evidence import Evidence, SessionRecord
 from privfl.learning.cohort_job import Sampling
 from privfl.learning.evaluating import evaluation_vector
 from privfl.learning.job import Job
@@ -79,21 +79,37 @@ def _require_evaluation(job: Job, session: SessionRecord, params: SessionParams,
         raise Wrong(f"A session was held for {params.vector}, and an evaluation takes {due}.", where=where)
 
 
+def _require_each_model_once(evidence: Evidence, name: str) -> None:
+    """Stop at an evaluation of a model that clients had evaluated before: two such sums tell of single clients."""
+    moved, last = False, 0  # whether the model has, since clients evaluated one; and in which round, at the latest
+    for session, line in zip(evidence.sessions, evidence.places, strict=True):
+        if session.probe is not None:
+            continue
+        if not session.evaluation:
+            moved, last = moved or session.released, session.round
+        elif not moved or session.round != last:
+            raise Wrong(
+                f"Clients evaluated after round {session.round}, when no model stood that they had not evaluated "
+                f"before: two sums over one model tell what single clients found.",
+                where=f"{name}, line {line}",
+            )
+        else:
+            moved = False
+
+
 def _parameters(subject: Subject) -> Seen:
     """Sessions have room for an update of the model, and no more contributors were given up than the job allows."""
     evidence = subject.artefacts.evidence.value
     if evidence is None:
         raise Undecided("What left the clients was not shown.", missing=subject.artefacts.evidence.name)
-    due, job, checked, evaluated = subject.vector, subject.job, 0, set[int]()
+    due, job, checked = subject.vector, subject.job, 0
+    _require_each_model_once(evidence, subject.artefacts.evidence.name)
     for session, line in zip(evidence.sessions, evidence.places, strict=True):
         if session.params is None:
             continue
         where, params, checked = f"{subject.artefacts.evidence.name}, line {line}", session.params, checked + 1
         if session.evaluation:
             _require_evaluation(job, session, params, where)
-            if session.round in evaluated:
-                raise Wrong(f"Round {session.round} was evaluated twice.", where=where)
-            evaluated.add(session.round)
         elif params.vector != due:
             raise Wrong(f"A session was held for {params.vector}, and an update takes {due}.", where=where)
         least = job.agreed_minimum(len(params.cohort))

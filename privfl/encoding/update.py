@@ -101,6 +101,11 @@ class UpdateCodec:
         return self.coding.bound
 
     @property
+    def least_weight(self) -> float:
+        """One unit in which weights are written: less could not be told from nothing."""
+        return self.weight_max / self._weight_units
+
+    @property
     def length(self) -> int:
         """Coordinates of the vector."""
         digits = sum(self._count_code(name).digits for name in self.counts)

@@ -159,7 +159,10 @@ class WeightedAveraging:
         loss = result.loss if math.isfinite(result.loss) else LOSS_MAXIMUM
         encoded = self.codec.encode(
             result.update,
-            weight=weight * (min(result.examples, self.codec.weight_max) if self._tells else 1),
+            # However stale an update is, it counts for something.
+            weight=max(
+                weight * (min(result.examples, self.codec.weight_max) if self._tells else 1), self.codec.least_weight
+            ),
             counts=counts,
             means={"loss": loss} if self._tells else {},
         )

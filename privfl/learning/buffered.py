@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
+from privfl.errors import ConfigurationError
 from privfl.learning.cohort import Losses, draw_dropouts
 from privfl.learning.data import seed_stream
 from privfl.learning.fleet import Fleet
 from privfl.learning.job import Job
 from privfl.learning.schedules import learning_rate_at
-from privfl.learning.scheduling import Assignment, Model, RoundPlan, Traffic, merged, scripted_because, training_seed
+from privfl.learning.scheduling import (
+    PATIENCE_S,
+    PAUSE_S,
+    Assignment,
+    Model,
+    RoundPlan,
+    Traffic,
+    clock_of,
+    looks,
+    merged,
+    scripted_because,
+    training_seed,
+)
+from privfl.learning.strategy import Weights
 from privfl.learning.strategy_job import Buffering
 from privfl.learning.timing import Lost, time_closing, time_uploads
 from privfl.learning.trainer import LocalTraining
 from privfl.learning.versions import ModelVersions, model_digest
 from privfl.session import Phase
-
-PAUSE_S: Final = 60.0
-"""Simulated seconds until the server looks again for clients, where nobody can be had."""
-_PATIENCE_S: Final = 14 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -54,7 +64,8 @@ class Buffered:
         traffic: what messages weigh.
 
     Guarantees:
-        1. No client is in a buffer twice, and each update is offered to one session at most.
+        1. No client is in a buffer twice, and each update is offered to one session at most. A run that goes on after a
+           crash holds the same sessions, of the same updates.
         2. Updates that are more than `strategy.max_staleness` moves behind are thrown away.
         3. `versions` lists the models that the buffer's updates start from, and the current one.
 
@@ -74,7 +85,6 @@ class Buffered:
         self._fleet = fleet
         self._examples = examples
         self._traffic = traffic
-        self._fewest = job.fewest_contributors(job.cohort_size)
         self._clock_s = 0.0
         self._begun = 0  # trainings, ever
         self._tasks: list[_Task] = []
@@ -104,47 +114,51 @@ class Buffered:
             began_s=began_s,
             ends_s=ends_s,
         )
+        held = self._traffic.can_be_held(cohort)  # or nobody need train for it
         assigned = {
             task.client: Assignment(
                 model=task.model, training=task.training, seed=training_seed(self._job, number, task.client)
             )
             for task in here
-            if task.client not in plan.gone
+            if task.client not in plan.gone and held
         }
         return replace(plan, assignments=assigned)
 
     def _fill(self, number: int, model: Model) -> dict[int, str]:
-        """Let clients train until K of them wait; return who was lost meanwhile, and why."""
+        """Let clients train until K of them wait, or patience ends; return who was lost meanwhile, and why."""
         lost: dict[int, str] = {}
-        gives_up_s = self._clock_s + _PATIENCE_S
-        while len(self._waiting) < self._buffering.buffer and self._clock_s < gives_up_s:
+        gives_up_s = self._clock_s + PATIENCE_S
+        for _ in looks(self._job.data.clients):
+            if len(self._waiting) >= self._buffering.buffer or self._clock_s >= gives_up_s:
+                break
             self._start(number, model)
-            if not self._tasks:
-                self._clock_s = min(self._next_arrival_s(), self._clock_s + PAUSE_S)
-                continue
-            task = min(self._tasks)
-            self._tasks.remove(task)
-            self._clock_s = max(self._clock_s, task.over_s)
-            self._fleet.spend(task.client, task.training.examples_seen(self._examples[task.client]), task.began_s)
-            if task.lost:
-                lost[task.client] = Lost.WENT_OFFLINE.value
-            elif self._buffering.takes(model.version - task.model.version):
-                self._waiting.append(task)
+            task, comes_s = min(self._tasks, default=None), self._next_coming_s()
+            if task is None or comes_s < task.over_s:
+                self._clock_s = max(self._clock_s, min(comes_s, gives_up_s))
+            else:
+                self._clock_s = max(self._clock_s, task.over_s)
+                self._end(task, model, lost)
             # Whoever has gone while it waited for the others is not there for the session.
             for gone in [task for task in self._waiting if not self._fleet.online(task.client, self._clock_s)]:
                 lost[gone.client] = Lost.WENT_OFFLINE.value
                 self._waiting.remove(gone)
         return {client: why for client, why in lost.items() if client not in {task.client for task in self._waiting}}
 
+    def _end(self, task: _Task, model: Model, lost: dict[int, str]) -> None:
+        """Take note that a training is over."""
+        self._tasks.remove(task)
+        self._fleet.spend(task.client, task.training.examples_seen(self._examples[task.client]), task.began_s)
+        if task.lost:
+            lost[task.client] = Lost.WENT_OFFLINE.value
+        elif self._buffering.takes(model.version - task.model.version):
+            self._waiting.append(task)
+
     def _start(self, number: int, model: Model) -> None:
         """Give the current model to idle clients, drawn uniformly, until so many train as may at once."""
         at_s = self._clock_s
         rate = learning_rate_at(self._job.strategy, number, self._job.rounds)
         training = replace(self._job.strategy.local_training(), learning_rate=rate)
-        busy = {task.client for task in (*self._tasks, *self._waiting)}
-        idle = [
-            client for client in range(self._job.data.clients) if client not in busy and self._can(client, training)
-        ]
+        idle = [client for client in self._idle() if self._can(client, training)]
         places = min(self._buffering.concurrency - len(self._tasks), len(idle))
         if places <= 0:
             return
@@ -169,17 +183,28 @@ class Buffered:
         over_s, lost = min((arrives_s, False), (leaves_s, True))
         return _Task(over_s, client, model, training, at_s, lost)
 
-    def _next_arrival_s(self) -> float:
-        everyone, at_s = range(self._job.data.clients), self._clock_s
+    def _idle(self) -> list[int]:
+        """Clients that have nothing to do, whether or not they can be reached."""
+        busy = {task.client for task in (*self._tasks, *self._waiting)}
+        return [client for client in range(self._job.data.clients) if client not in busy]
+
+    def _next_coming_s(self) -> float:
+        """When somebody may take a place that is free; infinity if none is, or nobody will."""
+        if len(self._tasks) >= self._buffering.concurrency:
+            return math.inf
+        idle, at_s = self._idle(), self._clock_s
+        online = [client for client in idle if self._fleet.online(client, at_s)]
+        # Who is online and still idle has too little battery: it is asked again after a while, if it is being charged.
+        charged_s = at_s + PAUSE_S if online and self._fleet.recharges else math.inf
         return min(
-            (self._fleet.online_from(c, at_s) for c in everyone if not self._fleet.online(c, at_s)), default=math.inf
+            charged_s, *(self._fleet.online_from(client, at_s) for client in idle if client not in online), math.inf
         )
 
     def _timed(
         self, cohort: tuple[int, ...], scripted: Mapping[Phase, frozenset[int]]
     ) -> tuple[dict[Phase, frozenset[int]], dict[int, str], float]:
         """Time the buffer's session: the clients are there and have trained, so that it takes messages alone."""
-        if len(cohort) < self._fewest:
+        if not self._traffic.can_be_held(cohort):
             return dict(scripted), {}, self._clock_s
         traffic = self._traffic
         timing = time_uploads(
@@ -210,10 +235,45 @@ class Buffered:
         self._clock_s = plan.ends_s
 
     def state(self) -> dict[str, Any]:
-        """See `Scheduler.state`. Work that is under way is lost with the server that it was meant for."""
-        return {"clock_s": self._clock_s, "begun": self._begun, "fleet": self._fleet.state()}
+        """See `Scheduler.state`: with who is at work on what, so that a run that goes on sums what it would have."""
+        return {
+            "clock_s": self._clock_s,
+            "begun": self._begun,
+            "fleet": self._fleet.state(),
+            "tasks": [
+                {
+                    "client": task.client,
+                    "version": task.model.version,
+                    "training": asdict(task.training),
+                    "began_s": task.began_s,
+                    "over_s": task.over_s,
+                    "lost": task.lost,
+                }
+                for task in self._tasks
+            ],
+        }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def models(self) -> Mapping[int, Weights]:
+        """See `Scheduler.models`."""
+        return {task.model.version: task.model.weights for task in self._tasks}
+
+    def restore(self, state: Mapping[str, Any], models: Mapping[int, Weights]) -> None:
         """See `Scheduler.restore`."""
-        self._clock_s, self._begun = state["clock_s"], state["begun"]
+        clock_s, begun = clock_of(state), int(state["begun"])
+        known = {version: Model(weights=weights, version=version) for version, weights in models.items()}
+        tasks = [
+            _Task(
+                over_s=float(task["over_s"]),
+                client=int(task["client"]),
+                model=known[int(task["version"])],
+                training=LocalTraining(**task["training"]),
+                began_s=float(task["began_s"]),
+                lost=bool(task["lost"]),
+            )
+            for task in state["tasks"]
+        ]
+        strangers = [task.client for task in tasks if not 0 <= task.client < self._job.data.clients]
+        if strangers or len({task.client for task in tasks}) < len(tasks):
+            raise ConfigurationError("clients are at work that are not there, or twice")
         self._fleet.restore(state["fleet"])
+        self._clock_s, self._begun, self._tasks = clock_s, begun, tasks

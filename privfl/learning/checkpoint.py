@@ -18,6 +18,8 @@ import numpy.typing as npt
 from privfl.errors import ConfigurationError
 from privfl.guard import to_disk
 
+Slots = Mapping[str, Mapping[str, npt.NDArray[np.float32]]]
+"""Arrays by name, by what they are."""
 _NOTE: Final = "__privfl__"
 _SLOT: Final = "__privfl__/"
 
@@ -38,7 +40,7 @@ class Checkpoint:
     round: int
     metrics: Mapping[str, Any]
     state: Mapping[str, Any] = field(default_factory=dict)
-    slots: Mapping[str, Mapping[str, npt.NDArray[np.float32]]] = field(default_factory=dict)
+    slots: Slots = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -60,7 +62,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            note = json.loads(str(archive[_NOTE]))
+            note = _checked_note(json.loads(str(archive[_NOTE])))
             weights = {name: archive[name] for name in archive.files if not name.startswith(_NOTE)}
             slots: dict[str, dict[str, npt.NDArray[np.float32]]] = {}
             for key in (name for name in archive.files if name.startswith(_SLOT)):
@@ -68,11 +70,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
                 slots.setdefault(slot, {})[name] = archive[key]
     except FileNotFoundError:
         raise ConfigurationError(f"{path} does not exist: there is no finished round to go on from") from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise ConfigurationError(f"{path} is damaged and cannot be gone on from: {error}") from None
-    return Checkpoint(
-        weights=weights, round=note["round"], metrics=note["metrics"], state=note.get("state", {}), slots=slots
-    )
+    return Checkpoint(weights=weights, round=note["round"], metrics=note["metrics"], state=note["state"], slots=slots)
+
+
+def _checked_note(note: Any) -> Mapping[str, Any]:
+    """Return what stands beside the arrays, if it is what `save_checkpoint` puts there."""
+    metrics, state = note["metrics"], note.get("state", {})
+    if type(note["round"]) is not int or not isinstance(metrics, dict) or not isinstance(state, dict):
+        raise ValueError("its note is none of a round")
+    if metrics and metrics.get("round") != note["round"]:
+        raise ValueError("its note tells of two rounds")
+    return {"round": note["round"], "metrics": metrics, "state": state}
 
 
 def load_model(path: Path) -> dict[str, npt.NDArray[np.float32]]:

@@ -21,6 +21,8 @@ LARGEST_LIFT: Final = 2.0
 """r: a loss makes a client volunteer at most so many times as often as the mean loss would, and as seldom."""
 LARGEST_SHARE: Final = LARGEST_LIFT / (LARGEST_LIFT**2 + 1)
 """Probability with which clients of mean loss volunteer, at most: above, staying away would tell more than coming."""
+LARGEST_LEAD: Final = 3.0
+"""Classes of speed, each twice the one before, by which a client is told from the median: 8 times faster, or slower."""
 COIN_EPSILON: Final = 2 * math.log(LARGEST_LIFT)
 """What one coin tells of a loss, as ε of local differential privacy; the coins of several rounds add up."""
 
@@ -164,7 +166,13 @@ def _draw_of_those_there(job: Job, round_number: int, roll: Roll | None, losses:
 
 def _speed_classes(clients: npt.NDArray[np.int_], roll: Roll | None) -> npt.NDArray[np.float64]:
     """Return what they say of their speed: its logarithm to base 2, rounded."""
-    return np.array([0.0 if roll is None else round(math.log2(roll.speed(int(client)))) for client in clients], float)
+    if roll is None:
+        return np.zeros(len(clients))
+    classes = np.array([round(math.log2(roll.speed(int(client)))) for client in clients], float)
+    # What clients say of themselves is bounded: whoever claims more has no more of it than LARGEST_LEAD says.
+    middle = float(np.median(classes))
+    bounded: npt.NDArray[np.float64] = np.clip(classes, middle - LARGEST_LEAD, middle + LARGEST_LEAD)
+    return bounded
 
 
 def _willing(

@@ -13,7 +13,7 @@ from privfl.errors import MissingExtra, RoundAborted
 from privfl.learning.data import Examples, seed_stream
 from privfl.learning.federated_evaluation import EvaluationCodec, FederatedEvaluation
 from privfl.learning.job import Job
-from privfl.learning.local_work import told_of
+from privfl.learning.local_work import ClientLog, told_of
 from privfl.learning.sessions import Held, RoundInputs, Sessions
 from privfl.learning.strategy import Weights
 from privfl.learning.trainer import Trainer
@@ -53,6 +53,11 @@ class FederatedEvaluations:
         validation: what every client evaluates on: examples that it does not train on.
         identities: the clients' signing keys, where the server is active.
         workers: threads for long vectors.
+        log: told what went wrong at a client, for its own eyes.
+
+    The same clients are asked every time. Where some of them cannot be reached, sums over other clients come of it, and
+    what does not change between them (how many examples each holds out) can be worked out of enough of such sums: as
+    with every sum of what stays the same. What changes with the model cannot.
 
     Guarantees:
         1. No single client's loss, count or accuracy leaves it: one sum does, over `cohort.minimum` clients or more.
@@ -65,13 +70,16 @@ class FederatedEvaluations:
         trainer: Trainer,
         validation: tuple[Examples, ...],
         *,
-        identities: Mapping[int, Identity] | None,
-        workers: int,
+        identities: Mapping[int, Identity] | None = None,
+        workers: int = 1,
+        log: ClientLog = lambda _client, _what, _error: None,
     ) -> None:
         self._job = job
         self._trainer = trainer
         self._validation = validation
+        self._log = log
         self._codec = evaluation_codec(job)
+        self._evaluators = self._drawn()
         self._sessions = Sessions(
             job,
             self._codec.vector,
@@ -90,7 +98,7 @@ class FederatedEvaluations:
             context: what the round was about.
             online: clients that can be reached.
         """
-        cohort = self._cohort(number, online)
+        cohort = tuple(sorted(self._evaluators & online))
         vectors: dict[int, npt.NDArray[np.int32]] = {}
         because: dict[int, str] = {}
         for client in cohort:
@@ -100,6 +108,7 @@ class FederatedEvaluations:
                 raise
             except Exception as error:  # noqa: BLE001 - as with training: the client's loss alone
                 because[client] = told_of("evaluation failed", error)
+                self._log(client, f"evaluation after round {number}", error)
         inputs = RoundInputs(
             number=number,
             cohort=cohort,
@@ -125,12 +134,15 @@ class FederatedEvaluations:
         except Exception:  # noqa: BLE001 - as with training: the client's loss alone
             return math.inf
 
-    def _cohort(self, number: int, online: frozenset[int]) -> tuple[int, ...]:
-        there = sorted(online)
-        if len(there) <= self._job.evaluators:
-            return tuple(there)
-        chance = np.random.default_rng(seed_stream(self._job.seed, f"evaluation/{number}"))
-        return tuple(sorted(int(one) for one in chance.choice(there, self._job.evaluators, replace=False)))
+    def _drawn(self) -> frozenset[int]:
+        """Who evaluates: the same clients all the time.
+
+        How many examples a client holds out does not change from sum to sum: sums over clients that change would be so
+        many equations for it.
+        """
+        chance = np.random.default_rng(seed_stream(self._job.seed, "evaluation"))
+        chosen = chance.choice(self._job.data.clients, self._job.evaluators, replace=False)
+        return frozenset(int(one) for one in chosen)
 
 
 def evaluation_codec(job: Job) -> EvaluationCodec:

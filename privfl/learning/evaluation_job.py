@@ -136,4 +136,5 @@ class EvaluationJob:
             round_number: from 1.
             rounds: of the job; the last one is evaluated in any case.
         """
-        return self.federated and (round_number % self.every == 0 or round_number == rounds)
+        counted = round_number % self.every == 0 or round_number == rounds
+        return self.federated and 1 <= round_number <= rounds and counted

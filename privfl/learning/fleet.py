@@ -133,6 +133,11 @@ class Fleet:
         idle_s = max(0.0, at_s - charge.since_s)
         return min(full, charge.examples + idle_s * (self._job.charge_examples_per_s or 0.0))
 
+    @property
+    def recharges(self) -> bool:
+        """Whether a battery that is not full ever fills."""
+        return self._job.battery_examples is not None and bool(self._job.charge_examples_per_s)
+
     def spend(self, client: int, examples_seen: float, at_s: float) -> None:
         """Take from a client's battery what its training takes; it recharges from the end of the training on.
 

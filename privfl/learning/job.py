@@ -209,8 +209,12 @@ class Job:
 
     @property
     def corrupt_clients(self) -> int:
-        """Most corrupt clients of a cohort; where clients share the noise, one at least: each knows its own share."""
-        corrupt = math.floor(self.threat.corrupt * self.cohort_size + 1e-9)
+        """Most corrupt clients of a cohort; where clients share the noise, one at least: each knows its own share.
+
+        Where clients say themselves that they are there, or how fast they are, corrupt ones may all be in one cohort.
+        """
+        whom = self.data.clients if self.cohort.by_presence or self.strategy.buffering() else self.cohort_size
+        corrupt = min(math.floor(self.threat.corrupt * whom + 1e-9), self.cohort_size)
         return max(corrupt, 1) if self.privacy.mode is PrivacyMode.CLIENT_DISTRIBUTED else corrupt
 
     @property

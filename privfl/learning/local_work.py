@@ -18,8 +18,9 @@ from privfl.learning.trainer import LocalResult, Trainer
 from privfl.learning.versions import model_digest
 from privfl.session import Vector
 
+ClientLog = Callable[[int, str, Exception], None]
+"""Told of a client, what it was doing, and what went wrong."""
 TRAINING_FAILED: Final = "training failed"
-_LONGEST: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,7 @@ class LocalWork:
         zeros: whether a client whose training fails adds nothing to the sum, under its share of the noise, instead of
             dropping out: where whole clients are protected, that its examples made it fail is not to be seen either.
         observe: told of progress.
+        log: told what went wrong at a client, for its own eyes.
 
     Guarantees:
         1. A client whose training, or whose update, is not in order uploads nothing of it in that round.
@@ -67,6 +69,7 @@ class LocalWork:
         private: bool = False,
         zeros: bool = False,
         observe: Observer = lambda _progress: None,
+        log: ClientLog = lambda _client, _what, _error: None,
     ) -> None:
         self._job = job
         self._trainer = trainer
@@ -74,11 +77,17 @@ class LocalWork:
         self._private = private
         self._zeros = zeros
         self._observe = observe
+        self._log = log
         self._fewest = job.fewest_contributors(job.cohort_size)
         self._succeeded = False
 
     def train(
-        self, plan: RoundPlan, averaging: Averaging, *, context: bytes, context_of: Callable[[RoundPlan], bytes]
+        self,
+        plan: RoundPlan,
+        averaging: Averaging,
+        *,
+        context: bytes,
+        expected: bytes | None = None,
     ) -> Worked:
         """Train every client that is to upload.
 
@@ -86,7 +95,7 @@ class LocalWork:
             plan: of the round.
             averaging: how updates are written.
             context: what the session's parameters say that it is about.
-            context_of: what a client finds that they should say, from the plan that it was sent.
+            expected: what a client works out of the list of models that it was sent, where there is one.
 
         Raises:
             ConfigurationError: training fails everywhere.
@@ -98,7 +107,7 @@ class LocalWork:
         for done, (client, assignment) in enumerate(sorted(assignments.items())):
             self._observe(Progress(round=number, stage="training", done=done, of=len(assignments)))
             try:
-                weight = self._weight(plan, assignment, agrees=context == context_of(plan))
+                weight = self._weight(plan, assignment, agrees=context == expected)
                 result = self._trainer.train(
                     assignment.model.weights,
                     self._clients[client],
@@ -110,6 +119,7 @@ class LocalWork:
                 raise
             except Exception as error:  # noqa: BLE001 - a trainer may be anybody's; what it raises is its client's loss
                 errors[client] = error
+                self._log(client, f"round {number}", error)
         self._observe(Progress(round=number, stage="aggregating", done=len(assignments), of=len(assignments)))
         if errors and not vectors and (not self._succeeded or len(errors) >= self._fewest):
             self._give_up(number, errors)
@@ -144,12 +154,11 @@ class LocalWork:
                 f"strategy.learning_rate than {rate} may work"
             ) from None
         client, error = min(errors.items())
-        if not isinstance(error, ConfigurationError):
-            raise error
+        kind = "" if isinstance(error, ConfigurationError) else f"{type(error).__name__}: "
         raise ConfigurationError(
-            f"round {number}, client {client}, as at every other: {error}; strategy.learning_rate is {rate}, "
-            f"{min(rate / 10, 0.1):g} may work"
-        ) from None
+            f"round {number}, client {client}, as at every other: {kind}{error}; where training diverged, a smaller "
+            f"strategy.learning_rate than {rate} may work, such as {min(rate / 10, 0.1):g}"
+        ) from error
 
 
 def _nothing(assignment: Assignment) -> LocalResult:
@@ -159,6 +168,5 @@ def _nothing(assignment: Assignment) -> LocalResult:
 
 
 def told_of(what: str, error: Exception) -> str:
-    """Say in one line what went wrong at a client."""
-    lines = str(error).splitlines()
-    return f"{what}: {type(error).__name__}" + (f": {lines[0][:_LONGEST]}" if lines else "")
+    """Say what kind of thing went wrong at a client: what an error says may tell of its examples, and stays with it."""
+    return f"{what}: {type(error).__name__}"

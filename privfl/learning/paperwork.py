@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +25,7 @@ from privfl.learning.books import (
     job_digest,
 )
 from privfl.learning.checkpoint import write_whole
-from privfl.learning.client_books import ClientBooks, own_identity
+from privfl.learning.client_books import CLIENTS, ClientBooks, own_identity
 from privfl.learning.guarantee import Guarantee
 from privfl.learning.job import Job, job_to_toml
 from privfl.learning.sessions import Held
@@ -70,6 +71,7 @@ class Paperwork:
         self._guarantee = guarantee
         self._layout = layout
         self._identity = identity
+        self._logged: list[tuple[int, str]] = []
 
     def signer(self) -> Identity:
         """The coordinator's key: the one that was given, or one of the run's own, which lasts as long as its files."""
@@ -178,10 +180,25 @@ class Paperwork:
             released: whether a sum was.
             evaluation: whether it summed evaluations.
         """
+        self._write_logs()
         if self.witness is not None:
             self.witness.record(
                 number, held, cohort=cohort, contributors=contributors, released=released, evaluation=evaluation
             )
+
+    def log(self, client: int, what: str, error: Exception) -> None:
+        """Write into a client's own log what went wrong with it: it is for nobody else."""
+        self._logged.append((client, f"{what}:\n{''.join(traceback.format_exception(error))}\n"))
+
+    def _write_logs(self) -> None:
+        """A run that fails in its first round leaves nothing behind: what was logged waits for its directory."""
+        if self.out is None or not self._logged:
+            return
+        make_folder(self.out / CLIENTS)
+        for client, told in self._logged:
+            with (self.out / CLIENTS / f"{client:04d}.log").open("a", encoding="utf-8") as file:
+                file.write(told)
+        self._logged.clear()
 
     def finish(self, facts: Mapping[str, Any], *, model: str) -> None:
         """Close the books of a run that is over.

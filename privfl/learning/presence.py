@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from privfl.learning.data import seed_stream
 from privfl.learning.fleet_job import DAY_S
 
-_BLOCK: Final = 256  # stretches drawn at a time; even, so that every block begins as the first does
+_CYCLES: Final = 128  # of a block, on average: long beside a stretch, short beside what a run takes
+_DRAWN: Final = 512  # stretches at a time, about twice what a block takes
 
 
 class Stretch(NamedTuple):
@@ -77,6 +78,10 @@ class Daily:
 class Alternating:
     """Exponentially distributed stretches online and offline, in turn; as if they had been going on for ever.
 
+    Time is cut into blocks, each with a stream of its own: a moment far away takes no longer than the next one. What is
+    left of an exponential stretch is distributed as a whole one, so that at the beginning of a block nothing but
+    whether the client is online has to be drawn; where two blocks do not agree on that, a stretch ends there.
+
     Args:
         seed: of the job.
         client: whose they are.
@@ -86,29 +91,33 @@ class Alternating:
 
     def __init__(self, seed: int, client: int, online_s: float, offline_s: float) -> None:
         self._seed, self._purpose = seed, f"fleet/online/{client}"
-        coin = np.random.default_rng(seed_stream(seed, self._purpose)).random()
-        # What is left of an exponential stretch is distributed as a whole one: only how it begins is to be drawn.
-        self._first_online = bool(coin < online_s / (online_s + offline_s))
-        means = (online_s, offline_s) if self._first_online else (offline_s, online_s)
-        self._means = np.tile(means, _BLOCK // 2)
-        self._begins = [0.0]
-        self._held: tuple[int, NDArray[np.float64]] | None = None
+        self._means = online_s, offline_s
+        self._block_s = _CYCLES * (online_s + offline_s)
+        self._held: tuple[int, bool, NDArray[np.float64]] | None = None
 
     def at(self, at_s: float) -> Stretch:
         """Return the stretch of a moment."""
-        while self._begins[-1] <= at_s:
-            self._begins.append(float(self._ends(len(self._begins) - 1)[-1]))
-        ends = self._ends(bisect_right(self._begins, at_s) - 1)
+        block = math.floor(at_s / self._block_s)
+        if (block + 1) * self._block_s <= at_s:  # the division rounds
+            block += 1
+        first_online, ends = self._stretches(block)
         place = int(np.searchsorted(ends, at_s, side="right"))
-        return Stretch((place % 2 == 0) == self._first_online, float(ends[place]))
+        return Stretch((place % 2 == 0) == first_online, float(ends[place]))
 
-    def _ends(self, block: int) -> NDArray[np.float64]:
-        """Moments at which the stretches of a block end. A block has a stream of its own: none needs those before."""
+    def _stretches(self, block: int) -> tuple[bool, NDArray[np.float64]]:
+        """Whether a block begins online, and the moments at which its stretches end, the last with the block."""
         if self._held is None or self._held[0] != block:
+            online_s, offline_s = self._means
             chance = np.random.default_rng(seed_stream(self._seed, f"{self._purpose}/{block}"))
-            ends = self._begins[block] + np.cumsum(chance.standard_exponential(_BLOCK) * self._means)
-            self._held = block, ends
-        return self._held[1]
+            first_online = bool(chance.random() < online_s / (online_s + offline_s))
+            means = np.tile(self._means if first_online else self._means[::-1], _DRAWN // 2)
+            lengths = chance.standard_exponential(_DRAWN) * means
+            while lengths.sum() < self._block_s:
+                lengths = np.append(lengths, chance.standard_exponential(_DRAWN) * means)
+            ends = block * self._block_s + np.cumsum(lengths)
+            until_s = (block + 1) * self._block_s
+            self._held = block, first_online, np.append(ends[ends < until_s], until_s)
+        return self._held[1:]
 
 
 def online_from(traces: Sequence[Trace], at_s: float) -> float:

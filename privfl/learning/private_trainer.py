@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from privfl.primitives.entropy import Entropy, OsEntropy
 
 if TYPE_CHECKING:
     import torch
+
+_MOST_FEATURE: Final = np.float32(1e6)
 
 __all__ = ["ExamplePlan", "GradSample", "OpacusAccountant", "OpacusBooks", "PrivateTrainer"]
 
@@ -129,6 +131,9 @@ class PrivateTrainer(TorchClassifier):
            sees a step.
         5. torch's global state, and the arrays and the model that the caller passes in, are left as they were.
 
+    Features that are no number count as 0, and those beyond ±10^6 as that: an example that made training fail would
+    show by it that it is there, whatever noise the others are given.
+
     Assumes:
         The client runs this code. The time that a step takes, and an error that ends training, depend on its examples.
 
@@ -175,8 +180,8 @@ class PrivateTrainer(TorchClassifier):
             The protected update, and what is private: how the trained local model does on `examples`.
 
         Raises:
-            ConfigurationError: weights or examples do not fit the model, hold NaN or infinity, training diverges, or
-                settings have `proximal` or `steps`.
+            ConfigurationError: weights or examples do not fit the model, weights hold NaN or infinity, training
+                diverges, or settings have `proximal` or `steps`.
         """
         _check_settings(settings or self.settings)
         for name, array in weights.items():
@@ -184,9 +189,7 @@ class PrivateTrainer(TorchClassifier):
                 raise ConfigurationError(
                     f"weights[{name!r}] hold NaN or infinity: the model has diverged; lower strategy.learning_rate"
                 )
-        if not np.isfinite(examples.features).all():
-            raise ConfigurationError("features hold NaN or infinity: replace them, such as by 0, before training")
-        return super().train(weights, examples, seed=seed, settings=settings)
+        return super().train(weights, _tamed(examples), seed=seed, settings=settings)
 
     def fit(
         self,
@@ -238,3 +241,12 @@ def _check_settings(settings: LocalTraining) -> None:
         raise ConfigurationError(
             f"steps is {settings.steps} in privacy.mode 'example', whose plan fixes batches and steps: leave it out"
         )
+
+
+def _tamed(examples: Examples) -> Examples:
+    """The examples with features that no gradient overflows for; each is changed, or not, for what it is alone."""
+    features = examples.features
+    if np.isfinite(features).all() and np.abs(features).max(initial=0.0) <= _MOST_FEATURE:
+        return examples
+    finite = np.where(np.isfinite(features), features, np.float32(0))
+    return Examples(features=np.clip(finite, -_MOST_FEATURE, _MOST_FEATURE), labels=examples.labels)

@@ -36,6 +36,7 @@ from privfl.learning.guarantee import Guarantee, guarantee_of
 from privfl.learning.job import Job, job_to_toml, load_job
 from privfl.learning.local_work import LocalWork
 from privfl.learning.measuring import Round, measured
+from privfl.learning.memory import Memory
 from privfl.learning.models import build, default_model
 from privfl.learning.paperwork import JOB, Paperwork
 from privfl.learning.private import PrivateAveraging
@@ -45,7 +46,6 @@ from privfl.learning.scheduling import Model, RoundPlan, Scheduler, merged
 from privfl.learning.sessions import RoundInputs, Sessions
 from privfl.learning.stopping import Stopping
 from privfl.learning.strategy import Weights, server_optimiser
-from privfl.learning.strategy_job import Optimiser
 from privfl.learning.synchronous import Synchronous
 from privfl.learning.traffic import SessionTraffic
 from privfl.learning.trainer import TorchTrainer, Trainer
@@ -60,7 +60,6 @@ from privfl.simulate import Simulation
 METRICS: Final = "metrics.jsonl"
 MODEL: Final = "model.npz"
 BEST: Final = "best.npz"
-BEST_SLOT: Final = "best"
 
 
 class FederatedRun:
@@ -79,15 +78,12 @@ class FederatedRun:
 
     Attributes:
         weights: the global model.
-        version: how often it has moved.
         metrics: the rounds done.
         view: what the server saw of one client, beside the truth, once a round has been summed; None under differential
             privacy, which it would break.
         guarantee: what the run promises; None without differential privacy.
         fleet: the clients' machines, on whose clock the run is; None where no time passes.
-        best: which round's model was the best.
         stopped: why it ended before its last round, its budget spent; None if it did not.
-        enough: why it ended before its last round, nothing better to come; None if it did not.
 
     Guarantees:
         1. Under differential privacy no sum is opened before its charge is in the ledger, on disk.
@@ -131,21 +127,22 @@ class FederatedRun:
         self.fleet = None if job.timed is None else Fleet(job.timed, clients=job.data.clients, seed=job.seed)
         if self.fleet is not None:
             require_reachable(job, self.fleet)
-        self._strategy = server_optimiser(job.strategy)
         self._trainer, self.guarantee = self._make_trainer(trainer)
         self.weights: Weights = self._trainer.initial_weights()
-        self.version = 0
-        self._asked = -1  # version of the model that clients evaluated last
         self.metrics: list[RoundMetrics] = []
         self.view: UploadView | None = None
-        self.best = Stopping(job.evaluation)
         self._kept: int | None = None  # round whose model is in the file of the best
         self.stopped: str | None = None
-        self.enough: str | None = None
         self._paperwork = Paperwork(job, self.guarantee, Layout.of(self.weights), out, identity)
         self.averaging = self._make_averaging()
         self._sessions = Sessions(job, self.averaging.vector, context=bytes(32), workers=workers)
-        self._scheduler = self._make_scheduler()
+        self._memory = Memory(
+            job=job,
+            scheduler=self._make_scheduler(),
+            strategy=server_optimiser(job.strategy),
+            best=Stopping(job.evaluation),
+            averaging=self.averaging,
+        )
         self._work = LocalWork(
             job,
             self._trainer,
@@ -153,6 +150,7 @@ class FederatedRun:
             private=self.guarantee is not None,
             zeros=isinstance(self.averaging, PrivateAveraging),
             observe=self._observe,
+            log=self._paperwork.log,
         )
         self._evaluations = self._make_evaluations()
 
@@ -160,6 +158,21 @@ class FederatedRun:
     def params(self) -> SessionParams:
         """Parameters of the latest session."""
         return self._sessions.params
+
+    @property
+    def version(self) -> int:
+        """How often the model has moved."""
+        return self._memory.version
+
+    @property
+    def best(self) -> Stopping:
+        """Which round's model was the best."""
+        return self._memory.best
+
+    @property
+    def enough(self) -> str | None:
+        """Why the run ended before its last round, nothing better to come; None if it did not."""
+        return self._memory.enough
 
     @property
     def books(self) -> Books | None:
@@ -204,6 +217,7 @@ class FederatedRun:
             self.data.validation,
             identities=self._sessions.identities,
             workers=self._workers,
+            log=self._paperwork.log,
         )
 
     @classmethod
@@ -241,32 +255,17 @@ class FederatedRun:
 
     def _restore(self, out: Path) -> Mapping[str, Any]:
         checkpoint = load_checkpoint(out / MODEL)
-        if checkpoint.weights.keys() != self.weights.keys():
-            raise ConfigurationError(f"{out / MODEL} belongs to another model than the job's: {self.model_name}")
-        self.weights = checkpoint.weights
         rows = [] if not (out / METRICS).exists() else _whole_lines(out / METRICS)
-        rows = [row for row in rows if row["round"] < checkpoint.round] + [dict(checkpoint.metrics)]
-        self.metrics = [RoundMetrics(**row) for row in rows]
+        try:
+            self._memory.restore(checkpoint, self.weights)
+            rows = [row for row in rows if row["round"] < checkpoint.round] + [dict(checkpoint.metrics)]
+            self.metrics = [RoundMetrics(**row) for row in rows]
+        except (ConfigurationError, TypeError, KeyError) as error:
+            raise ConfigurationError(f"{out / MODEL} cannot be gone on from: {error}") from None
+        self.weights = checkpoint.weights
         # The model's own note is the truth about the last round; a line that a crash tore or kept back is rewritten.
         write_whole(out / METRICS, "".join(json.dumps(row) + "\n" for row in rows).encode())
-        state = checkpoint.state
-        try:
-            self.version, self._asked, self.enough = state["version"], state["asked"], state["enough"]
-            self._scheduler.restore(state["scheduler"])
-            slots = {name: arrays for name, arrays in checkpoint.slots.items() if name != BEST_SLOT}
-            self._strategy.restore(slots)
-            if self.version and not slots and self.job.strategy.server_step().optimiser is not Optimiser.SGD:
-                raise KeyError("what the server's optimiser remembers")  # noqa: TRY301 - told below, with the rest
-            latest = state["best"]["best_round"] == checkpoint.round
-            best = checkpoint.weights if latest else checkpoint.slots.get(BEST_SLOT)
-            self.best.restore(state["best"], None if best is None else dict(best))
-            if isinstance(self.averaging, PrivateAveraging):
-                self.averaging.clip = state["clip"]
-        except (KeyError, TypeError) as error:
-            raise ConfigurationError(
-                f"{out / MODEL} lacks {error}, which a run needs to go on: it was written by another version of privfl"
-            ) from None
-        return state
+        return checkpoint.state
 
     @property
     def done(self) -> int:
@@ -316,9 +315,9 @@ class FederatedRun:
         if papers.books is not None:
             papers.books.require_room()
         model = Model(weights=self.weights, version=self.version)
-        plan = self._scheduler.plan(number, model, self._losses())
+        plan = self._memory.scheduler.plan(number, model, self._losses())
         context = self._context(plan)
-        worked = self._work.train(plan, self.averaging, context=context, context_of=self._context)
+        worked = self._work.train(plan, self.averaging, context=context, expected=self._expected(plan))
         drops = merged(plan.drops, {Phase.MASKED_INPUT: frozenset(worked.failed)})
         plan = replace(plan, drops=drops, because={**plan.because, **worked.failed})
         inputs = RoundInputs(number=number, cohort=plan.cohort, drops=drops, context=context, vectors=worked.vectors)
@@ -334,13 +333,11 @@ class FederatedRun:
         clip = self.clip
         mean, why_not = self._decoded(held.outcome, context)
         if mean is not None:
-            self.weights = self._strategy.apply(self.weights, mean.arrays)
-            self.version += 1
+            self.weights = self._memory.strategy.apply(self.weights, mean.arrays)
+            self._memory.version += 1
             if self.view is None and self.guarantee is None:  # a true update in a report would be a release
                 self.view = held.view
-        self._scheduler.finish(plan, released=mean is not None)
-        evaluation = self._trainer.evaluate(self.weights, self.data.test)
-        seconds = time.perf_counter() - started  # what clients evaluate has a figure of its own
+        self._memory.scheduler.finish(plan, released=mean is not None)
         done = Round(
             plan=plan,
             held=held,
@@ -348,19 +345,33 @@ class FederatedRun:
             mean=mean,
             why_not=why_not,
             clip=clip,
-            evaluation=evaluation,
-            evaluated=self._evaluate(plan, context),
-            seconds=seconds,
+            evaluation=self._trainer.evaluate(self.weights, self.data.test),
+            evaluated=None,
+            seconds=time.perf_counter() - started,
         )
-        metrics = measured(self.job, done, books=papers.books, timed=self.fleet is not None)
-        if done.released:  # else the model is the one that was judged before
+        self._record(done)
+        metrics = self._judged(done, new=done.released and not self.job.evaluation.select.federated)
+        if self._evaluations is not None and self._evaluation_due(number):
+            # Two sums over one model differ by what those found who are in one of them: clients are asked once, and
+            # that they were is on disk before they are.
+            self._memory.asked = self.version
+            self._checkpoint(metrics)
+            done = replace(done, evaluated=self._evaluate(self._evaluations, plan, context))
+            self._record(done)
+            metrics = self._judged(done, new=self.job.evaluation.select.federated)
+        self.metrics.append(metrics)
+        self._save(metrics)
+        return metrics
+
+    def _judged(self, done: Round, *, new: bool) -> RoundMetrics:
+        """Return a round's metrics; if they are the first of its model, see whether it is the best, or good enough."""
+        memory = self._memory
+        metrics = measured(self.job, done, books=self.books, timed=self.fleet is not None)
+        if new:
             # A loss that is no number was taken all the same; JSON has no word for it.
             taken = {**asdict(metrics), "loss": done.evaluation.loss}
-            self.enough = self.best.see(number, taken, self.weights)
-        metrics = replace(metrics, best_round=self.best.best_round)
-        self.metrics.append(metrics)
-        self._save(metrics, done)
-        return metrics
+            memory.enough = memory.best.see(done.plan.number, taken, self.weights)
+        return replace(metrics, best_round=memory.best.best_round)
 
     def _losses(self) -> Losses | None:
         """What clients toss their coins by, where they do: the mean of the last evaluation, and each its own loss."""
@@ -370,15 +381,13 @@ class FederatedRun:
             return None
         return Losses(mean=told[-1], of=lambda client: evaluations.own_loss(weights, client))
 
-    def _evaluate(self, plan: RoundPlan, context: bytes) -> Evaluated | None:
-        if self._evaluations is None or not self.job.evaluation.due(plan.number, self.job.rounds):
-            return None
-        if self._asked == self.version:  # two sums over one model differ by what those found who are in one of them
-            return None
-        self._asked = self.version
+    def _evaluation_due(self, number: int) -> bool:
+        return self.job.evaluation.due(number, self.job.rounds) and self._memory.asked < self.version
+
+    def _evaluate(self, evaluations: FederatedEvaluations, plan: RoundPlan, context: bytes) -> Evaluated:
         everyone, fleet = range(self.job.data.clients), self.fleet
         online = frozenset(c for c in everyone if fleet is None or fleet.online(c, plan.ends_s))
-        return self._evaluations.hold(plan.number, self.weights, context=context, online=online)
+        return evaluations.hold(plan.number, self.weights, context=context, online=online)
 
     def _charge(self, inputs: RoundInputs, contributors: int) -> None:
         """Put into the ledger what the round's sum will have cost, before anything is asked that opens it."""
@@ -412,21 +421,6 @@ class FederatedRun:
         except RoundAborted as error:
             return None, str(error)
 
-    def _state(self) -> dict[str, Any]:
-        """What a resumed run needs beside the model."""
-        state: dict[str, Any] = {
-            "version": self.version,
-            "asked": self._asked,
-            "enough": self.enough,
-            "best": self.best.state(),
-            "scheduler": self._scheduler.state(),
-        }
-        if self.books is not None:
-            state["ledger"] = self.books.head._asdict()
-        if isinstance(self.averaging, PrivateAveraging):
-            state["clip"] = self.averaging.clip
-        return state
-
     def _make_averaging(self) -> Averaging:
         layout, guarantee, privacy = Layout.of(self.weights), self.guarantee, self.job.privacy
         if guarantee is not None and guarantee.integers is not None:
@@ -439,6 +433,10 @@ class FederatedRun:
         weight_max = self.job.strategy.weight_max or math.ceil(2 * average)
         return WeightedAveraging.of(self.job, layout, weight_max=weight_max)
 
+    def _expected(self, plan: RoundPlan) -> bytes | None:
+        """What clients find that the context of a buffer has to be, by the list of models that they were sent."""
+        return None if plan.versions is None else plan.versions.context(job_to_toml(self.job).encode())
+
     def _context(self, plan: RoundPlan) -> bytes:
         """Digest of what a round is about: model, or models, job and number."""
         job = job_to_toml(self.job).encode()
@@ -447,43 +445,40 @@ class FederatedRun:
         model = b"".join(np.ascontiguousarray(array).tobytes() for array in self.weights.values())
         return digest(Label.CONTEXT, model, job, plan.number.to_bytes(8, "big"))
 
-    def _save(self, metrics: RoundMetrics, done: Round) -> None:
-        papers = self._paperwork
-        if papers.out is None:
-            return
-        papers.begin_evidence(self.averaging)
+    def _record(self, done: Round) -> None:
+        papers, evaluated = self._paperwork, done.evaluated
+        if evaluated is None:
+            papers.begin_evidence(self.averaging)
+            cohort, contributors, held = len(done.plan.cohort), done.contributors, done.held
+        else:
+            found, held, cohort = evaluated.found, evaluated.held, len(evaluated.cohort)
+            contributors = 0 if found is None else found.clients
         papers.record(
-            metrics.round,
-            done.held,
-            cohort=metrics.cohort,
-            contributors=metrics.contributors,
-            released=done.released,
+            done.plan.number,
+            held,
+            cohort=cohort,
+            contributors=contributors,
+            released=contributors > 0,
+            evaluation=evaluated is not None,
         )
-        if done.evaluated is not None:
-            found = done.evaluated.found
-            papers.record(
-                metrics.round,
-                done.evaluated.held,
-                cohort=len(done.evaluated.cohort),
-                contributors=0 if found is None else found.clients,
-                released=found is not None,
-                evaluation=True,
-            )
-        row = asdict(metrics)
-        slots = dict(self._strategy.state())
-        if self.best.best_weights is not None and self.best.best_round != metrics.round:
-            slots[BEST_SLOT] = self.best.best_weights
+
+    def _checkpoint(self, metrics: RoundMetrics) -> None:
+        out, books, row = self._paperwork.out, self.books, asdict(metrics)
+        if out is None:
+            return
+        state = self._memory.state() | ({} if books is None else {"ledger": books.head._asdict()})
+        slots = self._memory.slots(metrics.round)
         # The model carries its own metrics line: a crash between the two writes loses neither.
-        checkpoint = Checkpoint(
-            weights=self.weights,
-            round=metrics.round,
-            metrics=row,
-            state=self._state(),
-            slots=slots,
+        save_checkpoint(
+            out / MODEL,
+            Checkpoint(weights=self.weights, round=metrics.round, metrics=row, state=state, slots=slots),
         )
-        save_checkpoint(papers.out / MODEL, checkpoint)
-        append_line(papers.out / METRICS, json.dumps(row))
-        self._save_best(papers.out)
+
+    def _save(self, metrics: RoundMetrics) -> None:
+        self._checkpoint(metrics)
+        if self._paperwork.out is not None:
+            append_line(self._paperwork.out / METRICS, json.dumps(asdict(metrics)))
+            self._save_best(self._paperwork.out)
 
     def _save_best(self, out: Path) -> None:
         """Keep the best model in a file of its own, unless it is there; what a crash kept back comes with the next."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import numpy as np
 
+from privfl.errors import ConfigurationError
 from privfl.learning.cohort import Losses
 from privfl.learning.data import seed_stream
 from privfl.learning.job import Job
@@ -80,6 +82,10 @@ class RoundPlan:
 class Traffic(Protocol):
     """What a round's messages weigh, for the simulated clock."""
 
+    def can_be_held(self, cohort: Sequence[int]) -> bool:
+        """Whether these are enough for a session, and so many can withstand what the job's threat model says."""
+        ...
+
     def model_bytes(self) -> int:
         """Bytes of the model that a client receives."""
         ...
@@ -122,14 +128,45 @@ class Scheduler(Protocol):
         """Return what a resumed run needs, as JSON values."""
         ...
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`."""
+    def models(self) -> Mapping[int, Weights]:
+        """Return the models that clients are at work on, by version."""
+        ...
+
+    def restore(self, state: Mapping[str, Any], models: Mapping[int, Weights]) -> None:
+        """Go on from `state` and `models`.
+
+        Raises:
+            ConfigurationError: they are not of this job.
+        """
         ...
 
 
 def training_seed(job: Job, number: int, client: int) -> int:
     """Seed of a client's training in a round."""
     return int(seed_stream(job.seed, f"train/{number}/{client}").generate_state(1, np.uint64)[0] >> 1)
+
+
+def looks(clients: int) -> range:
+    """How often a server looks who is there of so many clients, before it gives a round up."""
+    return range(max(_MOST_LOOKS // clients, 100))
+
+
+def precedence(job: Job, number: int) -> dict[int, int]:
+    """Return who comes first in a round, of clients that arrive at the same moment: drawn, or some never would."""
+    drawn = np.random.default_rng(seed_stream(job.seed, f"precedence/{number}")).permutation(job.data.clients)
+    return {client: int(place) for client, place in enumerate(drawn)}
+
+
+def clock_of(state: Mapping[str, Any]) -> float:
+    """Return the simulated clock out of a scheduler's state.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    clock_s = float(state["clock_s"])
+    if not 0 <= clock_s < math.inf:
+        raise ConfigurationError(f"a simulated clock of {clock_s} s: 0 or more works")
+    return clock_s
 
 
 def scripted_because(drops: Mapping[Phase, frozenset[int]]) -> dict[int, str]:
@@ -147,6 +184,11 @@ def merged(*drops: Mapping[Phase, frozenset[int]]) -> dict[Phase, frozenset[int]
     return {phase: frozenset(c for c, its in first.items() if its is phase) for phase in set(first.values())}
 
 
+PAUSE_S: Final = 60.0
+"""Simulated seconds until a server that has too few clients, or a round that came to nothing, tries again."""
+PATIENCE_S: Final = 14 * 24 * 3600.0
+"""Simulated seconds for which a server waits for enough clients to begin a round."""
+_MOST_LOOKS: Final = 300_000  # at single clients, in a round: what a machine does in some seconds
 SCRIPTED: Final = "silent"
 """Why a client is gone that `failures` takes away."""
 DROP_PHASES: Final = (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from privfl.encoding.residues import Ring
+from privfl.errors import ConfigurationError
 from privfl.learning.client_books import ClientBooks
 from privfl.learning.cohort import draw_absences
 from privfl.learning.job import Job
@@ -104,6 +105,7 @@ class Sessions:
         self.identities = (identities or draw_identities(range(job.data.clients))) if active else None
         self._roster = roster_of(self.identities) if self.identities else None
         self._committee = simulated_committee(self._setting())
+        self._refused: dict[int, str | None] = {}
         self._unbooked = self._committee  # whose ceremony no round has paid for yet
         self.params = self.planned(context, tuple(range(self._clients)))
 
@@ -130,12 +132,10 @@ class Sessions:
         begun = time.perf_counter()
         of_round = inputs.number > 0  # others are no round's: neither its parameters nor its cost
         ceremony_cpu_s, ceremony_bytes = self._renew_committee(booked=of_round)
-        fewest = self._job.fewest_contributors(len(inputs.cohort))
-        if len(inputs.cohort) < fewest:
+        why_not = self.why_not(len(inputs.cohort))
+        if why_not is not None:
             return Held(
-                outcome=Simulation.without_session(
-                    f"{len(inputs.cohort)} clients were drawn and {fewest} are needed (cohort.minimum)"
-                ),
+                outcome=Simulation.without_session(why_not),
                 params=None,
                 seconds=time.perf_counter() - begun,
                 ceremony_cpu_s=ceremony_cpu_s,
@@ -196,6 +196,19 @@ class Sessions:
             return 0.0, 0
         paid, self._unbooked = self._unbooked, None
         return (paid.ceremony_cpu_s, paid.ceremony_bytes) if paid is not None else (0.0, 0)
+
+    def why_not(self, clients: int) -> str | None:
+        """Say why no session can be held among so many clients; None if one can."""
+        fewest = self._job.fewest_contributors(clients)
+        if clients < fewest:
+            return f"{clients} clients were drawn and {fewest} are needed (cohort.minimum)"
+        if clients not in self._refused:
+            try:
+                self.planned(bytes(32), tuple(range(clients)))
+                self._refused[clients] = None
+            except ConfigurationError as error:  # fewer than a whole cohort may not withstand what that does
+                self._refused[clients] = str(error)
+        return self._refused[clients]
 
     def planned(self, context: bytes, cohort: tuple[int, ...], suite_name: str | None = None) -> SessionParams:
         """Return the parameters of a session, under a nonce of its own.

@@ -5,20 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from privfl.learning.cohort import Losses, draw_cohort, draw_dropouts
 from privfl.learning.fleet import Fleet
 from privfl.learning.job import Job
 from privfl.learning.schedules import learning_rate_at
-from privfl.learning.scheduling import Assignment, Model, RoundPlan, Traffic, merged, scripted_because, training_seed
+from privfl.learning.scheduling import (
+    PATIENCE_S,
+    PAUSE_S,
+    Assignment,
+    Model,
+    RoundPlan,
+    Traffic,
+    clock_of,
+    looks,
+    merged,
+    precedence,
+    scripted_because,
+    training_seed,
+)
+from privfl.learning.strategy import Weights
 from privfl.learning.timing import time_closing, time_uploads
 from privfl.learning.trainer import LocalTraining
 from privfl.session import Phase
-
-PAUSE_S: Final = 60.0
-"""Simulated seconds until a round that came to nothing is followed by the next."""
-_PATIENCE_S: Final = 14 * 24 * 3600.0
 
 
 class Synchronous:
@@ -44,16 +54,16 @@ class Synchronous:
         job, fleet = self._job, self._fleet
         rate = learning_rate_at(job.strategy, number, job.rounds)
         training = replace(job.strategy.local_training(), learning_rate=rate)
-        began_s = self._gathered_at(training)
-        roll = None if fleet is None else _Roll(fleet, began_s, self._works(fleet, training), self._examples)
+        works = self._works(training)
+        began_s = self._gathered_at(works)
+        roll = None if fleet is None else _Roll(fleet, began_s, works, self._examples)
         cohort = draw_cohort(job, number, roll=roll, losses=losses)
         drops, ends_s = draw_dropouts(job, number, cohort), began_s
         because = scripted_because(drops)
         computed: Mapping[int, int] = {}
-        works: Mapping[int, LocalTraining] = dict.fromkeys(cohort, training)
         if fleet is not None:
-            works = self._works(fleet, training)
-            drops, lost, computed, ends_s = self._timed(fleet, began_s, cohort, works, drops)
+            seen = {client: works[client].examples_seen(self._examples[client]) for client in cohort}
+            drops, lost, computed, ends_s = self._timed(fleet, number, began_s, seen, drops)
             because |= lost
         plan = RoundPlan(
             number=number,
@@ -65,39 +75,44 @@ class Synchronous:
             began_s=began_s,
             ends_s=ends_s,
         )
+        held = self._traffic.can_be_held(cohort)  # or nobody need train for it
         assigned = {
             client: Assignment(model=model, training=works[client], seed=training_seed(job, number, client))
             for client in cohort
-            if client not in plan.gone
+            if client not in plan.gone and held
         }
         return replace(plan, assignments=assigned)
 
-    def _works(self, fleet: Fleet, training: LocalTraining) -> Mapping[int, LocalTraining]:
-        return {client: fleet.work_of(client, training, count) for client, count in enumerate(self._examples)}
+    def _works(self, training: LocalTraining) -> Mapping[int, LocalTraining]:
+        """How each client trains."""
+        if self._fleet is None:
+            return dict.fromkeys(range(self._job.data.clients), training)
+        return {client: self._fleet.work_of(client, training, count) for client, count in enumerate(self._examples)}
 
     def _timed(
         self,
         fleet: Fleet,
+        number: int,
         began_s: float,
-        cohort: tuple[int, ...],
-        works: Mapping[int, LocalTraining],
+        seen: Mapping[int, int],
         scripted: Mapping[Phase, frozenset[int]],
     ) -> tuple[dict[Phase, frozenset[int]], dict[int, str], Mapping[int, int], float]:
         """Let the fleet work: who drops out and why, what each computes, and when the sum is open."""
-        job, traffic = self._job, self._traffic
-        if len(cohort) < self._fewest:
+        job, traffic, cohort = self._job, self._traffic, tuple(seen)
+        if not traffic.can_be_held(cohort):
             return dict(scripted), {}, {}, began_s
         timing = time_uploads(
             fleet,
             start_s=began_s,
             cohort=cohort,
-            examples_seen={client: works[client].examples_seen(self._examples[client]) for client in cohort},
+            examples_seen=seen,
             download_bytes=traffic.model_bytes(),
             key_bytes=traffic.key_bytes(cohort),
             upload_bytes=traffic.upload_bytes(cohort),
             goal=job.goal,
             deadline_s=job.cohort.deadline_s,
             already_gone=scripted,
+            precedence=precedence(job, number),
         )
         drops = merged(scripted, timing.drops)
         gone = frozenset().union(*drops.values())
@@ -111,21 +126,25 @@ class Synchronous:
         because = {**timing.because, **why}
         return merged(drops, {Phase.UNMASK: vanished}), because, timing.computed, ends_s
 
-    def _gathered_at(self, training: LocalTraining) -> float:
-        """Return when a round can begin: where clients check in, once there are enough of them."""
+    def _gathered_at(self, works: Mapping[int, LocalTraining]) -> float:
+        """Return when a round can begin: where clients check in, once there are enough of them, or patience ends."""
         fleet, at_s = self._fleet, self._clock_s
         if fleet is None or not self._job.cohort.by_presence:
             return at_s
-        everyone, works = range(self._job.data.clients), self._works(fleet, training)
-        while at_s < self._clock_s + _PATIENCE_S:
+        everyone, ends_s = range(self._job.data.clients), at_s + PATIENCE_S
+        for _ in looks(len(everyone)):
             roll = _Roll(fleet, at_s, works, self._examples)
-            if sum(roll.available(client) for client in everyone) >= self._fewest:
+            online = [client for client in everyone if fleet.online(client, at_s)]
+            if sum(roll.available(client) for client in online) >= self._fewest:
                 return at_s
-            comes_s = min((fleet.online_from(c, at_s) for c in everyone if not fleet.online(c, at_s)), default=math.inf)
-            # Those who are there and have too little battery are asked again after a while.
-            flat = any(fleet.online(client, at_s) and not roll.available(client) for client in everyone)
-            at_s = min(comes_s, at_s + PAUSE_S if flat else math.inf)
-        return self._clock_s
+            away = set(everyone) - set(online)
+            comes_s = min((fleet.online_from(client, at_s) for client in away), default=math.inf)
+            # Those who are there and have too little battery are asked again after a while, if it is being charged.
+            charging = fleet.recharges and len(online) >= self._fewest
+            at_s = min(comes_s, at_s + PAUSE_S if charging else math.inf)
+            if at_s >= ends_s:
+                return ends_s
+        return at_s
 
     def finish(self, plan: RoundPlan, *, released: bool) -> None:
         """See `Scheduler.finish`."""
@@ -141,10 +160,14 @@ class Synchronous:
         """See `Scheduler.state`."""
         return {"clock_s": self._clock_s, "fleet": None if self._fleet is None else self._fleet.state()}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def models(self) -> Mapping[int, Weights]:
+        """See `Scheduler.models`: between rounds nobody is at work."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any], models: Mapping[int, Weights]) -> None:  # noqa: ARG002 - see `models`
         """See `Scheduler.restore`."""
-        self._clock_s = state["clock_s"]
-        if self._fleet is not None and state["fleet"] is not None:
+        self._clock_s = clock_of(state)
+        if self._fleet is not None:
             self._fleet.restore(state["fleet"])
 
 

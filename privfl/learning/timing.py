@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 from privfl.learning.fleet import Fleet
 from privfl.session import Phase
 
+_NO_PRECEDENCE: Final[Mapping[int, int]] = MappingProxyType({})
 _NOBODY: Final[Mapping[Phase, frozenset[int]]] = MappingProxyType({})
 _AFTER_UPLOADS: Final = frozenset({Phase.CONSISTENCY_CHECK, Phase.UNMASK})
 _KEY_MESSAGES: Final = 4  # an invitation and its answer, keys of the others and shares for them
@@ -87,6 +88,7 @@ def time_uploads(
     goal: int | None = None,
     deadline_s: float | None = None,
     already_gone: Mapping[Phase, frozenset[int]] = _NOBODY,
+    precedence: Mapping[int, int] = _NO_PRECEDENCE,
 ) -> Timing:
     """Return who uploads when, and who drops out, from the invitations to the close of uploads.
 
@@ -102,11 +104,12 @@ def time_uploads(
         deadline_s: after `start_s`, when uploads close at the latest; never unless given.
         already_gone: drop-outs that are settled. Those of phases before the end of uploads are not waited for; the
             others upload, unless the fleet loses them earlier.
+        precedence: of clients that arrive at the same moment: a small one comes first; 0 unless given.
 
     Guarantees:
         1. Uploads close when `goal` have arrived, when nobody is left to wait for, or at the deadline: whichever is
            first. No upload that counts arrived later, and no more than `goal` count; of two that arrive together, the
-           client with the smaller number comes first.
+           one with the smaller precedence comes first, then the one with the smaller number.
         2. Everyone of the cohort has uploaded, or dropped out in one phase; who drops out after uploading, both.
         3. Without `goal`, a slower client or link never makes uploads close earlier.
     """
@@ -125,7 +128,9 @@ def time_uploads(
         for client in sorted(invited)
         if gone.get(client) in {None, *_AFTER_UPLOADS}
     ]
-    uploads = sorted((course.until_s, course.client) for course in courses if course.lost is None)
+    through = [course for course in courses if course.lost is None]
+    first = sorted((course.until_s, precedence.get(course.client, 0), course.client) for course in through)
+    uploads = [(until_s, client) for until_s, _, client in first]
     closed_s = max((course.until_s for course in courses), default=start_s)
     if goal is not None and goal <= len(uploads):
         uploads = uploads[:goal]

@@ -29,6 +29,10 @@ class SessionTraffic:
         self._parameters = parameters
         self._by_size: dict[int, SessionSizes] = {}
 
+    def can_be_held(self, cohort: Sequence[int]) -> bool:
+        """See `Traffic`."""
+        return self._sessions.why_not(len(cohort)) is None
+
     def model_bytes(self) -> int:
         """See `Traffic`."""
         return _BYTES_A_PARAMETER * self._parameters
