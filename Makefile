@@ -35,7 +35,7 @@ demo: $(VENV)/.demo ## train a model across ten simulated hospitals, whose updat
 	$(BIN)/privfl run examples/hospitals.toml --out runs/demo
 
 test: $(VENV)/.dev ## run all tests: behaviour, types, style, import contracts, planted mutants
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.dev ## style, types and import contracts alone
 	$(BIN)/ruff check .

@@ -121,6 +121,8 @@ DROPPED = {
 LOUD = {"privacy": {"noise_multiplier": 1.5}, "audit": {"probes": 8}}
 
 HALF = {"sampling": "poisson", "probability": 0.5, "minimum": 3}
+BUFFERED = {"name": "fedbuff", "buffer": 4, "concurrency": 8, "epochs": 1}
+SLOW = {"examples_per_s": 10.0, "speed_spread": 1.0}
 
 JOBS: Mapping[str, Callable[[], Any]] = {
     "none": lambda: job("none", "kahe"),
@@ -150,6 +152,32 @@ JOBS: Mapping[str, Callable[[], Any]] = {
         cohort={"size": 25, "minimum": 3},
         count=12,
         clients=50,
+    ),
+    "evaluated": lambda: job(count=3, evaluation={"federated": True, "every": 2}),
+    "evaluated-late": lambda: job(
+        failures={"drop": [{"round": 1, "clients": list(range(9))}]}, evaluation={"federated": True}
+    ),
+    "example-late": lambda: job(
+        "example", failures={"drop": [{"round": 1, "clients": list(range(8)), "phase": "AdvertiseKeys"}]}
+    ),
+    "evaluated-packed": lambda: job("none", "ckks", evaluation={"federated": True, "size": 6}),
+    "adaptive": lambda: job(strategy={"name": "fedadam", "epochs": 1}),
+    "buffered": lambda: job(count=4, strategy=BUFFERED, fleet=SLOW),
+    "buffered-distributed": lambda: job(
+        "client-distributed", "kahe", count=4, strategy=BUFFERED | {"buffer": 6}, fleet=SLOW, privacy=RECEIPTED
+    ),
+    "over-selected": lambda: job(
+        "client-central",
+        cohort={"size": 6, "over_selection": 0.5},
+        threat={"dropout": 0.4},
+        fleet=SLOW,
+    ),
+    "available": lambda: job(
+        "none",
+        "kahe",
+        cohort={"sampling": "available", "size": 8, "minimum": 3},
+        fleet={"client": [{"clients": [2, 7], "online": [0.0, 1.5]}], "examples_per_s": 30.0},
+        evaluation={"federated": True},
     ),
 }
 """Honest runs, by name."""
@@ -804,6 +832,7 @@ class Fraud:
         others: keys of other findings that need not pass, because the fraud contradicts them as well.
         told: whether the audit is told the coordinator's key.
         passes: why the audit does not find it out, where it does not.
+        salt: of its run: what noise hides in one run of four is found in the others.
     """
 
     kind: str
@@ -817,6 +846,7 @@ class Fraud:
     others: frozenset[str] = frozenset()
     told: bool = False
     passes: str = ""
+    salt: int = SALT
 
     @property
     def label(self) -> str:

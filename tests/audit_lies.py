@@ -579,7 +579,7 @@ LIES: tuple[Fraud, ...] = (
     row("hidden by noise", "weights by examples, of ten clients", "central", "contributions",
         "not the sum of clipped updates", during=(WEIGHTED,), others=REBOUND),
     row("hidden by noise", "three times the weight, for half of ten clients", "central", "contributions",
-        "not the sum of clipped updates", during=(WEIGHTED_A_LITTLE,), others=REBOUND),
+        "not the sum of clipped updates", during=(WEIGHTED_A_LITTLE,), others=REBOUND, salt=SALT + 2),
     row("hidden by noise", "no clip, of ten clients", "central", "contributions", "not the sum of clipped updates",
         during=NO_CLIP, others=REBOUND),
 )  # fmt: skip

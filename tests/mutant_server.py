@@ -5,6 +5,7 @@ so that each process imports the copy that it is told. A line of JSON in, a line
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -37,7 +38,6 @@ _OTHERS = (
     "pytest",
     "hypothesis",
     "_hypothesis_pytestplugin",
-    "pytest_benchmark.plugin",
     "anyio.pytest_plugin",
 )
 """Plugins of pytest among them, which it would rather import itself, to rewrite what they assert: see `_run`."""
@@ -53,6 +53,7 @@ def main():
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)  # a process with threads is not to be forked
     assert not any(name.split(".")[0] == "privfl" for name in sys.modules)
+    gc.freeze()  # what is here already is no garbage: a forked process need neither walk nor copy it
     for line in sys.stdin:
         asked = json.loads(line)
         with tempfile.TemporaryFile() as said:

@@ -87,8 +87,8 @@ MUTANTS = (
     Mutant(
         "everybody online at first",
         "learning/presence.py",
-        "bool(coin < online_s / (online_s + offline_s))",
-        "bool(coin < 1)",
+        "bool(chance.random() < online_s / (online_s + offline_s))",
+        "bool(chance.random() < 1)",
         (f"{FLEET}::test_stretches_are_as_long_as_told_and_have_been_going_on_for_ever",),
     ),
 )

@@ -23,6 +23,7 @@ pytest.importorskip("torch")
 pytest.importorskip("opacus")
 pytest.importorskip("dp_accounting")
 
+from audit_evaluations import EVALUATIONS
 from audit_frauds import (
     FIXED_SIZE,
     FRAUDS,
@@ -61,7 +62,7 @@ from privfl.primitives.signatures import Identity
 FAIL, PASS = Outcome.FAIL, Outcome.PASS
 INCONCLUSIVE, NOT_CLAIMED = Outcome.INCONCLUSIVE, Outcome.NOT_CLAIMED
 FLIPS = 200
-ROWS = (*FRAUDS, *LIES)
+ROWS = (*FRAUDS, *LIES, *EVALUATIONS)
 
 
 @pytest.fixture(autouse=True)
@@ -186,6 +187,26 @@ def test_the_jobs_that_are_shipped_pass(name, tmp_path):
     assert odd(looked_at(made(tmp_path / "run", job_from_table(table)))) == {}
 
 
+@pytest.mark.parametrize(("name", "shows"), [
+    ("evaluated", "federated_accuracy"),
+    ("evaluated-late", "aborted"),
+    ("example-late", "aborted"),
+    ("evaluated-packed", "federated_accuracy"),
+    ("adaptive", None),
+    ("buffered", "staleness"),
+    ("buffered-distributed", "staleness"),
+    ("over-selected", "dropped_because"),
+    ("available", "federated_accuracy"),
+])  # fmt: skip
+def test_honest_runs_pass_whatever_the_strategy_the_cohort_and_what_is_evaluated(name, shows, honest):
+    found = honest.audit(name)
+    assert (odd(found), found.verdict) == ({}, PASS)
+    rows = [json.loads(line) for line in (honest[name] / METRICS).read_text().splitlines()]
+    assert len(rows) == JOBS[name]().rounds
+    assert not rows[-1]["aborted"]
+    assert shows is None or any(row[shows] for row in rows)
+
+
 class _Crash(BaseException):
     """The end of a process, at a place of the test's choosing."""
 
@@ -253,7 +274,7 @@ def test_a_fraud_is_caught_by_the_finding_that_it_contradicts(fraud, honest, tmp
     assert odd(honest.audit(fraud.base)) == {}
     folder = tmp_path / "run"
     if fraud.during:
-        made(folder, JOBS[fraud.base](), *fraud.during)
+        made(folder, JOBS[fraud.base](), *fraud.during, salt=fraud.salt)
     else:
         shutil.copytree(honest[fraud.base], folder)
     if fraud.after is not None:
@@ -639,6 +660,14 @@ def test_whatever_is_signed_the_answer_is_an_audit(name, honest, tmp_path_factor
     found = looked_at(folder)
     assert found.verdict in {PASS, FAIL, INCONCLUSIVE}
     shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("clip", [{}, [], None, "half"])
+def test_known_inputs_for_a_clip_that_is_no_number_are_found_wrong_and_bring_nothing_down(clip, copy):
+    """Guarantee 1 of `check`, where what is read raises more than one kind of error."""
+    folder = copy("one-probe")
+    forge(folder, evidence=of("session", lambda body: body["probe"] and body["probe"].update(clip=clip)))
+    assert odd(looked_at(folder, layers=(Layer.CONFORMITY,)))["uploads"] is FAIL
 
 
 @pytest.mark.parametrize("number", [0, 7, 10**15, 10**30])

@@ -364,7 +364,7 @@ OTHER = make_params(4, 8, "masking")
         (2, "messages", {}, "messages that are no list"),
         (2, "messages", None, "messages that are no list"),
         (2, "params_digest", "00" * 32, "the session's parameters are not those of their digest"),
-        (2, "params_digest", PARAMS.digest.hex().upper(), "not those of their digest"),
+        pytest.param(2, "params_digest", PARAMS.digest.hex().upper(), "not those of their digest", id="2-capitals"),
         (2, "params_digest", "", "not those of their digest"),
         (2, "params_digest", None, "not those of their digest"),
         (2, "params", "", "not those of their digest"),
@@ -379,7 +379,7 @@ OTHER = make_params(4, 8, "masking")
         (2, "params", ["AA=="], "no session parameters"),
         (2, "probe", 3, "facts is a int"),
         (2, "probe", [], "facts is a list"),
-        (3, "params_digest", PARAMS.digest.hex(), "not those of their digest"),  # a session that was not held
+        pytest.param(3, "params_digest", PARAMS.digest.hex(), "not those of their digest", id="3-session not held"),
         (4, "facts", 3, "facts is a int"),
         (4, "surplus", 1, "'surplus'"),
         (5, "facts", [], "facts is a list"),

@@ -81,7 +81,7 @@ def _require_evaluation(job: Job, session: SessionRecord, params: SessionParams,
 
 def _require_each_model_once(evidence: Evidence, name: str) -> None:
     """Stop at an evaluation of a model that clients had evaluated before: two such sums tell of single clients."""
-    moved, last = False, 0  # whether the model has, since clients evaluated one; and in which round, at the latest
+    moved, last = True, 0  # whether the model has, since clients evaluated one; and in which round, at the latest
     for session, line in zip(evidence.sessions, evidence.places, strict=True):
         if session.probe is not None:
             continue

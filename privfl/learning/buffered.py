@@ -147,7 +147,11 @@ class Buffered:
     def _end(self, task: _Task, model: Model, lost: dict[int, str]) -> None:
         """Take note that a training is over."""
         self._tasks.remove(task)
-        self._fleet.spend(task.client, task.training.examples_seen(self._examples[task.client]), task.began_s)
+        due = task.training.examples_seen(self._examples[task.client])
+        device = self._fleet.devices[task.client]
+        trains_from_s = task.began_s + device.latency_s + self._traffic.model_bytes() / device.downlink_bytes_per_s
+        computed = math.floor(max(0.0, (task.over_s - trains_from_s) * device.examples_per_s + 1e-6))
+        self._fleet.spend(task.client, min(due, computed) if task.lost else due, task.began_s)
         if task.lost:
             lost[task.client] = Lost.WENT_OFFLINE.value
         elif self._buffering.takes(model.version - task.model.version):

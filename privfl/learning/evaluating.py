@@ -17,6 +17,7 @@ from privfl.learning.local_work import ClientLog, told_of
 from privfl.learning.sessions import Held, RoundInputs, Sessions
 from privfl.learning.strategy import Weights
 from privfl.learning.trainer import Trainer
+from privfl.learning.versions import model_digest
 from privfl.params import VectorSpec
 from privfl.primitives.labels import Label
 from privfl.primitives.signatures import Identity
@@ -113,7 +114,8 @@ class FederatedEvaluations:
             number=number,
             cohort=cohort,
             drops={Phase.MASKED_INPUT: frozenset(because)},
-            context=digest(Label.CONTEXT_EVALUATION, context),
+            # Whoever was given another model to try finds another context, and does not add up with the others.
+            context=digest(Label.CONTEXT_EVALUATION, context, model_digest(weights)),
             vectors=vectors,
         )
         held = self._sessions.hold(inputs, charge=lambda _contributors: None)

@@ -20,6 +20,7 @@ from privfl.session import Vector
 
 ClientLog = Callable[[int, str, Exception], None]
 """Told of a client, what it was doing, and what went wrong."""
+_LONGEST: Final = 300
 TRAINING_FAILED: Final = "training failed"
 
 
@@ -54,6 +55,9 @@ class LocalWork:
         observe: told of progress.
         log: told what went wrong at a client, for its own eyes.
 
+    Attributes:
+        succeeded: whether anybody has trained before.
+
     Guarantees:
         1. A client whose training, or whose update, is not in order uploads nothing of it in that round.
         2. Under differential privacy of examples nothing but that it failed is told of it; of clients, not even that.
@@ -79,7 +83,7 @@ class LocalWork:
         self._observe = observe
         self._log = log
         self._fewest = job.fewest_contributors(job.cohort_size)
-        self._succeeded = False
+        self.succeeded = False
 
     def train(
         self,
@@ -121,9 +125,9 @@ class LocalWork:
                 errors[client] = error
                 self._log(client, f"round {number}", error)
         self._observe(Progress(round=number, stage="aggregating", done=len(assignments), of=len(assignments)))
-        if errors and not vectors and (not self._succeeded or len(errors) >= self._fewest):
+        if errors and not vectors and (not self.succeeded or len(errors) >= self._fewest):
             self._give_up(number, errors)
-        self._succeeded |= bool(vectors)
+        self.succeeded |= bool(vectors)
         if self._zeros:
             for client in [one for one, error in errors.items() if not isinstance(error, DisclosureRefused)]:
                 nothing = _nothing(assignments[client])
@@ -148,15 +152,15 @@ class LocalWork:
         """Training failed at every client: say so, with what the first of them says."""
         rate = self._job.strategy.learning_rate
         if self._private:  # whose update it was, and what was in it, is not for the server to know
-            kinds = " or ".join(sorted({type(error).__name__ for error in errors.values()}))
             raise ConfigurationError(
-                f"round {number}: training failed at every client ({kinds}); where it diverged, a smaller "
-                f"strategy.learning_rate than {rate} may work"
+                f"round {number}: training failed at every client; where it diverged, a smaller strategy.learning_rate "
+                f"than {rate} may work"
             ) from None
         client, error = min(errors.items())
         kind = "" if isinstance(error, ConfigurationError) else f"{type(error).__name__}: "
+        said = " ".join(str(error).split())[:_LONGEST]
         raise ConfigurationError(
-            f"round {number}, client {client}, as at every other: {kind}{error}; where training diverged, a smaller "
+            f"round {number}, client {client}, as at every other: {kind}{said}; where training diverged, a smaller "
             f"strategy.learning_rate than {rate} may work, such as {min(rate / 10, 0.1):g}"
         ) from error
 

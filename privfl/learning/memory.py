@@ -111,6 +111,8 @@ class Memory:
         self.strategy.restore(slots)
         if state["best"]["best_round"] == checkpoint.round:
             best = checkpoint.weights
+        if state["best"]["best_round"] is not None and best is None:
+            raise KeyError("the best model")
         self.best.restore(state["best"], None if best is None else dict(best))
         if isinstance(self.averaging, PrivateAveraging):
             self.averaging.clip = float(state["clip"])

@@ -227,7 +227,7 @@ class FederatedRun:
         """Go on with a run that stopped: from the last round whose model is on disk.
 
         What was charged after that round stays charged, and the round is done again under noise, and a charge, of its
-        own. What clients were training for a later buffer is lost, and they begin anew.
+        own. Clients that were at work for a later buffer still are.
 
         Args:
             out: directory of the run.
@@ -263,6 +263,7 @@ class FederatedRun:
         except (ConfigurationError, TypeError, KeyError) as error:
             raise ConfigurationError(f"{out / MODEL} cannot be gone on from: {error}") from None
         self.weights = checkpoint.weights
+        self._work.succeeded = self.version > 0
         # The model's own note is the truth about the last round; a line that a crash tore or kept back is rewritten.
         write_whole(out / METRICS, "".join(json.dumps(row) + "\n" for row in rows).encode())
         return checkpoint.state

@@ -17,7 +17,7 @@ from privfl.learning.client_books import ClientBooks
 from privfl.learning.cohort import draw_absences
 from privfl.learning.job import Job
 from privfl.learning.records import UploadView
-from privfl.params import NONCE_BYTES, ServerModel, SessionParams, Setting, VectorSpec
+from privfl.params import NONCE_BYTES, ServerModel, SessionParams, Setting, ThreatModel, VectorSpec
 from privfl.primitives.signatures import Identity
 from privfl.session import Phase, Vector
 from privfl.simulate import BeforeOpening, Simulation, draw_identities, roster_of, simulate, simulated_committee
@@ -222,12 +222,12 @@ class Sessions:
             suite_name or self._job.suite,
             cohort=cohort,
             vector=self._vector,
-            threat=self._job.threat,
+            threat=self._job.threat if suite_name is None else ThreatModel(),  # which is nothing to `plain`
             wire=self._job.encoding.wire,
             minimum_contributors=self._job.minimum,
             nonce=os.urandom(NONCE_BYTES),
             context=context,
-            roster=self._roster,
+            roster=self._roster if suite_name is None else None,
             committee=self._committee.key if self._committee and suite_name is None else None,
         )
 
