@@ -117,7 +117,7 @@ MUTANTS = (
     Mutant(
         "drop-outs that are counted",
         "audit/coverage.py",
-        "        if claimed > min(arrived, summed):",
+        "        if exact and claimed > min(arrived, summed):",
         "        if False:",
         (fraud("drop-outs hidden: in the ledger"), TERMS),
     ),
