@@ -46,6 +46,9 @@ class Bench:
             "PYTHONPATH": str(TESTS),
             "PYTHONDONTWRITEBYTECODE": "1",
             "HYPOTHESIS_PROFILE": "mutant",
+            # Which attacks hypothesis draws follows from this number, and from constants in all of the library: enough
+            # of them that each defect is found whatever they are.
+            "PRIVFL_MACHINE_EXAMPLES": "800",
             # One is at work on each processor: threads of linear algebra would only wait for each other.
             "OPENBLAS_NUM_THREADS": "1",
             "OMP_NUM_THREADS": "1",
