@@ -152,7 +152,7 @@ def test_examples_use_keys_as_the_template_has_them():
 
 
 def test_fedadam_is_ahead_of_fedavg_where_labels_are_scarce():
-    """The same twelve rounds over Dirichlet(0.1). FedAvg does better with this rate here than with its tuned 0.3."""
+    """Twelve rounds over Dirichlet(0.1). FedAvg does better with this rate here than with its tuned 0.3."""
 
     def late(name, seed):
         rows = list(FederatedRun(job_of("fedadam", f"strategy.name={name}", f"seed={seed}", "rounds=12")))
