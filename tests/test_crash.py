@@ -18,11 +18,10 @@ from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
-from crasher import Machine, Manner, Witness
+from crasher import Machine, Manner, Witness, same_steps
 
 from privfl.dp.accountants import account
 from privfl.dp.ledger import read_ledger
@@ -33,7 +32,6 @@ from privfl.learning import rounds
 from privfl.learning.checkpoint import load_checkpoint
 from privfl.learning.job import job_from_table, job_to_toml
 from privfl.learning.rounds import FederatedRun
-from privfl.learning.stopping import Stopping
 from privfl.lockstep.server import LockstepServer, StepServer
 from privfl.primitives.signatures import Identity
 from privfl.session import Phase
@@ -91,9 +89,7 @@ def job_of(name):
 def live(out, job, seen, **death):
     """Be one process: begin the run or go on with it, to the end or to death. Tells the machine, and what is left."""
     machine, run = Machine(out.parent, **death), None
-    # Each round's model is the best: how often its file is written must not follow from the noise.
-    always_better = mock.patch.object(Stopping, "_better", return_value=True)
-    with always_better, machine, Witness(out, job.suite, machine.disk.content, seen.append):
+    with same_steps(), machine, Witness(out, job.suite, machine.disk.content, seen.append):
         run = FederatedRun.resume(out) if (out / "job.toml").exists() else FederatedRun(job, out=out)
         for _ in run:
             pass
