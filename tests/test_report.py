@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from privfl.errors import ConfigurationError
-from privfl.report import PrivacyCharge, RoundRow, RunPrivacy, RunReport, ServerView, render_run_report
+from privfl.report import PrivacyCharge, RunPrivacy, RunReport, ServerView, render_run_report
 from privfl.report.server_view import centred_words, correlation, looks_exposed
+from privfl.round_metrics import RoundMetrics
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 OPTIONAL_FIELDS = {"local_accuracy": None, "local_loss": None, "epsilon": None}
@@ -80,7 +81,7 @@ def row(number=1, **changes):
         "saturated_fraction": 0.0002,
         "epsilon": None,
     }
-    return RoundRow(**(values | changes))
+    return RoundMetrics(**(values | changes))
 
 
 def aborted(number, **changes):
@@ -161,8 +162,8 @@ CASES = {
     "no round": report(rows=()),
     "an aborted round": report(rows=(row(1), aborted(2), row(3))),
     "all aborted": report(rows=(aborted(1), aborted(2))),
-    "first aborted": report(rows=(aborted(1, accuracy=math.nan, loss=math.nan), row(2))),
-    "no loss": report(rows=(row(1, loss=math.nan), row(2, loss=math.nan))),
+    "first aborted": report(rows=(aborted(1, accuracy=math.nan, loss=None), row(2))),
+    "no loss": report(rows=(row(1, loss=None), row(2, loss=None))),
     "wild loss": report(rows=(row(1, loss=1e300), row(2, loss=math.inf), row(3, loss=1e-9), row(4, loss=1e30))),
     "nothing local": report(rows=(row(1, **OPTIONAL_FIELDS), row(2, **OPTIONAL_FIELDS))),
     "endless epsilon": report(rows=(row(1, epsilon=math.inf), row(2, epsilon=None))),

@@ -10,7 +10,6 @@ from typing import Any
 from rich.table import Table
 
 from privfl.cli.run_facts import best_words
-from privfl.cli.run_page import rows_of
 from privfl.cli.run_privacy import Told, privacy_json
 from privfl.cli.run_warnings import warnings_of
 from privfl.cli.tables import show
@@ -112,7 +111,7 @@ def _print_more(run: FederatedRun, summary: dict[str, Any]) -> None:
         print(f"best model: {BEST}, of round {summary['best_round']}, by {measure}: {value}")
     if run.enough is not None:
         print(f"enough after {summary['rounds']} of {run.job.rounds} rounds: {run.enough}")
-    lost = [f"{tally.reason} {tally.times}" for tally in tallies(rows_of(run))]
+    lost = [f"{tally.reason} {tally.times}" for tally in tallies(run.metrics)]
     if lost:
         print(f"clients lost, counted once a round: {', '.join(lost)}")
     if summary["simulated_seconds"] is not None:

@@ -11,10 +11,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from privfl.cli.run_facts import strategy_words
 from privfl.cli.run_privacy import spent_note
 from privfl.learning.records import Progress as RoundProgress
-from privfl.learning.records import RoundMetrics
 from privfl.learning.rounds import FederatedRun
 from privfl.learning.strategy_job import StrategyName
 from privfl.report.formats import format_seconds
+from privfl.round_metrics import RoundMetrics
 from privfl.suites import suite
 
 

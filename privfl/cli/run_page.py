@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import shlex
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -15,16 +13,13 @@ from privfl.cli.run_warnings import warnings_of
 from privfl.learning.checkpoint import write_whole
 from privfl.learning.evaluation_job import EvaluationJob
 from privfl.learning.job import job_to_toml
-from privfl.learning.records import RoundMetrics
 from privfl.learning.rounds import BEST, FederatedRun
 from privfl.report.run_content import BestModel, RunReport
 from privfl.report.run_report import render_run_report
-from privfl.report.run_row import RoundRow
 from privfl.report.server_view import ServerView
 from privfl.suites import suite
 
 REPORT: Final = "report.html"
-_ROW_FIELDS: Final = frozenset(RoundRow.__dataclass_fields__)
 
 
 def write_report(run: FederatedRun, out: Path, told: Told | None) -> Path:
@@ -45,7 +40,7 @@ def _report(run: FederatedRun, out: Path, told: Told | None) -> RunReport:
         clients=job.data.clients,
         model=run.model_name,
         parameters=run.parameters,
-        rows=rows_of(run),
+        rows=tuple(run.metrics),
         view=None
         if view is None
         else ServerView(
@@ -70,16 +65,6 @@ def _report(run: FederatedRun, out: Path, told: Told | None) -> RunReport:
         planned=job.rounds,
         best=_best(run),
     )
-
-
-def rows_of(run: FederatedRun) -> tuple[RoundRow, ...]:
-    """The rounds of a run, as its report takes them."""
-    return tuple(_row(metrics) for metrics in run.metrics)
-
-
-def _row(metrics: RoundMetrics) -> RoundRow:
-    values = {name: value for name, value in asdict(metrics).items() if name in _ROW_FIELDS}
-    return RoundRow(**values | {"loss": math.nan if metrics.loss is None else metrics.loss})
 
 
 def _best(run: FederatedRun) -> BestModel | None:

@@ -13,11 +13,11 @@ from privfl.learning.books import Books
 from privfl.learning.evaluating import Evaluated
 from privfl.learning.job import Job
 from privfl.learning.paperwork import finite
-from privfl.learning.records import RoundMetrics
 from privfl.learning.schedules import learning_rate_at
 from privfl.learning.scheduling import RoundPlan
 from privfl.learning.sessions import Held
 from privfl.learning.trainer import Evaluation
+from privfl.round_metrics import RoundMetrics
 from privfl.session import Phase
 from privfl.simulate import Simulation
 

@@ -41,7 +41,7 @@ from privfl.learning.models import build, default_model
 from privfl.learning.paperwork import JOB, Paperwork
 from privfl.learning.private import PrivateAveraging
 from privfl.learning.private_trainer import PrivateTrainer
-from privfl.learning.records import Observer, RoundMetrics, UploadView
+from privfl.learning.records import Observer, UploadView
 from privfl.learning.scheduling import Model, RoundPlan, Scheduler, merged
 from privfl.learning.sessions import RoundInputs, Sessions
 from privfl.learning.stopping import Stopping
@@ -54,6 +54,7 @@ from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.labels import Label
 from privfl.primitives.signatures import Identity
 from privfl.primitives.transcript import digest
+from privfl.round_metrics import RoundMetrics
 from privfl.session import Phase
 from privfl.simulate import Simulation
 

@@ -10,7 +10,7 @@ from privfl.report.charts import Level, LineChart, Mark, MarkKind, Series, line_
 from privfl.report.formats import MISSING, format_count, format_number
 from privfl.report.page import Column, Figure, Row, Table, Tone
 from privfl.report.privacy_claim import PrivacyCharge, RunPrivacy
-from privfl.report.run_rounds import RoundRow
+from privfl.round_metrics import RoundMetrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +18,7 @@ class PrivateRound:
     """A round as metrics and ledger know it; one of them may not know it at all."""
 
     number: int
-    row: RoundRow | None
+    row: RoundMetrics | None
     charge: PrivacyCharge | None
     epsilon: float | None
 
@@ -35,7 +35,7 @@ class PrivateRound:
         return "aborted" if self.row.aborted else "released"
 
 
-def private_rounds(privacy: RunPrivacy, rows: Sequence[RoundRow]) -> tuple[PrivateRound, ...]:
+def private_rounds(privacy: RunPrivacy, rows: Sequence[RoundMetrics]) -> tuple[PrivateRound, ...]:
     """All rounds that metrics or ledger know of, ascending."""
     by_row = {row.round: row for row in rows}
     by_charge = {charge.round: charge for charge in privacy.charges}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from privfl.report.privacy_claim import RunPrivacy
-from privfl.report.run_row import RoundRow
 from privfl.report.server_view import ServerView
+from privfl.round_metrics import RoundMetrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class RunReport:
     clients: int
     model: str
     parameters: int
-    rows: tuple[RoundRow, ...]
+    rows: tuple[RoundMetrics, ...]
     view: ServerView | None
     warnings: tuple[str, ...]
     security_notes: tuple[str, ...]

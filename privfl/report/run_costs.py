@@ -18,7 +18,7 @@ from privfl.report.formats import (
     format_seconds,
 )
 from privfl.report.page import Column, Figure, Row, Section, Table, figures_block, note_block, table_block
-from privfl.report.run_rounds import RoundRow
+from privfl.round_metrics import RoundMetrics
 
 PLAIN = "plain"  # the suite that protects nothing
 
@@ -54,7 +54,7 @@ class Totals:
     committee_bytes: int
 
     @classmethod
-    def of(cls, rows: Sequence[RoundRow]) -> Totals:
+    def of(cls, rows: Sequence[RoundMetrics]) -> Totals:
         """The sums over `rows`."""
         kept = [row for row in rows if not row.aborted]
         return cls(
@@ -73,7 +73,7 @@ class Totals:
         )
 
 
-def cost_section(rows: Sequence[RoundRow], suite: str) -> Section:
+def cost_section(rows: Sequence[RoundMetrics], suite: str) -> Section:
     """Bars and a table that set the run beside `plain`."""
     totals = Totals.of(rows)
     if not totals.rounds:

@@ -29,12 +29,12 @@ from privfl.report.run_reasons import (
     format_spans,
     tallies,
 )
-from privfl.report.run_row import RoundRow
+from privfl.round_metrics import RoundMetrics
 
 _MOST_BARS = 6
 
 
-def dropouts_section(rows: Sequence[RoundRow], *, private: bool) -> Section | None:
+def dropouts_section(rows: Sequence[RoundMetrics], *, private: bool) -> Section | None:
     """Reasons with who it was, round by round; None where no reason is known.
 
     Args:
@@ -63,7 +63,7 @@ def dropouts_section(rows: Sequence[RoundRow], *, private: bool) -> Section | No
     return Section(key="dropouts", heading="Drop-outs", lead=_lead(rows, kinds, private=private), blocks=tuple(blocks))
 
 
-def _lead(rows: Sequence[RoundRow], kinds: Sequence[Tally], *, private: bool) -> str:
+def _lead(rows: Sequence[RoundMetrics], kinds: Sequence[Tally], *, private: bool) -> str:
     simulated = any(tally.reason in SIMULATED for tally in kinds)
     lead = "Who was lost, and why."
     if _buffered(rows):
@@ -98,7 +98,7 @@ def _reasons_figure(kinds: Sequence[Tally]) -> Figure:
     )
 
 
-def _clients_figure(rows: Sequence[RoundRow]) -> Figure:
+def _clients_figure(rows: Sequence[RoundMetrics]) -> Figure:
     lost = Counter(client for row in rows for client in {c for who in row.dropped_because.values() for c in who})
     most = sorted(lost.items(), key=lambda pair: (-pair[1], pair[0]))
     bars = tuple(
@@ -121,7 +121,7 @@ def _clients_figure(rows: Sequence[RoundRow]) -> Figure:
     )
 
 
-def _rounds_table(rows: Sequence[RoundRow]) -> Table:
+def _rounds_table(rows: Sequence[RoundMetrics]) -> Table:
     shown = [row for row in rows if row.dropped_because or row.dropped or row.vanished]
     found = [by_kind(row.dropped_because) for row in shown]
     kinds = [kind for kind in MEANINGS if any(kind in reasons for reasons in found)]
@@ -156,7 +156,7 @@ def _rounds_table(rows: Sequence[RoundRow]) -> Table:
     )
 
 
-def _unexplained(row: RoundRow, rows: Sequence[RoundRow]) -> int | None:
+def _unexplained(row: RoundMetrics, rows: Sequence[RoundMetrics]) -> int | None:
     """Clients that fell silent for no reason that is known; None where that cannot be told."""
     if row.aborted or _buffered(rows):
         return None
@@ -164,11 +164,11 @@ def _unexplained(row: RoundRow, rows: Sequence[RoundRow]) -> int | None:
     return max(row.dropped + row.vanished - len(told), 0)
 
 
-def _buffered(rows: Sequence[RoundRow]) -> bool:
+def _buffered(rows: Sequence[RoundMetrics]) -> bool:
     return any(row.staleness is not None for row in rows)
 
 
-def _in_the_sum(row: RoundRow) -> str:
+def _in_the_sum(row: RoundMetrics) -> str:
     return "aborted" if row.aborted else f"{format_count(row.contributors)} of {format_count(row.cohort)}"
 
 

@@ -30,10 +30,10 @@ from privfl.report.page import (
 from privfl.report.run_costs import PLAIN
 from privfl.report.run_evaluation_charts import band_width, evaluation_figures, quantile_heading, quantile_names
 from privfl.report.run_reasons import errors_table, format_spans, tallies
-from privfl.report.run_row import RoundRow
+from privfl.round_metrics import RoundMetrics
 
 
-def evaluation_section(rows: Sequence[RoundRow], suite: str) -> Section | None:
+def evaluation_section(rows: Sequence[RoundMetrics], suite: str) -> Section | None:
     """Accuracy and loss at the clients, and how they spread; None where clients evaluated nothing.
 
     Args:
@@ -66,7 +66,7 @@ def evaluation_section(rows: Sequence[RoundRow], suite: str) -> Section | None:
     )
 
 
-def _facts(found: Sequence[RoundRow], held: Sequence[RoundRow]) -> tuple[Fact, ...]:
+def _facts(found: Sequence[RoundMetrics], held: Sequence[RoundMetrics]) -> tuple[Fact, ...]:
     first, last = found[0], found[-1]
     after = f"after round {format_count(last.round)}"
     since = f"; {{}} after round {format_count(first.round)}" if len(found) > 1 else ""
@@ -96,7 +96,7 @@ def _facts(found: Sequence[RoundRow], held: Sequence[RoundRow]) -> tuple[Fact, .
     )
 
 
-def _table(held: Sequence[RoundRow]) -> Table:
+def _table(held: Sequence[RoundMetrics]) -> Table:
     traffic = bytes_unit(row.evaluation_bytes for row in held)
     seconds = seconds_unit(row.evaluation_seconds for row in held)
     columns: list[tuple[Column, list[str]]] = [
@@ -133,7 +133,7 @@ def _table(held: Sequence[RoundRow]) -> Table:
     )
 
 
-def _in_vain(held: Sequence[RoundRow]) -> tuple[str, ...]:
+def _in_vain(held: Sequence[RoundMetrics]) -> tuple[str, ...]:
     reasons: dict[str, list[int]] = {}
     for row in held:
         if row.evaluation_aborted_because is not None:
@@ -144,7 +144,7 @@ def _in_vain(held: Sequence[RoundRow]) -> tuple[str, ...]:
     )
 
 
-def _learned(found: Sequence[RoundRow], suite: str) -> tuple[str, ...]:
+def _learned(found: Sequence[RoundMetrics], suite: str) -> tuple[str, ...]:
     """What the server knows now of its clients."""
     if suite == PLAIN:
         return ("The server read what every single client found: `plain` hides nothing.",)
@@ -163,11 +163,11 @@ def _learned(found: Sequence[RoundRow], suite: str) -> tuple[str, ...]:
     )
 
 
-def _clients(row: RoundRow) -> str:
+def _clients(row: RoundMetrics) -> str:
     return "aborted" if row.evaluated_clients is None else format_count(row.evaluated_clients)
 
 
-def _failed(row: RoundRow) -> str:
+def _failed(row: RoundMetrics) -> str:
     clients = {client for who in row.evaluation_failed.values() for client in who}
     return format_spans(clients) if clients else MISSING
 

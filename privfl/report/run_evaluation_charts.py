@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from privfl.report.charts import Histogram, HistogramSeries, LineChart, Series, histogram, line_chart
 from privfl.report.formats import THIN_SPACE, format_count, format_number, format_percent
 from privfl.report.page import Figure
-from privfl.report.run_row import RoundRow
+from privfl.round_metrics import RoundMetrics
 
 _MOST_QUANTILES = 2  # beside all together and the worst: a chart holds four lines
 _MEDIAN = 0.5
 
 
-def evaluation_figures(found: Sequence[RoundRow]) -> tuple[Figure, ...]:
+def evaluation_figures(found: Sequence[RoundMetrics]) -> tuple[Figure, ...]:
     """Draw accuracy and loss over the evaluations that found something, and the spread of the last."""
     figures = (_accuracy_figure(found), _loss_figure(found))
     return (*figures, _histogram_figure(found)) if found[-1].client_accuracy_histogram else figures
 
 
-def quantile_names(found: Sequence[RoundRow]) -> tuple[str, ...]:
+def quantile_names(found: Sequence[RoundMetrics]) -> tuple[str, ...]:
     """All quantiles that were asked for, ascending."""
     names = {name for row in found for name in row.client_accuracy_quantiles or {}}
     return tuple(sorted(names, key=float))
@@ -38,13 +38,13 @@ def quantile_heading(name: str) -> str:
     return f"{format_percent(share, 0 if math.isclose(100 * share, round(100 * share)) else 1)} reach"
 
 
-def band_width(found: Sequence[RoundRow]) -> str:
+def band_width(found: Sequence[RoundMetrics]) -> str:
     """Width of a band of accuracy, in words; empty where there are none."""
     bands = len(found[-1].client_accuracy_histogram or ()) if found else 0
     return f"{100 / bands:.3g} points" if bands else ""
 
 
-def _accuracy_figure(found: Sequence[RoundRow]) -> Figure:
+def _accuracy_figure(found: Sequence[RoundMetrics]) -> Figure:
     series = [
         Series(label="together", points=_points(found, [row.federated_accuracy for row in found])),
         Series(label="worst", points=_points(found, [row.worst_client_accuracy for row in found])),
@@ -74,7 +74,7 @@ def _accuracy_figure(found: Sequence[RoundRow]) -> Figure:
     )
 
 
-def _loss_figure(found: Sequence[RoundRow]) -> Figure:
+def _loss_figure(found: Sequence[RoundMetrics]) -> Figure:
     first, last = found[0], found[-1]
     chart = LineChart(
         key="clients-loss-chart",
@@ -94,7 +94,7 @@ def _loss_figure(found: Sequence[RoundRow]) -> Figure:
     )
 
 
-def _histogram_figure(found: Sequence[RoundRow]) -> Figure:
+def _histogram_figure(found: Sequence[RoundMetrics]) -> Figure:
     last = found[-1]
     counts = tuple(last.client_accuracy_histogram or ())
     everyone, bands = sum(counts) or 1, len(counts)
@@ -126,7 +126,7 @@ def _histogram_figure(found: Sequence[RoundRow]) -> Figure:
     )
 
 
-def _drawn_quantiles(found: Sequence[RoundRow]) -> tuple[str, ...]:
+def _drawn_quantiles(found: Sequence[RoundMetrics]) -> tuple[str, ...]:
     """The lowest, and the one next to the median."""
     names = quantile_names(found)
     if len(names) <= _MOST_QUANTILES:
@@ -135,7 +135,7 @@ def _drawn_quantiles(found: Sequence[RoundRow]) -> tuple[str, ...]:
     return (names[0], middle)
 
 
-def _points(found: Sequence[RoundRow], values: Sequence[float | None]) -> tuple[tuple[float, float], ...]:
+def _points(found: Sequence[RoundMetrics], values: Sequence[float | None]) -> tuple[tuple[float, float], ...]:
     return tuple(
         (float(row.round), math.nan if value is None else value) for row, value in zip(found, values, strict=True)
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from privfl.report.formats import (
     format_bytes,
     format_count,
@@ -15,8 +13,8 @@ from privfl.report.page import Banner, Fact, Tone
 from privfl.report.run_content import BestModel, RunReport
 from privfl.report.run_costs import PLAIN, Totals
 from privfl.report.run_privacy import privacy_banner, privacy_fact
-from privfl.report.run_row import RoundRow
 from privfl.report.server_view import looks_exposed
+from privfl.round_metrics import RoundMetrics
 
 
 def opening_banners(report: RunReport) -> tuple[Banner, ...]:
@@ -48,7 +46,7 @@ def opening_banners(report: RunReport) -> tuple[Banner, ...]:
     if stopped is not None:
         banners.append(stopped)
     warnings = [*report.warnings]
-    lost = sum(not math.isfinite(row.loss) for row in rows)
+    lost = sum(row.loss is None for row in rows)
     if lost:
         warnings.append(
             f"The held-out loss was no finite number in {format_count(lost)} of {counted(len(rows), 'round')}."
@@ -136,13 +134,13 @@ def _compared(ours: str, theirs: str, totals: Totals) -> str:
     return f"{ours} against {theirs}" if totals.rounds else "no round was finished"
 
 
-def _cohort_note(rows: tuple[RoundRow, ...]) -> str:
+def _cohort_note(rows: tuple[RoundMetrics, ...]) -> str:
     smallest, largest = min(row.cohort for row in rows), max(row.cohort for row in rows)
     span = format_count(largest) if smallest == largest else f"{format_count(smallest)} to {format_count(largest)}"
     return f"{span} asked in each round"
 
 
-def _dropout_fact(rows: tuple[RoundRow, ...]) -> Fact:
+def _dropout_fact(rows: tuple[RoundMetrics, ...]) -> Fact:
     dropped, asked = sum(row.dropped for row in rows), sum(row.cohort for row in rows)
     if not dropped:
         reasons = any(row.dropped_because for row in rows)

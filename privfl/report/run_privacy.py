@@ -18,12 +18,12 @@ from privfl.report.page import (
 )
 from privfl.report.privacy_claim import RunPrivacy, privacy_claim, privacy_meaning
 from privfl.report.privacy_rounds import privacy_figures, privacy_table, private_rounds
-from privfl.report.run_rounds import RoundRow
+from privfl.round_metrics import RoundMetrics
 
 _LITTLE = 10.0  # from this ε on the odds move by more than 20 000: hardly a promise any more
 
 
-def privacy_section(privacy: RunPrivacy, rows: Sequence[RoundRow]) -> Section:
+def privacy_section(privacy: RunPrivacy, rows: Sequence[RoundMetrics]) -> Section:
     """The claim, its curve and facts, and what every round was charged for."""
     history = private_rounds(privacy, rows)
     if not history:

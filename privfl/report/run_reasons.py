@@ -9,7 +9,7 @@ from typing import Final
 
 from privfl.report.formats import format_count, visible
 from privfl.report.page import Column, Row, Table
-from privfl.report.run_row import RoundRow
+from privfl.round_metrics import RoundMetrics
 
 OFFLINE: Final = "offline"
 WENT_OFFLINE: Final = "went offline"
@@ -90,8 +90,8 @@ def by_kind(reasons: Reasons) -> dict[str, tuple[int, ...]]:
 
 
 def tallies(
-    rows: Iterable[RoundRow],
-    reasons_of: Callable[[RoundRow], Reasons] = lambda row: row.dropped_because,
+    rows: Iterable[RoundMetrics],
+    reasons_of: Callable[[RoundMetrics], Reasons] = lambda row: row.dropped_because,
     *,
     in_full: bool = False,
 ) -> tuple[Tally, ...]:

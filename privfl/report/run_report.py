@@ -18,12 +18,12 @@ from privfl.report.run_dropouts import dropouts_section
 from privfl.report.run_evaluation import evaluation_section
 from privfl.report.run_opening import counted, headline, opening_banners
 from privfl.report.run_privacy import privacy_section
-from privfl.report.run_rounds import RoundRow, learning_section, rounds_section
+from privfl.report.run_rounds import learning_section, rounds_section
 from privfl.report.run_time import time_section
 from privfl.report.server_panel import server_view_section
 from privfl.report.server_view import ServerView
 
-__all__ = ["BestModel", "PrivacyCharge", "RoundRow", "RunPrivacy", "RunReport", "ServerView", "render_run_report"]
+__all__ = ["BestModel", "PrivacyCharge", "RunPrivacy", "RunReport", "ServerView", "render_run_report"]
 
 
 def render_run_report(report: RunReport) -> str:

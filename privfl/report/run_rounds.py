@@ -17,12 +17,10 @@ from privfl.report.formats import (
     seconds_unit,
 )
 from privfl.report.page import Column, Figure, Row, Section, Table, Tone, figures_block, table_block
-from privfl.report.run_row import RoundRow
-
-__all__ = ["RoundRow", "learning_section", "rounds_section"]
+from privfl.round_metrics import RoundMetrics
 
 
-def learning_section(rows: Sequence[RoundRow]) -> Section:
+def learning_section(rows: Sequence[RoundMetrics]) -> Section:
     """Curves of accuracy and loss."""
     if not rows:
         return Section(key="learning", heading="Learning", lead="No round was finished: there is nothing to show.")
@@ -33,7 +31,7 @@ def learning_section(rows: Sequence[RoundRow]) -> Section:
     return Section(key="learning", heading="Learning", blocks=(figures_block(*figures),))
 
 
-def rounds_section(rows: Sequence[RoundRow]) -> Section:
+def rounds_section(rows: Sequence[RoundMetrics]) -> Section:
     """The table of rounds. A column in which nothing was measured is left out."""
     upload = bytes_unit(row.upload_bytes for row in rows)
     download = bytes_unit(row.download_bytes for row in rows)
@@ -79,7 +77,7 @@ def rounds_section(rows: Sequence[RoundRow]) -> Section:
     return Section(key="rounds", heading="Rounds", blocks=(table_block(table),))
 
 
-def _accuracy_figure(rows: Sequence[RoundRow], marks: tuple[Mark, ...]) -> Figure:
+def _accuracy_figure(rows: Sequence[RoundMetrics], marks: tuple[Mark, ...]) -> Figure:
     caption = "Share of held-out examples that the global model gets right after each round."
     if any(row.local_accuracy is not None for row in rows):
         caption += (
@@ -104,7 +102,7 @@ def _accuracy_figure(rows: Sequence[RoundRow], marks: tuple[Mark, ...]) -> Figur
     return Figure(heading="Accuracy", drawing=line_chart(chart), caption=caption)
 
 
-def _loss_figure(rows: Sequence[RoundRow], marks: tuple[Mark, ...]) -> Figure:
+def _loss_figure(rows: Sequence[RoundMetrics], marks: tuple[Mark, ...]) -> Figure:
     chart = LineChart(
         key="loss-chart",
         title="Loss by round",
@@ -120,7 +118,7 @@ def _loss_figure(rows: Sequence[RoundRow], marks: tuple[Mark, ...]) -> Figure:
     )
 
 
-def _rate_figure(rows: Sequence[RoundRow]) -> Figure:
+def _rate_figure(rows: Sequence[RoundMetrics]) -> Figure:
     first, last = rows[0].learning_rate, rows[-1].learning_rate
     chart = LineChart(
         key="rate-chart",
@@ -140,7 +138,9 @@ def _rate_figure(rows: Sequence[RoundRow]) -> Figure:
     )
 
 
-def _series(held_out: Sequence[tuple[int, float]], local: Sequence[tuple[int, float | None]]) -> tuple[Series, ...]:
+def _series(
+    held_out: Sequence[tuple[int, float | None]], local: Sequence[tuple[int, float | None]]
+) -> tuple[Series, ...]:
     series = [Series(label="held out", points=_points(held_out))]
     if any(value is not None for _, value in local):
         series.append(Series(label="clients’ own, via the sum", points=_points(local)))
@@ -151,7 +151,7 @@ def _points(values: Sequence[tuple[int, float | None]]) -> tuple[tuple[float, fl
     return tuple((float(x), math.nan if y is None else y) for x, y in values)
 
 
-def _marks(row: RoundRow) -> list[Mark]:
+def _marks(row: RoundMetrics) -> list[Mark]:
     told = f"{row.dropped} of {row.cohort} clients dropped out"
     if row.aborted:
         return [Mark(x=row.round, kind=MarkKind.ABORTED, label=f"round {row.round}: aborted, {told}")]
@@ -164,7 +164,7 @@ def _from_to(first: str, last: str) -> str:
     return f"Held out: {first} after the first round shown, {last} after the last."
 
 
-def _contributors(row: RoundRow) -> str:
+def _contributors(row: RoundMetrics) -> str:
     if row.aborted:
         return "aborted"
     return f"{format_count(row.contributors)} of {format_count(row.cohort)}"

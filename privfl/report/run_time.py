@@ -25,11 +25,11 @@ from privfl.report.page import (
     note_block,
     table_block,
 )
-from privfl.report.run_row import RoundRow
 from privfl.report.run_time_charts import Timed, clock_unit, staleness, time_figures
+from privfl.round_metrics import RoundMetrics
 
 
-def time_section(rows: Sequence[RoundRow], *, private: bool, best_round: int | None = None) -> Section | None:
+def time_section(rows: Sequence[RoundMetrics], *, private: bool, best_round: int | None = None) -> Section | None:
     """Accuracy over simulated time, seconds of rounds, staleness; None where no clock was simulated.
 
     Args:
@@ -67,7 +67,7 @@ def time_section(rows: Sequence[RoundRow], *, private: bool, best_round: int | N
     )
 
 
-def _facts(timed: Sequence[Timed], rows: Sequence[RoundRow], best_round: int | None) -> tuple[Fact, ...]:
+def _facts(timed: Sequence[Timed], rows: Sequence[RoundMetrics], best_round: int | None) -> tuple[Fact, ...]:
     took = [one.took_s for one in timed]
     whole, between = timed[-1].over_s, timed[-1].over_s - sum(took)
     facts = [

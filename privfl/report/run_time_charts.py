@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from privfl.report.charts import LineChart, Mark, MarkKind, Series, line_chart
 from privfl.report.formats import format_fixed, format_percent, format_seconds
 from privfl.report.page import Figure
-from privfl.report.run_row import RoundRow
+from privfl.round_metrics import RoundMetrics
 
 _FEWEST_ON_AXIS = 5.0  # along an axis of whole numbers
 _CLOCKS = ((86_400.0, "days", 2), (3600.0, "hours", 2), (60.0, "minutes", 1), (1.0, "seconds", 1))
@@ -27,7 +27,7 @@ class Timed:
         over_s: the simulated clock when it was over.
     """
 
-    row: RoundRow
+    row: RoundMetrics
     took_s: float
     over_s: float
 
