@@ -31,6 +31,13 @@ MUTANTS = (
         (f"{SCHEDULING}::test_a_round_goes_on_when_as_many_have_uploaded_as_were_wanted",),
     ),
     Mutant(
+        "rounds that begin with as few as a sum may be over",
+        "learning/synchronous.py",
+        "there >= self._enough or",
+        "there >= self._fewest or",
+        (f"{SCHEDULING}::test_a_round_waits_a_while_for_one_more_than_a_sum_may_be_over",),
+    ),
+    Mutant(
         "no pause after a round that came to nothing",
         "learning/synchronous.py",
         "self._clock_s += PAUSE_S",

@@ -349,7 +349,7 @@ def test_guarantee_2_of_stopping_patience_counts_measured_rounds_in_a_row():
     _, said = watched([0.5, 0.4, None, 0.6, 0.6, None, None, math.nan, 0.1], patience=3)
     assert [number for number, why in enumerate(said, 1) if why] == [9]
     assert said[-1] == (
-        "3 evaluations in a row brought no better accuracy than 0.6, reached in round 4: that is evaluation.patience"
+        "3 evaluations in a row brought no better accuracy (best: 0.6, in round 4): that is evaluation.patience"
     )
 
 

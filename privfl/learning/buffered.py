@@ -24,16 +24,15 @@ from privfl.learning.scheduling import (
     Traffic,
     clock_of,
     looks,
-    merged,
     scripted_because,
+    time_session,
     training_seed,
 )
 from privfl.learning.strategy import Weights
 from privfl.learning.strategy_job import Buffering
-from privfl.learning.timing import Lost, time_closing, time_uploads
+from privfl.learning.timing import Lost
 from privfl.learning.trainer import LocalTraining
 from privfl.learning.versions import ModelVersions, model_digest
-from privfl.session import Phase
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -98,13 +97,14 @@ class Buffered:
         self._waiting = []
         cohort = tuple(task.client for task in here)
         scripted = draw_dropouts(self._job, number, cohort)
-        drops, why, ends_s = self._timed(cohort, scripted)
+        # The clients are there and have trained: the session takes messages alone.
+        timing = time_session(self._fleet, self._traffic, start_s=self._clock_s, cohort=cohort, scripted=scripted)
         used = {model.version: model} | {task.model.version: task.model for task in here}
         plan = RoundPlan(
             number=number,
             cohort=cohort,
-            drops=drops,
-            because={**lost, **scripted_because(scripted), **why},
+            drops=timing.drops,
+            because={**lost, **scripted_because(scripted), **timing.because},
             assignments={},
             versions=ModelVersions(
                 buffer=number,
@@ -112,7 +112,7 @@ class Buffered:
                 digests={version: model_digest(one.weights) for version, one in used.items()},
             ),
             began_s=began_s,
-            ends_s=ends_s,
+            ends_s=timing.ends_s,
         )
         held = self._traffic.can_be_held(cohort)  # or nobody need train for it
         assigned = {
@@ -203,36 +203,6 @@ class Buffered:
         return min(
             charged_s, *(self._fleet.online_from(client, at_s) for client in idle if client not in online), math.inf
         )
-
-    def _timed(
-        self, cohort: tuple[int, ...], scripted: Mapping[Phase, frozenset[int]]
-    ) -> tuple[dict[Phase, frozenset[int]], dict[int, str], float]:
-        """Time the buffer's session: the clients are there and have trained, so that it takes messages alone."""
-        if not self._traffic.can_be_held(cohort):
-            return dict(scripted), {}, self._clock_s
-        traffic = self._traffic
-        timing = time_uploads(
-            self._fleet,
-            start_s=self._clock_s,
-            cohort=cohort,
-            examples_seen=dict.fromkeys(cohort, 0),
-            download_bytes=0,
-            key_bytes=traffic.key_bytes(cohort),
-            upload_bytes=traffic.upload_bytes(cohort),
-            goal=None,
-            deadline_s=None,
-            already_gone=scripted,
-        )
-        drops = merged(scripted, timing.drops)
-        gone = frozenset().union(*drops.values())
-        ends_s, vanished, why = time_closing(
-            self._fleet,
-            start_s=timing.closed_s,
-            contributors=tuple(client for client in cohort if client not in gone),
-            bytes_each=traffic.closing_bytes(cohort),
-            rounds_trip=traffic.closing_round_trips(cohort),
-        )
-        return merged(drops, {Phase.UNMASK: vanished}), {**timing.because, **why}, ends_s
 
     def finish(self, plan: RoundPlan, *, released: bool) -> None:  # noqa: ARG002 - those who failed train anew, too
         """See `Scheduler.finish`."""

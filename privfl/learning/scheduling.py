@@ -12,8 +12,10 @@ import numpy as np
 from privfl.errors import ConfigurationError
 from privfl.learning.cohort import Losses
 from privfl.learning.data import seed_stream
+from privfl.learning.fleet import Fleet
 from privfl.learning.job import Job
 from privfl.learning.strategy import Weights
+from privfl.learning.timing import time_closing, time_uploads
 from privfl.learning.trainer import LocalTraining
 from privfl.learning.versions import ModelVersions
 from privfl.session import Phase
@@ -141,6 +143,81 @@ class Scheduler(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTiming:
+    """How a session went on a fleet.
+
+    Attributes:
+        drops: who falls silent from which phase on, scripted drop-outs among them.
+        because: why, of those whom the fleet lost.
+        computed: gradients of single examples that clients had computed when uploads closed.
+        ends_s: when the sum was open.
+    """
+
+    drops: Mapping[Phase, frozenset[int]]
+    because: Mapping[int, str] = field(default_factory=dict)
+    computed: Mapping[int, int] = field(default_factory=dict)
+    ends_s: float
+
+
+def time_session(
+    fleet: Fleet,
+    traffic: Traffic,
+    *,
+    start_s: float,
+    cohort: Sequence[int],
+    scripted: Mapping[Phase, frozenset[int]],
+    examples_seen: Mapping[int, int] | None = None,
+    goal: int | None = None,
+    deadline_s: float | None = None,
+    precedence: Mapping[int, int] | None = None,
+) -> SessionTiming:
+    """Return how long a session takes on a fleet, from the invitations to the open sum, and who drops out.
+
+    Args:
+        fleet: the devices; not changed.
+        traffic: what messages weigh.
+        start_s: when the cohort is invited.
+        cohort: who is.
+        scripted: drop-outs that are settled.
+        examples_seen: gradients of single examples that each computes once it has the model; none if they come with
+            their updates made.
+        goal: uploads that are enough; all unless given.
+        deadline_s: after `start_s`, when uploads close at the latest.
+        precedence: of clients that arrive at the same moment.
+    """
+    if not traffic.can_be_held(cohort):
+        return SessionTiming(drops=scripted, ends_s=start_s)
+    timing = time_uploads(
+        fleet,
+        start_s=start_s,
+        cohort=cohort,
+        examples_seen=dict.fromkeys(cohort, 0) if examples_seen is None else examples_seen,
+        download_bytes=0 if examples_seen is None else traffic.model_bytes(),
+        key_bytes=traffic.key_bytes(cohort),
+        upload_bytes=traffic.upload_bytes(cohort),
+        goal=goal,
+        deadline_s=deadline_s,
+        already_gone=scripted,
+        precedence=precedence or {},
+    )
+    drops = merged(scripted, timing.drops)
+    gone = frozenset().union(*drops.values())
+    ends_s, vanished, why = time_closing(
+        fleet,
+        start_s=timing.closed_s,
+        contributors=tuple(client for client in cohort if client not in gone),
+        bytes_each=traffic.closing_bytes(cohort),
+        rounds_trip=traffic.closing_round_trips(cohort),
+    )
+    return SessionTiming(
+        drops=merged(drops, {Phase.UNMASK: vanished}),
+        because={**timing.because, **why},
+        computed=timing.computed,
+        ends_s=ends_s,
+    )
+
+
 def training_seed(job: Job, number: int, client: int) -> int:
     """Seed of a client's training in a round."""
     return int(seed_stream(job.seed, f"train/{number}/{client}").generate_state(1, np.uint64)[0] >> 1)
@@ -186,6 +263,8 @@ def merged(*drops: Mapping[Phase, frozenset[int]]) -> dict[Phase, frozenset[int]
 
 PAUSE_S: Final = 60.0
 """Simulated seconds until a server that has too few clients, or a round that came to nothing, tries again."""
+SETTLES_S: Final = 600.0
+"""Simulated seconds for which a server that has the fewest clients it may have waits for some that may drop out."""
 PATIENCE_S: Final = 14 * 24 * 3600.0
 """Simulated seconds for which a server waits for enough clients to begin a round."""
 _MOST_LOOKS: Final = 300_000  # at single clients, in a round: what a machine does in some seconds

@@ -84,10 +84,10 @@ class Stopping:
         if target is not None and (value <= target if measure.lower_is_better else value >= target):
             return f"{measure.value} is {value:.4g}: evaluation.target, {target:g}, is reached"
         if patience is not None and self._in_vain >= patience:
-            best = "" if self.best_value is None else f" than {self.best_value:.4g}, reached in round {self.best_round}"
-            by = f" by more than {self._evaluation.min_delta:g}" if self._evaluation.min_delta else ""
+            by = f", by more than {self._evaluation.min_delta:g}," if self._evaluation.min_delta else ""
+            best = "" if self.best_value is None else f" (best: {self.best_value:.4g}, in round {self.best_round})"
             return (
-                f"{self._in_vain} evaluations in a row brought no better {measure.value}{best}{by}: that is "
+                f"{self._in_vain} evaluations in a row brought no better{by} {measure.value}{best}: that is "
                 f"evaluation.patience"
             )
         return None

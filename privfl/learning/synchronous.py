@@ -14,21 +14,21 @@ from privfl.learning.schedules import learning_rate_at
 from privfl.learning.scheduling import (
     PATIENCE_S,
     PAUSE_S,
+    SETTLES_S,
     Assignment,
     Model,
     RoundPlan,
+    SessionTiming,
     Traffic,
     clock_of,
     looks,
-    merged,
     precedence,
     scripted_because,
+    time_session,
     training_seed,
 )
 from privfl.learning.strategy import Weights
-from privfl.learning.timing import time_closing, time_uploads
 from privfl.learning.trainer import LocalTraining
-from privfl.session import Phase
 
 
 class Synchronous:
@@ -47,6 +47,8 @@ class Synchronous:
         self._examples = examples
         self._traffic = traffic
         self._fewest = job.fewest_contributors(job.cohort_size)
+        # A sum is left when as many of these drop out as the threat model allows for.
+        self._enough = min(math.ceil(self._fewest / (1 - job.threat.dropout) - 1e-9), job.cohort_size)
         self._clock_s = 0.0
 
     def plan(self, number: int, model: Model, losses: Losses | None) -> RoundPlan:
@@ -58,22 +60,29 @@ class Synchronous:
         began_s = self._gathered_at(works)
         roll = None if fleet is None else _Roll(fleet, began_s, works, self._examples)
         cohort = draw_cohort(job, number, roll=roll, losses=losses)
-        drops, ends_s = draw_dropouts(job, number, cohort), began_s
-        because = scripted_because(drops)
-        computed: Mapping[int, int] = {}
+        scripted = draw_dropouts(job, number, cohort)
+        timing = SessionTiming(drops=scripted, ends_s=began_s)
         if fleet is not None:
-            seen = {client: works[client].examples_seen(self._examples[client]) for client in cohort}
-            drops, lost, computed, ends_s = self._timed(fleet, number, began_s, seen, drops)
-            because |= lost
+            timing = time_session(
+                fleet,
+                self._traffic,
+                start_s=began_s,
+                cohort=cohort,
+                scripted=scripted,
+                examples_seen={client: works[client].examples_seen(self._examples[client]) for client in cohort},
+                goal=job.goal,
+                deadline_s=job.cohort.deadline_s,
+                precedence=precedence(job, number),
+            )
         plan = RoundPlan(
             number=number,
             cohort=cohort,
-            drops=drops,
-            because=because,
-            computed=computed,
+            drops=timing.drops,
+            because={**scripted_because(scripted), **timing.because},
+            computed=timing.computed,
             assignments={},
             began_s=began_s,
-            ends_s=ends_s,
+            ends_s=timing.ends_s,
         )
         held = self._traffic.can_be_held(cohort)  # or nobody need train for it
         assigned = {
@@ -89,59 +98,28 @@ class Synchronous:
             return dict.fromkeys(range(self._job.data.clients), training)
         return {client: self._fleet.work_of(client, training, count) for client, count in enumerate(self._examples)}
 
-    def _timed(
-        self,
-        fleet: Fleet,
-        number: int,
-        began_s: float,
-        seen: Mapping[int, int],
-        scripted: Mapping[Phase, frozenset[int]],
-    ) -> tuple[dict[Phase, frozenset[int]], dict[int, str], Mapping[int, int], float]:
-        """Let the fleet work: who drops out and why, what each computes, and when the sum is open."""
-        job, traffic, cohort = self._job, self._traffic, tuple(seen)
-        if not traffic.can_be_held(cohort):
-            return dict(scripted), {}, {}, began_s
-        timing = time_uploads(
-            fleet,
-            start_s=began_s,
-            cohort=cohort,
-            examples_seen=seen,
-            download_bytes=traffic.model_bytes(),
-            key_bytes=traffic.key_bytes(cohort),
-            upload_bytes=traffic.upload_bytes(cohort),
-            goal=job.goal,
-            deadline_s=job.cohort.deadline_s,
-            already_gone=scripted,
-            precedence=precedence(job, number),
-        )
-        drops = merged(scripted, timing.drops)
-        gone = frozenset().union(*drops.values())
-        ends_s, vanished, why = time_closing(
-            fleet,
-            start_s=timing.closed_s,
-            contributors=tuple(client for client in cohort if client not in gone),
-            bytes_each=traffic.closing_bytes(cohort),
-            rounds_trip=traffic.closing_round_trips(cohort),
-        )
-        because = {**timing.because, **why}
-        return merged(drops, {Phase.UNMASK: vanished}), because, timing.computed, ends_s
-
     def _gathered_at(self, works: Mapping[int, LocalTraining]) -> float:
-        """Return when a round can begin: where clients check in, once there are enough of them, or patience ends."""
+        """Return when a round can begin, where clients check in: once so many are there that some may drop out.
+
+        After a while the fewest that a sum may be over are enough, and when patience ends, so are those who are there.
+        """
         fleet, at_s = self._fleet, self._clock_s
         if fleet is None or not self._job.cohort.by_presence:
             return at_s
-        everyone, ends_s = range(self._job.data.clients), at_s + PATIENCE_S
+        everyone, settles_s, ends_s = range(self._job.data.clients), at_s + SETTLES_S, at_s + PATIENCE_S
         for _ in looks(len(everyone)):
             roll = _Roll(fleet, at_s, works, self._examples)
             online = [client for client in everyone if fleet.online(client, at_s)]
-            if sum(roll.available(client) for client in online) >= self._fewest:
+            there = sum(roll.available(client) for client in online)
+            if there >= self._enough or (there >= self._fewest and at_s >= settles_s):
                 return at_s
             away = set(everyone) - set(online)
             comes_s = min((fleet.online_from(client, at_s) for client in away), default=math.inf)
             # Those who are there and have too little battery are asked again after a while, if it is being charged.
             charging = fleet.recharges and len(online) >= self._fewest
-            at_s = min(comes_s, at_s + PAUSE_S if charging else math.inf)
+            at_s = min(
+                comes_s, at_s + PAUSE_S if charging else math.inf, settles_s if there >= self._fewest else math.inf
+            )
             if at_s >= ends_s:
                 return ends_s
         return at_s
