@@ -188,7 +188,7 @@ def test_the_best_model_is_that_of_the_best_evaluation_and_patience_ends_the_run
     assert [row.worst_client_accuracy for row in run.metrics] == [0.25, 0.75, 0.5, 0.75, 0.7]
     assert [row.best_round for row in run.metrics] == [1, 2, 2, 2, 2]
     assert "evaluation.patience" in run.enough
-    assert "0.75, reached in round 2" in run.enough
+    assert "best: 0.75, in round 2" in run.enough
     assert run.stopped is None
     best = load_checkpoint(tmp_path / "run" / "best.npz")
     assert (best.round, best.metrics["worst_client_accuracy"]) == (2, 0.75)
