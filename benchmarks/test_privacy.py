@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from sessions import seconds
 
+from privfl.compression.rotation import rotate
 from privfl.dp.codec import PrivateCodec
 from privfl.dp.noise import IntegerNoise, Mechanism, continuous_gaussian
 from privfl.dp.planner import plan
-from privfl.dp.rotation import rotate
 from privfl.encoding.layout import Layout
 from privfl.primitives.entropy import OsEntropy
 

@@ -5,7 +5,7 @@ from mutants import Mutant
 NOISE_TESTS = "test_dp_noise.py"
 CODEC = "test_dp_codec.py"
 PLANNER = "test_dp_planner.py"
-ROTATION = "test_dp_rotation.py"
+ROTATION = "test_compression_rotation.py"
 
 MUTANTS = (
     Mutant(
@@ -124,7 +124,7 @@ MUTANTS = (
     ),
     Mutant(
         "a rotation without signs",
-        "dp/rotation.py",
+        "compression/rotation.py",
         "_SIGN: Final = np.uint64(1 << 63)",
         "_SIGN: Final = np.uint64(0)",
         (

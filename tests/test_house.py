@@ -93,7 +93,8 @@ def test_the_face_of_dp_is_sorted_complete_and_takes_no_extra():
 
 
 @pytest.mark.parametrize(
-    "package", ["primitives", "lattice", "masking", "kahe", "ckks", "plain", "wire", "encoding", "dp"]
+    "package",
+    ["primitives", "lattice", "masking", "kahe", "ckks", "plain", "wire", "encoding", "compression", "dp"],
 )
 def test_no_weak_randomness_where_secrets_are_drawn(package):
     for path in (ROOT / "privfl" / package).rglob("*.py"):

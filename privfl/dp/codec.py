@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from privfl.compression.rotation import SEED_BYTES, padded, rotate, rotate_back
 from privfl.dp.clip import Clipping, check_clip, clip_into
 from privfl.dp.noise import IntegerNoise
 from privfl.dp.planner import IntegerPlan
-from privfl.dp.rotation import SEED_BYTES, padded, rotate, rotate_back
 from privfl.dp.rounding import round_conditionally
 from privfl.encoding.layout import Arrays, Layout
 from privfl.errors import ConfigurationError

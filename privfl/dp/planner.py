@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
+from privfl.compression.rotation import padded
 from privfl.dp import tables
 from privfl.dp.events import DiscreteGaussian, Event, Gaussian, Skellam
 from privfl.dp.integer import l1_bound, rounded_norm
 from privfl.dp.mechanisms import LEAST_NOISE, MAX_COUNT, MOST_NOISE, check_number, check_whole
 from privfl.dp.noise import IntegerNoise, Mechanism, check_mechanism
-from privfl.dp.rotation import padded
 from privfl.errors import ConfigurationError
 
 MOST_LOSS: Final = 0.02

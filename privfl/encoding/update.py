@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from privfl.encoding.counts import CountCode
-from privfl.encoding.fixed_point import FixedPoint
+from privfl.encoding.fixed_point import CLIP_RANGE, Dice, FixedPoint
 from privfl.encoding.layout import Arrays, Layout
 from privfl.errors import ConfigurationError, RoundAborted
 
+_HALF: Final = 0.5
 _DEVIATIONS: Final = 9
 """Deviations of a coordinate's error that are allowed for: exceeded in fewer than 2^−61 of them."""
 
@@ -62,7 +63,8 @@ class EncodedUpdate:
 class UpdateCodec:
     """The agreed encoding of a contribution.
 
-    The vector is: the update (clipped, weighed by w / weight_max, rounded), the weight, the counts, the means.
+    The vector is: the update (clipped, weighed by w / weight_max, rounded), the weight, the counts, the means. Only the
+    update is ever rounded at random.
 
     Attributes:
         layout: names and shapes of the update.
@@ -127,12 +129,12 @@ class UpdateCodec:
     def _check_sum(self, total: npt.NDArray[np.integer], units: int, contributors: int) -> None:
         """Raise unless honest contributions could give this sum, each coordinate off by as much as is allowed for.
 
-        Of a client with weight ŵ (of W units), a value is at most ŵ·bound/W + ½ in magnitude; a digit of a count and a
-        metric lie in 0 … bound.
+        Of a client with weight ŵ (of W units), a value is below ŵ·bound/W + 1 in magnitude, however it was rounded; a
+        digit of a count and a metric lie in 0 … bound.
         """
         slack = self._slack
         values, rest = total[: self.layout.length], total[self.layout.length + 1 :]
-        reach = (units + slack) * self.bound / self._weight_units + contributors / 2 + slack
+        reach = (units + slack) * self.bound / self._weight_units + contributors + slack
         fits = (
             max(contributors - slack, 1) <= units <= contributors * self._weight_units + slack
             and max(int(values.max()), -int(values.min())) <= reach  # as Python integers: −2^63 has no int64 magnitude
@@ -155,6 +157,7 @@ class UpdateCodec:
         weight: float = 1.0,
         counts: Mapping[str, int] | None = None,
         means: Mapping[str, float] | None = None,
+        dice: Dice | None = None,
     ) -> EncodedUpdate:
         """Encode a contribution.
 
@@ -164,9 +167,11 @@ class UpdateCodec:
                 bound, roughly): less could not be told from nothing.
             counts: a value for every agreed count except `saturation`.
             means: a finite value ≥ 0 for every agreed metric.
+            dice: rolled to round the update at random (`FixedPoint.encode`); None to round it to the nearest.
 
         Raises:
-            ConfigurationError: a name, shape or value is not as agreed, or not finite.
+            ConfigurationError: a name, shape or value is not as agreed, or not finite; or to the nearest all of an
+                update that is not 0 would be rounded to 0, with the greatest weight too.
         """
         self.layout.check(arrays)
         counts, means = dict(counts or {}), dict(means or {})
@@ -183,9 +188,11 @@ class UpdateCodec:
         fraction = units / self._weight_units
         vector = np.empty(self.length, np.int32)
         saturated = sum(
-            self.coding.encode(arrays[name], weight=fraction, out=vector[place], name=name)
+            self.coding.encode(arrays[name], weight=fraction, out=vector[place], name=name, dice=dice)
             for name, _, place in self.layout.spans()
         )
+        if dice is None and not vector[: self.layout.length].any():
+            self._check_not_vanished(arrays)
         if self.saturation is not None:
             counts[self.saturation] = saturated
         _same_names("counts", self.counts, counts)
@@ -199,6 +206,23 @@ class UpdateCodec:
             tail.append(np.array([round(min(value / maximum, 1.0) * fraction * self.bound)], np.int32))
         vector[self.layout.length :] = np.concatenate(tail)
         return EncodedUpdate(vector=vector, saturated=saturated)
+
+    def _check_not_vanished(self, arrays: Arrays) -> None:
+        """Raise if an update that is encoded as 0 is not 0, and would be encoded as 0 whatever its weight.
+
+        Of a client whose weight is small beside weight_max all may round to 0: others' updates are not lost by that.
+        Nor is anything lost with what is smaller than the least clip that there is.
+        """
+        largest = max((float(np.abs(array).max()) for array in arrays.values() if array.size), default=0.0)
+        if largest < CLIP_RANGE[0] or round(largest * (self.bound / self.coding.clip)):
+            return
+        mantissa, exponent = math.frexp(largest)
+        clip = math.ldexp(1.0, exponent - (mantissa == _HALF))  # less than twice the largest: more than half a step
+        raise ConfigurationError(
+            f"the update vanishes: it is not 0, and all of it rounds to 0. encoding.bits = {self.coding.bits} is too "
+            f"coarse for encoding.clip = {self.coding.clip}: encoding.rounding = 'stochastic' works, "
+            f"or encoding.clip = {clip}"
+        )
 
     def decode(self, total: npt.NDArray[np.integer], *, contributors: int) -> WeightedMean:
         """Read the mean from the sum.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.linalg import hadamard
 
-from privfl.dp.rotation import SEED_BYTES, padded, rotate, rotate_back
+from privfl.compression.rotation import SEED_BYTES, padded, rotate, rotate_back
 from privfl.primitives.prg import public_words
 
 CHANCE = np.random.default_rng(20_261_121)

@@ -1,0 +1,1 @@
+"""Fewer and more even coordinates: which of them travel, and the rotations that spread what travels."""
