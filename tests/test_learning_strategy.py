@@ -13,7 +13,8 @@ from privfl.learning.schedules import learning_rate_at
 from privfl.learning.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedYogi, server_optimiser
 from privfl.learning.strategy_job import Buffering, Optimiser, ScheduleJob, ServerStep, StrategyJob, StrategyName
 from privfl.learning.tables import read_table, write_table
-from privfl.learning.trainer import LocalTraining, TorchTrainer
+from privfl.learning.torch_trainer import TorchTrainer
+from privfl.learning.trainer import LocalTraining
 
 STEPS = (0.5, -0.25, 0.001, 0.75, 0.0, -2.0)
 """Mean updates of one coordinate: the second moment is now below and now above their squares."""

@@ -28,7 +28,8 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
         description="Run a federated job: metrics.jsonl, evidence.jsonl, model.npz and report.html go to --out, and "
         "ledger.jsonl under differential privacy; best.npz is the best of the rounds' models. Exit 0: every round "
         "released a sum, also where the job's evaluation found that it was enough; 2: some rounds aborted, or the "
-        "privacy budget ended the run early; 1: no round released anything.",
+        "privacy budget ended the run early; 1: no round released anything. A job's functions, module:function, "
+        "are looked for where Python looks, then beside the job file, then in the current directory.",
         epilog="example: privfl run examples/hospitals.toml --set rounds=5 --set suite=plain --out runs/plain",
     )
     parser.add_argument("job", nargs="?", type=Path, metavar="JOB.toml", help="what to train (not with --resume)")
@@ -79,6 +80,7 @@ def call(options: argparse.Namespace) -> int:
 def _open(options: argparse.Namespace, watcher: Watcher, identity: Identity | None) -> tuple[FederatedRun, Path]:
     if options.workers < 1:
         raise ConfigurationError(f"--workers is {options.workers}: 1 or more works")
+    _make_importable(Path.cwd() if options.job is None else options.job.parent, Path.cwd())
     if options.resume is not None:
         if options.job is not None or options.overrides or options.out is not None:
             raise ConfigurationError("--resume DIR goes on with the job in DIR: give no job, --set or --out beside it")
@@ -90,6 +92,17 @@ def _open(options: argparse.Namespace, watcher: Watcher, identity: Identity | No
     out = options.out or _next_free(Path("runs") / options.job.stem)
     run = FederatedRun(job, out=out, observe=watcher.observe, workers=options.workers, identity=identity)
     return run, out
+
+
+def _make_importable(*folders: Path) -> None:
+    """Let a job name functions of modules beside it, or where it is run; modules that Python finds already come first.
+
+    At the end of the path: a file that lies about in a folder is not taken for a part of Python, or of privfl.
+    """
+    for folder in folders:
+        found = str(folder.resolve())
+        if found not in sys.path:
+            sys.path.append(found)
 
 
 def _identity(path: Path) -> Identity:

@@ -36,20 +36,21 @@ class Examples:
     """Labelled examples of one party.
 
     Attributes:
-        features: float32, shape (n, ...), n >= 1; row i is example i.
+        features: float32, or int64 such as characters by number; shape (n, ...), n >= 1; row i is example i.
         labels: int64, shape (n,); class of example i, counted from 0.
 
     Raises:
         ConfigurationError: wrong dtype, no example, a negative label, or lengths that differ.
     """
 
-    features: NDArray[np.float32]
+    features: NDArray[np.float32] | NDArray[np.int64]
     labels: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        if self.features.dtype != np.float32:
+        if self.features.dtype not in {np.dtype(np.float32), np.dtype(np.int64)}:
             raise ConfigurationError(
-                f"features have dtype {self.features.dtype}; convert them with features.astype(numpy.float32)"
+                f"features have dtype {self.features.dtype}; convert them with features.astype(numpy.float32), or "
+                f"numbers of words or characters with features.astype(numpy.int64)"
             )
         if self.labels.dtype != np.int64:
             raise ConfigurationError(
@@ -191,7 +192,7 @@ def load(
     shares = deal(partition, train, everything.labels, clients=clients, alpha=alpha, shards=shards, rng=partition_rng)
     kept: list[NDArray[np.int64]] = []
     if holdout:
-        shares, kept = _hold_out(shares, holdout, np.random.default_rng(seed_stream(seed, "data.holdout")))
+        shares, kept = hold_out(shares, holdout, np.random.default_rng(seed_stream(seed, "data.holdout")))
     return FederatedData(
         name=name,
         clients=tuple(_subset(everything, share) for share in shares),
@@ -199,6 +200,24 @@ def load(
         classes=source.classes,
         feature_shape=everything.features.shape[1:],
         validation=tuple(_subset(everything, share) for share in kept),
+    )
+
+
+def hold_out(
+    shares: list[NDArray[np.int64]], holdout: float, rng: np.random.Generator
+) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
+    """Return what clients train on, and what they keep for evaluation: at least one example each.
+
+    Args:
+        shares: indices of the examples of every client, two or more each.
+        holdout: share of them that is kept, above 0, below 1.
+        rng: decides which.
+    """
+    cuts = [min(max(round(holdout * len(share)), 1), len(share) - 1) for share in shares]
+    shuffled = [rng.permutation(share) for share in shares]
+    return (
+        [share[cut:] for share, cut in zip(shuffled, cuts, strict=True)],
+        [share[:cut] for share, cut in zip(shuffled, cuts, strict=True)],
     )
 
 
@@ -242,18 +261,6 @@ def _stratified_split(
         ]
     )
     return np.sort(test), np.setdiff1d(np.arange(len(labels)), test)
-
-
-def _hold_out(
-    shares: list[NDArray[np.int64]], holdout: float, rng: np.random.Generator
-) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
-    """What clients train on, and what they keep for evaluation: at least one example each."""
-    cuts = [min(max(round(holdout * len(share)), 1), len(share) - 1) for share in shares]
-    shuffled = [rng.permutation(share) for share in shares]
-    return (
-        [share[cut:] for share, cut in zip(shuffled, cuts, strict=True)],
-        [share[:cut] for share, cut in zip(shuffled, cuts, strict=True)],
-    )
 
 
 def _subset(everything: Examples, indices: NDArray[np.int64]) -> Examples:

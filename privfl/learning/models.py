@@ -1,20 +1,21 @@
-"""Models to train: three small built-in ones, or any that a user's own function builds."""
+"""Models to train: three small built-in ones, or any that a user's own function builds, with whoever trains them."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import math
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from privfl.errors import ConfigurationError, MissingExtra
 from privfl.learning.data import DATA_NAMES, seed_stream
+from privfl.learning.own_code import is_well_formed, own_function
+from privfl.learning.trainer import Trainer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,7 +27,7 @@ def build(name: str, *, feature_shape: tuple[int, ...], classes: int, seed: int)
     Args:
         name: `mlp` (two hidden layers of 32 and 16), `cnn` (one convolution; for images of 2 x 2 pixels or
             more), `logistic` (one linear layer), or `module:function` to call a function of your own. That
-            function is called with those of `feature_shape=` and `classes=` that its signature takes, and
+            function is called with those of `feature_shape=`, `classes=` and `seed=` that its signature takes, and
             returns a torch.nn.Module. Importing a module runs its code: take job files only from people whose
             programs you would run.
         feature_shape: shape of one example, without the batch axis.
@@ -34,7 +35,7 @@ def build(name: str, *, feature_shape: tuple[int, ...], classes: int, seed: int)
         seed: 0 to 2**63 - 1.
 
     Returns:
-        A module that maps float32 (n, *feature_shape) to logits (n, classes).
+        A module that maps features (n, *feature_shape) to logits (n, classes).
 
     Raises:
         ConfigurationError: no such model, or one that does not fit; the message names the key `model`.
@@ -44,18 +45,61 @@ def build(name: str, *, feature_shape: tuple[int, ...], classes: int, seed: int)
         1. The same arguments give bit-identical weights, also of your own model if it draws them from torch.
         2. torch's global random state and number of threads are left as they were.
     """
-    torch = import_torch()
+    import_torch()
+    made = model_or_trainer(name, feature_shape=feature_shape, classes=classes, seed=seed)
+    if isinstance(made, Trainer):
+        raise ConfigurationError(
+            f"model is {name!r} but that function returned {type(made).__name__}; let it return a torch.nn.Module"
+        )
+    return made
+
+
+def model_or_trainer(name: str, *, feature_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module | Trainer:
+    """Build a model as `build` does; or return the trainer, if that is what a function of the user's own makes.
+
+    For a trainer nothing of PyTorch is imported or seeded, unless the user's module imports it.
+
+    Args:
+        name: as for `build`.
+        feature_shape: likewise.
+        classes: likewise.
+        seed: likewise.
+
+    Raises:
+        ConfigurationError: no such model, or something else than a model or a trainer.
+        MissingExtra: torch is not installed, and the model takes it.
+    """
     if classes < 2:
         raise ConfigurationError(f"classes is {classes}; a classifier needs 2 or more")
-    builder = _BUILDERS[name] if name in _BUILDERS else _imported(name)
-    with reproducible_torch(torch_seed(seed, "model.weights")):
-        built = builder(feature_shape=feature_shape, classes=classes)
-    if not isinstance(built, torch.nn.Module):
+    offered = {"feature_shape": feature_shape, "classes": classes, "seed": seed}
+    weights_seed = torch_seed(seed, "model.weights")
+    if name in _BUILDERS:
+        with reproducible_torch(weights_seed):
+            return _BUILDERS[name](feature_shape=feature_shape, classes=classes)
+    if not is_well_formed(name):
         raise ConfigurationError(
-            f"model is {name!r} but that function returned {type(built).__name__}; let it return a torch.nn.Module"
+            f"model is {name!r}; use one of: {', '.join(_BUILDERS)}, "
+            "or a function of your own as 'my_module:build_model'"
         )
-    model: nn.Module = built
-    return model
+    builder = own_function("model", name, sample="def {}(): return torch.nn.Linear(30, 2)", offered=tuple(offered))
+    made = None if _imported_torch() else builder(**offered)
+    torch = _imported_torch()
+    if torch is not None and (made is None or isinstance(made, torch.nn.Module)):
+        # Once more, if it was the function that imported torch: the first time its weights were not drawn by the seed.
+        with reproducible_torch(weights_seed):
+            made = builder(**offered)
+    if (torch is not None and isinstance(made, torch.nn.Module)) or isinstance(made, Trainer):
+        built: nn.Module | Trainer = made
+        return built
+    raise ConfigurationError(
+        f"model is {name!r} but that function returned {type(made).__name__}; let it return a torch.nn.Module, or an "
+        f"object with the methods of privfl.learning.trainer.Trainer: initial_weights, train and evaluate"
+    )
+
+
+def _imported_torch() -> ModuleType | None:
+    """PyTorch, if anybody has imported it."""
+    return sys.modules.get("torch")
 
 
 def default_model(data_name: str) -> str:
@@ -122,56 +166,6 @@ def reproducible_torch(seed: int) -> Iterator[None]:
 _TORCH_GLOBALS: Final = threading.RLock()
 
 
-def _imported(name: str) -> Callable[..., object]:
-    """The user's function behind `module:function`, as one that takes our two keywords."""
-    module_name, colon, attribute = name.partition(":")
-    if not colon or not module_name or not attribute or module_name.startswith("."):
-        raise ConfigurationError(
-            f"model is {name!r}; use one of: {', '.join(_BUILDERS)}, "
-            "or a function of your own as 'my_module:build_model'"
-        )
-    try:
-        function = getattr(importlib.import_module(module_name), attribute, None)
-    except ImportError as error:
-        raise ConfigurationError(
-            f"model is {name!r} but importing {module_name!r} failed ({error}); "
-            "check the name, and that its directory is on PYTHONPATH"
-        ) from error
-    if not callable(function):
-        raise ConfigurationError(
-            f"model is {name!r} but {module_name!r} has no function {attribute!r}; "
-            f"define it, for instance: def {attribute}(): return torch.nn.Linear(30, 2)"
-        )
-    return _adapted(name, function)
-
-
-def _adapted(name: str, function: Callable[..., object]) -> Callable[..., object]:
-    """`function`, called with those of our keywords that its signature takes."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except ValueError:  # some callables written in C tell no signature
-        parameters = []
-    by_name = {p.name for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}}
-    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    needed = [
-        p.name
-        for p in parameters
-        if p.default is p.empty
-        and p.kind not in {p.VAR_KEYWORD, p.VAR_POSITIONAL}
-        and (p.name not in _KEYWORDS or p.kind is p.POSITIONAL_ONLY)
-    ]
-    if needed:
-        raise ConfigurationError(
-            f"model is {name!r} but that function also needs {', '.join(needed)}; "
-            f"let it take no argument, or only the keywords {' and '.join(_KEYWORDS)}"
-        )
-
-    def call(**offered: Any) -> object:
-        return function(**{key: value for key, value in offered.items() if takes_all or key in by_name})
-
-    return call
-
-
 def _mlp(*, feature_shape: tuple[int, ...], classes: int) -> nn.Module:
     from torch import nn  # noqa: PLC0415 - `build` has made sure of torch
 
@@ -210,9 +204,7 @@ def _logistic(*, feature_shape: tuple[int, ...], classes: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(feature_shape), classes))
 
 
-_KEYWORDS: Final = ("feature_shape", "classes")
-
-_BUILDERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
+_BUILDERS: Final[Mapping[str, Callable[..., nn.Module]]] = MappingProxyType(
     {"mlp": _mlp, "cnn": _cnn, "logistic": _logistic}
 )
 

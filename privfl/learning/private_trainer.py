@@ -18,7 +18,8 @@ from privfl.learning.models import import_torch
 from privfl.learning.opacus_books import OpacusAccountant, OpacusBooks
 from privfl.learning.per_example import GradSample, Noise, NoisyDescent, import_opacus, quiet_opacus
 from privfl.learning.per_example_checks import check_gradients, check_supported
-from privfl.learning.trainer import LocalResult, LocalTraining, TorchClassifier
+from privfl.learning.torch_trainer import TorchClassifier
+from privfl.learning.trainer import LocalResult, LocalTraining
 from privfl.primitives.entropy import Entropy, OsEntropy
 
 if TYPE_CHECKING:
@@ -159,6 +160,12 @@ class PrivateTrainer(TorchClassifier):
         self._entropy = entropy or OsEntropy()
         self._tried: set[tuple[int, ...]] = set()
         check_supported(self._pristine)
+        for name, parameter in self._pristine.named_parameters():
+            if parameter.dtype != import_torch().float32:  # norms in less could be below what they bound
+                raise ConfigurationError(
+                    f"model holds {name!r} as {parameter.dtype} in privacy.mode 'example', which clips gradients of "
+                    f"single examples in torch.float32: build it in that, or take another privacy.mode"
+                )
 
     def train(
         self,

@@ -402,7 +402,8 @@ class _Known:
             model = _loaded(trainer, weights)
             # Not `train`, which says what the loss is on examples, and needs some.
             trainer.fit(model, torch.tensor(features), torch.tensor(labels), seed=0)
-            after = {name: p.detach().numpy() - weights[name] for name, p in model.named_parameters()}
+            named = dict(model.named_parameters())
+            after = {name: named[name].detach().numpy() - weights[name] for name in self._trained}
         return self._flat(after), 0.0
 
     def gradient(self, features: npt.NDArray[np.float32]) -> tuple[Floats, int]:

@@ -1,0 +1,124 @@
+"""Data of the user's own: a function that returns what a client holds, and one for what the server holds out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from privfl.errors import ConfigurationError
+from privfl.learning.data import Examples, FederatedData, hold_out, seed_stream
+from privfl.learning.own_code import own_function
+
+TEST_FUNCTION: Final = "load_test"
+"""The function of the module beside that of the clients, unless `data.test` names another."""
+
+_CLIENT_SAMPLE: Final = "def {}(client): return features, labels"
+_TEST_SAMPLE: Final = "def {}(): return features, labels"
+
+
+def load_own(name: str, *, clients: int, seed: int, test: str | None = None, holdout: float = 0.0) -> FederatedData:
+    """Load the data of every simulated client, and the server's, by functions of the user's own.
+
+    Args:
+        name: `module:function`; called for every client, with those of `client=` (from 0), `clients=` and `seed=` that
+            it takes. It returns two arrays: features, float32 or int64 of shape (n, ...), and labels, int64 of shape
+            (n,), counted from 0.
+        clients: number of clients, 1 or more.
+        seed: 0 to 2**63 - 1; of the job.
+        test: `module:function` for what the server holds out, called likewise, but without `client=`; the function
+            `load_test` of the same module unless given.
+        holdout: share of its own examples that every client keeps for evaluation, as for `load`.
+
+    Returns:
+        The data set. There are as many classes as the largest label says, and at least two.
+
+    Raises:
+        ConfigurationError: no such function, or it returns something else; names the key, and the client.
+    """
+    load_client = own_function("data.name", name, sample=_CLIENT_SAMPLE, offered=("client", "clients", "seed"))
+    if clients < 1:
+        raise ConfigurationError(f"data.clients is {clients}: 1 or more works, such as 10")
+    offered = {"clients": clients, "seed": seed}
+    held = [
+        _examples(f"data.name is {name!r}, client {client}", load_client(client=client, **offered))
+        for client in range(clients)
+    ]
+    tested, key = f"{name.partition(':')[0]}:{TEST_FUNCTION}" if test is None else test, "data.test"
+    server = _examples(f"{key} is {tested!r}", _test_function(tested, given=test is not None)(**offered))
+    for client, examples in enumerate((*held, server)):
+        whose = f"client {client}" if client < clients else f"{key} {tested!r}"
+        _require_alike(f"data.name is {name!r}, {whose}", examples, held[0])
+    validation: tuple[Examples, ...] = ()
+    if holdout:
+        held, validation = _divided(name, held, holdout, seed)
+    labels = [int(one.labels.max()) for one in (*held, *validation, server)]
+    return FederatedData(
+        name=name,
+        clients=tuple(held),
+        test=server,
+        classes=max(*labels, 1) + 1,
+        feature_shape=server.features.shape[1:],
+        validation=validation,
+    )
+
+
+def _test_function(name: str, *, given: bool) -> Callable[..., Any]:
+    try:
+        return own_function("data.test", name, sample=_TEST_SAMPLE, offered=("clients", "seed"))
+    except ConfigurationError as error:
+        if given:
+            raise
+        raise ConfigurationError(
+            f"data.test is not given, so that {name!r} has to return what the server holds out: {error}"
+        ) from error
+
+
+def _examples(where: str, returned: object) -> Examples:
+    """What a function returned, as examples that cannot be written to."""
+    if not isinstance(returned, tuple | list) or len(returned) != 2:
+        raise ConfigurationError(
+            f"{where}: the function returned {type(returned).__name__}; let it return two arrays, features and labels"
+        )
+    arrays = []
+    for what, array in zip(("features", "labels"), returned, strict=True):
+        if not isinstance(array, np.ndarray):
+            raise ConfigurationError(
+                f"{where}: {what} are of type {type(array).__name__}; convert them with numpy.asarray({what})"
+            )
+        view = array.view(np.ndarray)
+        view.flags.writeable = False
+        arrays.append(view)
+    try:
+        return Examples(features=arrays[0], labels=arrays[1])
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from None
+
+
+def _require_alike(where: str, examples: Examples, first: Examples) -> None:
+    found, due = (f"{one.features.dtype} of shape {one.features.shape[1:]}" for one in (examples, first))
+    if found != due:
+        raise ConfigurationError(f"{where}: an example is {found}, and {due} at client 0; give all the same")
+
+
+def _divided(name: str, held: list[Examples], holdout: float, seed: int) -> tuple[list[Examples], tuple[Examples, ...]]:
+    for client, examples in enumerate(held):
+        if len(examples) < 2:
+            raise ConfigurationError(
+                f"data.name is {name!r}, client {client}: it holds one example, and evaluation.federated keeps one of "
+                f"at least two; give it more, or leave evaluation.federated out"
+            )
+    rng = np.random.default_rng(seed_stream(seed, "data.holdout"))
+    shares, kept = hold_out([np.arange(len(examples)) for examples in held], holdout, rng)
+    return (
+        [_part(examples, share) for examples, share in zip(held, shares, strict=True)],
+        tuple(_part(examples, share) for examples, share in zip(held, kept, strict=True)),
+    )
+
+
+def _part(examples: Examples, indices: np.typing.NDArray[np.int64]) -> Examples:
+    chosen = np.sort(indices)
+    features, labels = examples.features[chosen], examples.labels[chosen]
+    features.flags.writeable = labels.flags.writeable = False
+    return Examples(features=features, labels=labels)
