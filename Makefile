@@ -60,8 +60,9 @@ fuzz: $(VENV)/.dev ## a million mutated messages, and long runs of the adversari
 soak: $(VENV)/.dev ## a hundred rounds of a thousand clients under kahe, with random drop-outs
 	PRIVFL_SOAK_ROUNDS=100 $(BIN)/python -m pytest tests/test_kahe_session.py -k thousand_clients
 
-crash: $(VENV)/.dev ## runs under a privacy budget, killed fifty times and gone on with; and at every step in this process
+crash: $(VENV)/.dev ## runs with and without a privacy budget, killed 20 and 50 times and gone on with; and at every step
 	PRIVFL_CRASHES=50 $(BIN)/python -m pytest tests/test_crash.py
+	PRIVFL_EXACT_CRASHES=20 $(BIN)/python -m pytest tests/test_crash_exact.py
 
 vectors: $(VENV)/.dev ## write the known answers in tests/vectors anew
 	$(BIN)/python tests/known_answers

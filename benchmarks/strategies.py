@@ -174,7 +174,7 @@ def outcome(keys, seed):
     from privfl.learning.job import job_from_table
     from privfl.learning.models import build
     from privfl.learning.rounds import FederatedRun
-    from privfl.learning.trainer import TorchTrainer
+    from privfl.learning.torch_trainer import TorchTrainer
 
     torch.set_num_threads(1)
     job = job_from_table(table(keys | {"seed": seed}))

@@ -58,6 +58,9 @@ class RoundMetrics:
         evaluation_seconds: what it took.
         evaluation_failed: reasons for which clients are not in it, each with their numbers.
         evaluation_aborted_because: why it found nothing; None if it did, or was not due.
+        coordinates: of an update that each client sent.
+        float32_bytes: what the whole updates of those that were to upload would have weighed, four bytes a parameter.
+        encoding_clip: magnitude at which the encoding cut coordinates; None where updates are clipped in norm.
         best_round: whose model is the best so far by `evaluation.select`; None before anything was measured.
     """
 
@@ -106,4 +109,7 @@ class RoundMetrics:
     evaluation_seconds: float = 0.0
     evaluation_failed: Mapping[str, Sequence[int]] = field(default_factory=dict)
     evaluation_aborted_because: str | None = None
+    coordinates: int | None = None
+    float32_bytes: int = 0
+    encoding_clip: float | None = None
     best_round: int | None = None

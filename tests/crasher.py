@@ -272,17 +272,19 @@ class Witness:
         self._out, self._suite, self._on_disk, self._tell = out, suite, on_disk, tell
         self._patches = ExitStack()
         self._asked = set()
-        self._of_data = []  # updates, and vectors made of them: kept, so that no other object is taken for one
+        self._of_data = []  # arrays of updates, and what is made of them: kept, so that no other one is taken for one
         self._sessions_of_data = set()
 
     def __enter__(self):
+        from privfl.compression.compressor import Chosen
         from privfl.learning.averaging import WeightedAveraging
         from privfl.learning.private import PrivateAveraging
         from privfl.learning.private_trainer import PrivateTrainer
-        from privfl.learning.trainer import TorchTrainer
+        from privfl.learning.torch_trainer import TorchTrainer
 
         for owner in (TorchTrainer, PrivateTrainer):
             self._patches.enter_context(patch.object(owner, "train", self._training(owner.train)))
+        self._patches.enter_context(patch.object(Chosen, "compress", self._compressing(Chosen.compress)))
         for owner in (WeightedAveraging, PrivateAveraging):
             self._patches.enter_context(patch.object(owner, "encode", self._encoding(owner.encode)))
         ask, advance, submit = StepServer.request_for, StepServer.advance, LockstepClient.submit
@@ -323,10 +325,19 @@ class Witness:
     def _training(self, train):
         def trained(*arguments, **options):
             result = train(*arguments, **options)
-            self._of_data.append(result.update)
+            self._of_data += result.update.values()
             return result
 
         return trained
+
+    def _compressing(self, compress):
+        def compressed(chosen, update, residual=None):
+            sent = compress(chosen, update, residual)
+            if self._is_of_data(update):
+                self._of_data += sent.arrays.values()
+            return sent
+
+        return compressed
 
     def _encoding(self, encode):
         def encoded(averaging, result, **options):
@@ -338,7 +349,8 @@ class Witness:
         return encoded
 
     def _is_of_data(self, thing):
-        return any(thing is one for one in self._of_data)
+        pieces = thing.values() if isinstance(thing, dict) else (thing,)
+        return any(piece is one for piece in pieces for one in self._of_data)
 
     def _saw(self, what, party, **more):
         params = party.params
@@ -364,8 +376,11 @@ def same_steps():
     return patch.object(Stopping, "_better", return_value=True)
 
 
-def _one_life(arguments, out, suite, witness, said, dies_at, manner):
-    """Be one process: run a command of privfl under a machine, and write down what the witness saw before all else."""
+def _one_life(arguments, out, suite, witness, said, dies_at, manner, *, plainly=False):
+    """Be one process: run a command of privfl under a machine, and write down what the witness saw before all else.
+
+    `plainly`: without a witness, and the best model is the best.
+    """
     from privfl.cli.main import main
 
     sheet = os.open(witness, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -378,6 +393,9 @@ def _one_life(arguments, out, suite, witness, said, dies_at, manner):
     machine = Machine(Path(out).parent, dies_at=dies_at, manner=Manner[manner], really=True)
     with Path(said).open("w", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
+    if plainly:
+        with machine:
+            return main(arguments), len(machine.steps)
     with same_steps(), machine, Witness(Path(out), suite, machine.disk.content, tell):
         return main(arguments), len(machine.steps)
 

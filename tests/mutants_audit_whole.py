@@ -252,7 +252,7 @@ MUTANTS = (
     Mutant(
         "known inputs for any clip",
         "audit/conformity.py",
-        '        if job.privacy.adaptive is None and one.facts.get("clip") != clip:',
+        '        if not _follows(job, one.facts.get("clip"), clip):',
         "        if False:",
         (fraud("known inputs chosen: for another clip"),),
     ),

@@ -323,7 +323,7 @@ def test_strategy_server_optimiser_and_schedule_are_named(job, capsys):
 @pytest.mark.parametrize("private", [False, True])
 def test_a_training_that_failed_warns_and_names_who_but_of_protected_clients(private, job, capsys, monkeypatch):
     from privfl.learning.data import load
-    from privfl.learning.trainer import TorchTrainer
+    from privfl.learning.torch_trainer import TorchTrainer
 
     original, sizes = TorchTrainer.train, [len(one) for one in load("hospitals", clients=10, seed=0).clients]
     failing = [client for client, size in enumerate(sizes) if size == min(sizes)]

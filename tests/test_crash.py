@@ -396,7 +396,7 @@ class Crasher:
         self._server.wait()
         self._server.stdout.close()
 
-    def live(self, out, job, dies_at=None, manner=Manner.AFTER):
+    def live(self, out, job, dies_at=None, manner=Manner.AFTER, *, plainly=False):
         """Run `privfl run JOB --out`, or `--resume` if the run has begun; tell whether it was killed, and its steps."""
         begun = ["--resume", str(out)]
         if not (out / "job.toml").exists():
@@ -411,6 +411,7 @@ class Crasher:
             "said": str(out.parent.with_suffix(".said")),
             "dies_at": dies_at,
             "manner": manner.name,
+            "plainly": plainly,
         }
         self._server.stdin.write(json.dumps(order) + "\n")
         self._server.stdin.flush()

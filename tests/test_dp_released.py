@@ -19,16 +19,17 @@ from functools import partial
 
 import numpy as np
 import pytest
+from loop_stubs import same
 
 pytest.importorskip("torch")
 pytest.importorskip("dp_accounting")
 
+from privfl.compression.rotation import rotate
 from privfl.dp.accountants import account
 from privfl.dp.events import DiscreteGaussian, Gaussian, Relation, Repeated, Skellam
 from privfl.dp.ledger import read_ledger
 from privfl.dp.noise import IntegerNoise
 from privfl.dp.records import Charge
-from privfl.dp.rotation import rotate
 from privfl.learning.books import LEDGER
 from privfl.learning.job import job_from_table
 from privfl.learning.private import _seed
@@ -162,7 +163,7 @@ def make(suite, mechanism, *, drops=(), trainer=None, rounds=ROUNDS, out=None, f
 
 def released(run, out, drops=(), *, look_inside=False):
     """Carry a run out; return what each of its rounds released, beside its charge as it lies on disk."""
-    known, plan, sent, contexts = run._trainer, run.averaging.plan, [], []
+    known, plan, sent, contexts = run._trainer.own, run.averaging.plan, [], []
     hold = run._sessions.hold
 
     def listening(inputs, **others):
@@ -446,31 +447,31 @@ def a_tenth_less_in_one_round(run):
     honest = run.averaging.codec
     encode, lesser = run.averaging.encode, replace(honest, noise=less(honest.noise, 9, 10))
 
-    def encoded(result, *, context, weight=1.0):
+    def encoded(result, *, context, **more):
         run.averaging.codec = lesser if len(run.metrics) == 2 else honest
-        return encode(result, context=context, weight=weight)
+        return encode(result, context=context, **more)
 
     run.averaging.encode = encoded
 
 
 def one_client_adds_none(run):
     honest = run.averaging.codec
-    encode, first = run.averaging.encode, run._trainer._updates[0]
+    encode, first = run.averaging.encode, run._trainer.own._updates[0]
 
-    def encoded(result, *, context, weight=1.0):
-        run.averaging.codec = replace(honest, noise=None) if result.update is first else honest
-        return encode(result, context=context, weight=weight)
+    def encoded(result, *, context, **more):
+        run.averaging.codec = replace(honest, noise=None) if same(result.update, first) else honest
+        return encode(result, context=context, **more)
 
     run.averaging.encode = encoded
 
 
 def two_clients_share_a_stream(run):
-    encode, entropy, twins = run.averaging.encode, run.averaging._entropy, run._trainer._updates[:2]
+    encode, entropy, twins = run.averaging.encode, run.averaging._entropy, run._trainer.own._updates[:2]
 
-    def encoded(result, *, context, weight=1.0):
-        same = any(result.update is twin for twin in twins)
-        run.averaging._entropy = UnsafeFixedEntropy(context[:16]) if same else entropy
-        return encode(result, context=context, weight=weight)
+    def encoded(result, *, context, **more):
+        twin = any(same(result.update, one) for one in twins)
+        run.averaging._entropy = UnsafeFixedEntropy(context[:16]) if twin else entropy
+        return encode(result, context=context, **more)
 
     run.averaging.encode = encoded
 

@@ -3,6 +3,8 @@
 import json
 import re
 import statistics
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from privfl.cli.main import main
+from privfl.compression.compressor import Keep
 from privfl.learning.cohort_job import Sampling
 from privfl.learning.data import Partition
 from privfl.learning.evaluation_job import Measure
@@ -49,7 +52,16 @@ HAS = {
     ),
     "best_model": lambda job: job.strategy.schedule.kind is ScheduleKind.COSINE and job.evaluation.patience,
     "private_fedbuff": lambda job: job.strategy.buffering() and job.privacy.mode is PrivacyMode.CLIENT_DISTRIBUTED,
+    "small_link": lambda job: (
+        job.compression.keep is Keep.RANDOM and job.compression.feedback == 1 and job.encoding.bits == 8
+    ),
+    "adapters": lambda job: job.training.adapter_rank == 8 and job.evaluation.int8,
+    "custom_model": lambda job: job.model == "custom_model:build" and job.data.name == "custom_model:load_client",
+    "next_character": lambda job: job.model == "next_character:build",
+    "fraud": lambda job: job.model == "fraud:build" and job.evaluation.select is Measure.LOSS,
 }
+WITH_PROGRAMS = ("custom_model", "next_character", "fraud")
+"""Examples whose model and data are functions of a program beside them."""
 SHOWS = {
     "fedprox": ("accuracy",),
     "fedadam": ("accuracy",),
@@ -62,6 +74,10 @@ SHOWS = {
     "shards": ("worst_client_accuracy", "client_accuracy_histogram", "best_round"),
     "best_model": ("learning_rate", "best_round"),
     "private_fedbuff": ("epsilon", "staleness"),
+    "small_link": ("coordinates", "encoding_clip", "float32_bytes"),
+    "adapters": ("accuracy",),
+    "custom_model": ("accuracy",),
+    "fraud": ("accuracy", "best_round"),
 }
 """What to look at, of those that no other test runs as they are."""
 
@@ -90,7 +106,9 @@ def seconds_a_round(name, *overrides):
 
 
 def test_every_example_is_known():
-    assert {path.stem for path in EXAMPLES.iterdir()} == set(HAS)
+    assert {path.stem for path in EXAMPLES.glob("*.toml")} == set(HAS)
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(WITH_PROGRAMS)
+    assert {path.suffix for path in EXAMPLES.iterdir() if path.is_file()} == {".toml", ".py"}
 
 
 @pytest.mark.parametrize("name", HAS)
@@ -123,6 +141,48 @@ def test_an_example_runs_and_shows_it(name, tmp_path, capsys):
         assert any(row[shown] not in (None, {}) for row in rows), shown
     assert (out / "report.html").stat().st_size > 10_000
     assert (out / "best.npz").exists()
+
+
+def test_the_example_of_a_model_of_ones_own_is_short():
+    assert len((EXAMPLES / "custom_model.py").read_text(encoding="utf-8").splitlines()) <= 60
+
+
+def printed_by(name):
+    command = [sys.executable, str(EXAMPLES / f"{name}.py")]
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stderr
+    return outcome.stdout
+
+
+def test_a_model_of_ones_own_learns_and_is_used():
+    told = printed_by("custom_model")
+    assert told.count("10 clients") == 6
+    assert float(re.search(r"on new signals: ([0-9.]+)%", told)[1]) > 90
+
+
+def test_six_banks_together_catch_more_frauds_than_each_alone():
+    told = printed_by("fraud")
+    together = float(re.search(r"together: ([0-9.]+)%", told)[1])
+    alone = [float(share) for share in re.findall(r"bank \d alone: ([0-9.]+)%", told)]
+    assert len(alone) == 6
+    assert together > max(alone) + 5
+
+
+def test_three_rounds_are_enough_to_know_the_next_character_better_than_by_counting(monkeypatch):
+    """Counting has all texts in one place, and looks at one character; both are judged by texts that neither has."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import next_character
+
+    job = job_of("next_character", "rounds=3")
+    rows = list(FederatedRun(job))
+    assert all(row.contributors == 8 for row in rows)
+    baselines = next_character.baselines(job.data.clients, job.seed)
+    assert 0.1 < min(baselines.values()) < 0.2 < max(baselines.values()) < 0.35
+    assert rows[-1].accuracy > max(baselines.values()) + 0.03
+    trained_on = {text[at : at + 40] for text in map(next_character.texts, range(8)) for at in range(len(text) - 39)}
+    judged_by = " ".join(map(next_character.texts, (8, 9)))
+    places = range(0, len(judged_by) - 39, 7)
+    assert sum(judged_by[at : at + 40] in trained_on for at in places) < 0.05 * len(places)
 
 
 def table_of_features():

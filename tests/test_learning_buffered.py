@@ -10,12 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loop_stubs import FOREVER_S, Known, Weightless, finished, job_of, known_to, model
 
+from privfl.compression.compressor import Compressor
 from privfl.dp.ledger import read_ledger
 from privfl.dp.noise import IntegerNoise
+from privfl.encoding.layout import Layout
 from privfl.errors import ConfigurationError, DisclosureRefused
 from privfl.learning.buffered import Buffered
 from privfl.learning.fleet import Fleet
 from privfl.learning.local_work import LocalWork
+from privfl.learning.residuals import Residuals
 from privfl.learning.rounds import FederatedRun
 from privfl.learning.scheduling import PATIENCE_S, Assignment, RoundPlan
 from privfl.learning.trainer import LocalResult, LocalTraining
@@ -337,7 +340,7 @@ class Writing:
     def __init__(self):
         self.weights = []
 
-    def encode(self, result, *, context, weight=1.0):
+    def encode(self, result, *, context, weight=1.0, chance):
         self.weights.append(weight)
         return np.zeros(1, np.int32)
 
@@ -361,9 +364,16 @@ def offered(*, models, expected=b"agreed"):
     job = job_of(suite="plain", data={"clients": 3}, strategy={"name": "fedbuff", "buffer": 3, "concurrency": 3})
     trainer, averaging = Known(), Writing()
     trainer.clients = (object(), object(), object())
-    trainer.train = lambda weights, examples, **_: LocalResult(update={}, examples=1, loss=0.0, correct=0)
+    trainer.train = lambda weights, examples, **_: LocalResult(
+        update={"weight": np.zeros(1, np.float32)}, examples=1, loss=0.0, correct=0
+    )
     work = LocalWork(job, trainer, trainer.clients)
-    return work.train(plan, averaging, context=b"agreed", expected=expected), averaging.weights
+    whole, nothing_kept = (
+        Compressor(layout=Layout((("weight", (1,)),))).choose(bytes(16), {}),
+        Residuals(None, clients=3, length=1),
+    )
+    worked = work.train(plan, averaging, context=b"agreed", expected=expected, chosen=whole, residuals=nothing_kept)
+    return worked, averaging.weights
 
 
 def test_a_client_whose_model_is_not_on_the_list_uploads_nothing():
@@ -415,9 +425,9 @@ class Results:
         run.averaging.encode = self.encode
         self._run = run
 
-    def encode(self, result, *, context, weight=1.0):
+    def encode(self, result, *, context, weight=1.0, **more):
         self.by_round.setdefault(self._run.done + 1, []).append((result, weight))
-        return self._encode(result, context=context, weight=weight)
+        return self._encode(result, context=context, weight=weight, **more)
 
 
 @pytest.mark.parametrize("suite_name", ["plain", "masking", "kahe", "ckks"])

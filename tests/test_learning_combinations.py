@@ -289,6 +289,48 @@ REFUSALS = {
         ({"fleet.work": "whole"},),
         (),
     ),
+    "one mask for many models": (
+        "compression.keep is 'magnitude' with strategy.name 'fedbuff'",
+        FEDBUFF | {"compression.keep": "magnitude", "compression.fraction": 0.2},
+        ({"compression.keep": "random"},),
+        (),
+    ),
+    "a clip that follows what nobody may see": (
+        "encoding.adaptive is true in privacy.mode 'client-central'",
+        CENTRAL | {"encoding.adaptive": True},
+        ({"encoding.adaptive": OUT},),
+        (),
+    ),
+    "a clip that follows what noise is made for": (
+        "encoding.adaptive is true in privacy.mode 'example'",
+        EXAMPLE | {"encoding.adaptive": True},
+        ({"encoding.adaptive": OUT},),
+        (),
+    ),
+    "roundings beside those of the noise": (
+        "encoding.rounding is 'stochastic' in privacy.mode 'client-central'",
+        CENTRAL | {"encoding.rounding": "stochastic"},
+        ({"encoding.rounding": OUT},),
+        (),
+    ),
+    "a rotation beside that of the noise": (
+        "compression.rotate is true in privacy.mode 'client-central'",
+        CENTRAL | {"compression.rotate": True},
+        ({"compression.rotate": OUT},),
+        (),
+    ),
+    "layers of coordinates that are of all layers": (
+        "privacy.clipping is 'per-layer' with compression.keep 'random'",
+        CENTRAL | {"privacy.clipping": "per-layer", "compression.keep": "random", "compression.fraction": 0.2},
+        ({"privacy.clipping": "flat"},),
+        (),
+    ),
+    "a memory beside a secret draw": (
+        "compression.feedback is set with privacy.amplification",
+        SECRET | {"compression.keep": "random", "compression.fraction": 0.2, "compression.feedback": 1.0},
+        ({"compression.feedback": OUT}, {"privacy.amplification": OUT}),
+        (),
+    ),
     "clients told apart that are not there": (
         "fleet.client.clients names [10]: 0 to 9 works",
         {"fleet.client": [{"clients": [9, 10], "slowdown": 2.0}]},
@@ -323,6 +365,8 @@ def test_what_a_refusal_says_works_does_work(name):
         SPEED | {"fleet.client": [{"clients": [3], "slowdown": 2.0}]},
         SECRET | {"fleet.speed_spread": 1.0},
         {"strategy.schedule.warmup": 9},
+        EXAMPLE | {"encoding.rounding": "stochastic", "compression.rotate": True},
+        CENTRAL | {"compression.keep": "random", "compression.fraction": 0.2, "compression.feedback": 1.0},
         {"evaluation.patience": 100},  # it never runs out, and a run that is cut short stays a run
     ],
     ids=str,

@@ -57,7 +57,7 @@ def lines_of_the_template():
     for line in template().splitlines():
         if header := re.match(r"(?:#:? )?(\[\[?)([a-z_.]+)\]", line):
             table = header[2] + ("[]." if header[1] == "[[" else ".")
-        elif entry := re.match(r"(#:? |)([a-z_]+) = ([^#]+)", line):
+        elif entry := re.match(r"(#:? |)([a-z_0-9]+) = ([^#]+)", line):
             yield table + entry[2], entry[1].strip(), entry[3].strip()
 
 
@@ -80,6 +80,9 @@ def test_the_template_explains_every_key_and_is_the_default(tmp_path):
 
 PRIVATELY = ("privacy.mode=client-distributed", "privacy.epsilon=4.0", "privacy.clip=1.0")
 GOES_WITH = {
+    "data.test": ("data.name=my_module:load_client",),
+    "compression.fraction": ("compression.keep=random",),
+    "compression.feedback": ("compression.keep=random", "compression.fraction=0.2"),
     "cohort.probability": ("cohort.sampling=poisson",),
     "cohort.preference": ("cohort.sampling=loss", "cohort.size=5", "evaluation.federated=true"),
     "cohort.explore": ("cohort.sampling=loss", "cohort.size=5", "evaluation.federated=true"),

@@ -8,10 +8,12 @@ import pytest
 from privfl import ConfigurationError
 from privfl.evidence import read_evidence
 from privfl.learning.averaging import SATURATION_WARNING
+from privfl.learning.books import job_digest
 from privfl.learning.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
 from privfl.learning.job import job_from_table, job_to_toml
 from privfl.learning.rounds import FederatedRun
-from privfl.learning.trainer import LocalResult, TorchTrainer
+from privfl.learning.torch_trainer import TorchTrainer
+from privfl.learning.trainer import LocalResult
 
 TABLE = {
     "rounds": 4,
@@ -319,6 +321,10 @@ def test_resume_names_what_is_missing_or_damaged(tmp_path):
     with pytest.raises(ConfigurationError, match="damaged"):
         FederatedRun.resume(tmp_path)
     save_checkpoint(tmp_path / "model.npz", Checkpoint(weights={"other": np.zeros(1, np.float32)}, round=1, metrics={}))
+    with pytest.raises(ConfigurationError, match="another job"):
+        FederatedRun.resume(tmp_path)
+    other = Checkpoint(weights={"other": np.zeros(1, np.float32)}, round=1, metrics={}, job=job_digest(job()))
+    save_checkpoint(tmp_path / "model.npz", other)
     with pytest.raises(ConfigurationError, match="another model"):
         FederatedRun.resume(tmp_path)
 

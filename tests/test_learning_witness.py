@@ -26,7 +26,8 @@ from privfl.learning.known_inputs import (
     layout_to_json,
 )
 from privfl.learning.rounds import FederatedRun
-from privfl.learning.trainer import Evaluation, LocalResult, TorchTrainer
+from privfl.learning.torch_trainer import TorchTrainer
+from privfl.learning.trainer import Evaluation, LocalResult
 from privfl.primitives.labels import Label
 from privfl.primitives.signatures import Identity
 from privfl.primitives.transcript import digest

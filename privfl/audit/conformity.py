@@ -126,6 +126,15 @@ def _parameters(subject: Subject) -> Seen:
     return Seen(detail=f"{checked} sessions had room for {due.length} coordinates up to {due.bound}, as updates take.")
 
 
+def _follows(job: Job, found: object, clip: float | None) -> bool:
+    """Whether a clip may have come of the job's."""
+    if job.privacy.adaptive is not None:
+        return True
+    if job.encoding.adaptive and clip and isinstance(found, float) and 0 < found < math.inf:
+        return math.frexp(found / clip)[0] == 0.5  # it moves by powers of two, which are exact
+    return found == clip
+
+
 def _probes(subject: Subject) -> Seen:
     """None was dropped."""
     job, guarantee, probes = subject.job, subject.guarantee_or_none, subject.probes
@@ -135,7 +144,7 @@ def _probes(subject: Subject) -> Seen:
         raise NotClaimed("None are planned.")
     clip = job.privacy.clip if subject.noisy else job.encoding.clip
     for one in probes.recorded:
-        if job.privacy.adaptive is None and one.facts.get("clip") != clip:
+        if not _follows(job, one.facts.get("clip"), clip):
             raise Wrong(f"Known inputs were made for a clip of {one.facts.get('clip')!r}, not {clip}.", where=one.where)
         if len(one.params.cohort) != clients_of_probes(job):
             raise Wrong(

@@ -21,6 +21,7 @@ from privfl.evidence import SessionRecord
 from privfl.learning.averaging import WeightedAveraging
 from privfl.learning.job import Job
 from privfl.learning.known_inputs import INPUTS_VERSION, KnownInputs
+from privfl.learning.local_work import rounding_seed
 from privfl.learning.npz import DAMAGE, read_npz
 from privfl.learning.private import PrivateAveraging
 from privfl.learning.witness import seed_after
@@ -197,9 +198,13 @@ class Probes:
         """
         for one in self.required():
             known = one.known(self.layout, canaries=False)
+            context = one.params.context
+            if averaging.adaptive:  # else the job says the clip, whatever the probe does
+                averaging.clip = known.clip
             total = np.zeros(averaging.vector.length, np.int64)
             for client in one.params.cohort:
-                total += averaging.encode(known.result(client), context=one.params.context)
+                chance = rounding_seed(context, client)
+                total += averaging.encode(known.result(client), context=context, chance=chance)
             yield one, total
 
     def _take(self, session: SessionRecord, before: str, where: str) -> None:

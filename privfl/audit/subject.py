@@ -22,6 +22,7 @@ from privfl.learning.averaging import WeightedAveraging
 from privfl.learning.guarantee import Guarantee, one_round
 from privfl.learning.job import Job
 from privfl.learning.known_inputs import layout_from_json
+from privfl.learning.local_work import rounding_seed
 from privfl.learning.private import PrivateAveraging
 from privfl.learning.training_probe import TrainingProbe, canaries_for
 from privfl.learning.witness import EVIDENCE, seed_after
@@ -206,7 +207,12 @@ class Subject:
         """What the client of a recorded upload submitted, but for its own noise and rounding."""
         context = one.params.context
         if not self.noisy:
-            vector = self.weighted.encode(one.known(self.layout, canaries=False).result(one.uploader), context=context)
+            known, weighted = one.known(self.layout, canaries=False), self.weighted
+            if weighted.adaptive:
+                weighted.clip = known.clip
+            vector = weighted.encode(
+                known.result(one.uploader), context=context, chance=rounding_seed(context, one.uploader)
+            )
             return vector.astype(np.int64)
         known = one.known(self.layout, canaries=True)
         averaging = PrivateAveraging.of(self.job, self.layout, self.plan, clip=known.clip, entropy=OsEntropy())

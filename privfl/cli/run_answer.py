@@ -5,19 +5,24 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.table import Table
 
-from privfl.cli.run_facts import best_words
+from privfl.cli.run_facts import best_words, int8_words
 from privfl.cli.run_privacy import Told, privacy_json
 from privfl.cli.run_warnings import warnings_of
 from privfl.cli.tables import show
 from privfl.learning.evaluation_job import EvaluationJob
+from privfl.learning.int8 import Int8Evaluation
+from privfl.learning.paperwork import finite
 from privfl.learning.rounds import BEST, FederatedRun
-from privfl.report.formats import format_seconds
+from privfl.report.formats import format_bytes, format_seconds
 from privfl.report.run_reasons import tallies
+from privfl.report.run_upload import Uploaded, ratio_words
 from privfl.suites import suite
+
+_NEWS_BELOW: Final = 0.9  # a ratio to float32 that is worth a line, whatever the job says
 
 
 def summary_of(run: FederatedRun, out: Path, report: Path, told: Told | None) -> dict[str, Any]:
@@ -38,7 +43,9 @@ def summary_of(run: FederatedRun, out: Path, report: Path, told: Told | None) ->
         **privacy_json(run, told),
         "upload_bytes": sum(row.upload_bytes for row in run.metrics),
         "upload_ratio_to_plain": sum(row.upload_bytes for row in run.metrics) / plain_bytes if plain_bytes else None,
+        "upload_ratio_to_float32": Uploaded.of(run.metrics).ratio,
         "best_round": run.best.best_round,
+        "int8": None if (int8 := run.evaluate_int8()) is None else _int8_json(int8),
         "enough": run.enough,
         "simulated_seconds": _simulated_s(run),
         "seconds": sum(row.seconds for row in run.metrics),
@@ -47,6 +54,16 @@ def summary_of(run: FederatedRun, out: Path, report: Path, told: Told | None) ->
         "out": str(out),
         "report": str(report),
         "metrics": [asdict(row) for row in run.metrics],
+    }
+
+
+def _int8_json(int8: Int8Evaluation) -> dict[str, Any]:
+    """What is said of a model with weights of 8-bit integers."""
+    return {
+        "accuracy": int8.evaluation.accuracy,
+        "loss": finite(int8.evaluation.loss),
+        "bytes": int8.size_bytes,
+        "float32_bytes": int8.float32_bytes,
     }
 
 
@@ -114,11 +131,28 @@ def _print_more(run: FederatedRun, summary: dict[str, Any]) -> None:
     lost = [f"{tally.reason} {tally.times}" for tally in tallies(run.metrics)]
     if lost:
         print(f"clients lost, counted once a round: {', '.join(lost)}")
+    if (int8 := run.evaluate_int8()) is not None:
+        print(f"with weights of 8-bit integers: {int8_words(int8)}")
+    if (uploaded := _upload_words(run)) is not None:
+        print(uploaded)
     if summary["simulated_seconds"] is not None:
         print(
             f"simulated: {format_seconds(summary['simulated_seconds'])} on the clients' clock; measured: "
             f"{format_seconds(summary['seconds'])} on this machine"
         )
+
+
+def _upload_words(run: FederatedRun) -> str | None:
+    """What uploads weighed beside float32, where that is news and something came of them."""
+    sums = Uploaded.of(run.metrics)
+    if sums.ratio is None or all(row.aborted for row in run.metrics):
+        return None
+    if not run.job.compression.compresses and sums.ratio >= _NEWS_BELOW:
+        return None
+    return (
+        f"uploaded: {format_bytes(sums.upload_bytes)}, keys and shares included; the same updates whole, as float32: "
+        f"{format_bytes(sums.float32_bytes)}; {ratio_words(sums.ratio)}"
+    )
 
 
 def _simulated_s(run: FederatedRun) -> float | None:

@@ -7,15 +7,19 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from privfl import __version__
+from privfl.compression.compressor import Keep
 from privfl.kahe.ring import N
+from privfl.learning.compression_job import CompressionJob
+from privfl.learning.encoding_job import EncodingJob, Rounding
 from privfl.learning.evaluation_job import Measure
+from privfl.learning.int8 import Int8Evaluation
 from privfl.learning.privacy_job import PrivacyMode
 from privfl.learning.rounds import BEST, FederatedRun
 from privfl.learning.schedule_job import ScheduleKind
 from privfl.learning.strategy_job import Optimiser, ScheduleJob, StrategyJob
 from privfl.masking import planner
 from privfl.params import CkksSetting, KaheSetting, ServerModel
-from privfl.report.formats import format_number, format_percent
+from privfl.report.formats import format_bytes, format_number, format_percent
 from privfl.suites import suite
 
 
@@ -54,6 +58,7 @@ def run_facts(run: FederatedRun) -> tuple[tuple[str, str], ...]:
     facts = [
         *_strategy_facts(run.job.strategy, run.job.data.clients),
         *_best_facts(run),
+        *([] if (int8 := run.evaluate_int8()) is None else [("as 8-bit integers", int8_words(int8))]),
         ("server", threat.server.value),
         ("may collude with it", f"{threat.corrupt:g} of the clients"),
         ("may drop out", f"{threat.dropout:g} of the clients"),
@@ -63,7 +68,9 @@ def run_facts(run: FederatedRun) -> tuple[tuple[str, str], ...]:
     if run.guarantee is not None and run.guarantee.integers is not None:
         steps = "whole numbers"
     else:
-        facts.append(("quantisation", f"{run.job.encoding.bits} bits over ±{run.job.encoding.clip:g}"))
+        facts.append(("quantisation", quantisation_words(run.job.encoding)))
+    if run.job.compression.compresses:
+        facts.append(("compression", compression_words(run.job.compression)))
     if not isinstance(params.setting, CkksSetting):
         facts.append(("ring", f"{params.ring.bits} bits{', packed' if params.ring.packed else ''}"))
     if params.masking is not None:
@@ -97,6 +104,40 @@ def run_facts(run: FederatedRun) -> tuple[tuple[str, str], ...]:
         except PackageNotFoundError:
             continue
     return tuple(facts)
+
+
+def quantisation_words(encoding: EncodingJob) -> str:
+    """How coordinates become whole numbers.
+
+    >>> quantisation_words(EncodingJob(bits=8, clip=0.5, rounding=Rounding.STOCHASTIC))
+    '8 bits over ±0.5, rounded by chance'
+    """
+    follows = ", which follows the updates" if encoding.adaptive else ""
+    chance = ", rounded by chance" if encoding.rounding is Rounding.STOCHASTIC else ""
+    return f"{encoding.bits} bits over ±{encoding.clip:g}{follows}{chance}"
+
+
+def int8_words(int8: Int8Evaluation) -> str:
+    """How a model does with weights of 8-bit integers, and what it weighs."""
+    small, whole = format_bytes(int8.size_bytes), format_bytes(int8.float32_bytes)
+    return f"held-out accuracy {int8.evaluation.accuracy:.4f}, {small} instead of {whole}"
+
+
+def compression_words(compression: CompressionJob) -> str:
+    """What of an update travels.
+
+    >>> compression_words(CompressionJob(keep=Keep.RANDOM, fraction=0.2, feedback=1.0))
+    'a random 20 % of the coordinates, the rest kept for later'
+    """
+    words = {
+        Keep.ALL: "all coordinates",
+        Keep.RANDOM: f"a random {compression.fraction * 100:g} % of the coordinates",
+        Keep.MAGNITUDE: f"{compression.fraction * 100:g} % of the coordinates, where the model is largest",
+    }[compression.keep]
+    if compression.feedback:
+        share = "" if compression.feedback == 1 else f"{compression.feedback * 100:g} % of "
+        words += f", {share}the rest kept for later"
+    return words + (", rotated" if compression.rotate else "")
 
 
 def strategy_words(strategy: StrategyJob, clients: int) -> str:

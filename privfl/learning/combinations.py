@@ -8,11 +8,14 @@ from dataclasses import fields, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
+from privfl.compression.compressor import Keep
+from privfl.dp.clip import Clipping
 from privfl.encoding.counts import CountCode
 from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.update import largest_error
 from privfl.errors import ConfigurationError
 from privfl.learning.cohort_job import Sampling
+from privfl.learning.encoding_job import Rounding
 from privfl.learning.feasibility import keys_of_absence
 from privfl.learning.fleet_job import FleetJob, Work
 from privfl.learning.privacy_job import PrivacyMode
@@ -39,6 +42,7 @@ def refuse_what_does_not_fit(job: Job) -> None:
         _of_over_selection(job),
         _of_evaluation(job),
         _of_privacy(job),
+        _of_compression(job),
     ):
         raise ConfigurationError(why)
 
@@ -175,6 +179,43 @@ def _of_privacy(job: Job) -> Iterator[str]:
         yield (
             f"fleet.work is {fleet.work.value!r} in privacy.mode 'example', whose noise is made for the same batches "
             f"and steps everywhere: 'whole' works"
+        )
+
+
+def _of_compression(job: Job) -> Iterator[str]:
+    compression, encoding, privacy = job.compression, job.encoding, job.privacy
+    if compression.keep is Keep.MAGNITUDE and job.strategy.buffering() is not None:
+        yield (
+            "compression.keep is 'magnitude' with strategy.name 'fedbuff', whose clients have different models and "
+            "would leave out different coordinates: 'random' works"
+        )
+    if privacy.adds_noise and encoding.adaptive:
+        yield (
+            f"encoding.adaptive is true in privacy.mode {privacy.mode.value!r}, where a clip may follow from noised "
+            f"sums alone: leave it out"
+            + ("; privacy.adaptive makes privacy.clip follow the updates" if privacy.of_clients else "")
+        )
+    if not privacy.of_clients:
+        return
+    if encoding.rounding is not Rounding.NEAREST:
+        yield (
+            f"encoding.rounding is {encoding.rounding.value!r} in privacy.mode {privacy.mode.value!r}, which rounds by "
+            f"chance in any case, within a bound that its noise is made for: leave it out"
+        )
+    if compression.rotate:
+        yield (
+            f"compression.rotate is true in privacy.mode {privacy.mode.value!r}, which rotates in any case: leave it "
+            f"out"
+        )
+    if compression.keep is not Keep.ALL and privacy.clipping is Clipping.PER_LAYER:
+        yield (
+            f"privacy.clipping is 'per-layer' with compression.keep {compression.keep.value!r}, of whose coordinates "
+            f"it is not told which layer they are of: 'flat' works"
+        )
+    if compression.feedback and privacy.amplification:
+        yield (
+            "compression.feedback is set with privacy.amplification, which takes clients that remember nothing of "
+            "earlier rounds: leave out one or the other"
         )
 
 

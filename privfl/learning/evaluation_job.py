@@ -54,6 +54,8 @@ class EvaluationJob:
         patience: stop when that many evaluations in a row brought nothing better; never unless given.
         min_delta: what a gain has to exceed to count for `patience`; the best model is kept whatever its gain.
         target: stop when the measure has reached this; never unless given.
+        int8: try the last model once more as small devices run it, its weights 8-bit integers, on what the server holds
+            out.
     """
 
     federated: bool = False
@@ -66,6 +68,7 @@ class EvaluationJob:
     patience: int | None = None
     min_delta: float = 0.0
     target: float | None = None
+    int8: bool = False
 
     def __post_init__(self) -> None:
         if not self.federated:

@@ -16,14 +16,18 @@ from privfl.errors import ConfigurationError
 from privfl.learning.audit_job import AuditJob
 from privfl.learning.cohort_job import CohortJob, Sampling
 from privfl.learning.combinations import refuse_what_does_not_fit
+from privfl.learning.compression_job import CompressionJob
 from privfl.learning.data import Partition
+from privfl.learning.encoding_job import EncodingJob
 from privfl.learning.evaluation_job import EvaluationJob
 from privfl.learning.failures_job import FailuresJob
 from privfl.learning.fleet_job import FleetJob
+from privfl.learning.own_code import is_own
 from privfl.learning.privacy_job import PrivacyJob, PrivacyMode
 from privfl.learning.strategy_job import StrategyJob
 from privfl.learning.tables import override, read_table, write_table
-from privfl.params import DEFAULT_PRECISION, CommitteeShape, Setting, ThreatModel, WireForm
+from privfl.learning.training_job import TrainingJob
+from privfl.params import CommitteeShape, Setting, ThreatModel
 from privfl.suites import suite
 
 MAX_ROUNDS: Final = 100_000
@@ -38,8 +42,11 @@ class DataJob:
     """`data.*`: which data, and how they lie at the clients.
 
     Attributes:
-        name: data set.
+        name: data set; or `module:function`, a function that returns what a client holds. `data = "module:function"`
+            in a job's first lines says the same.
         clients: how many clients share it.
+        test: `module:function`, a function that returns what the server holds out of data of one's own; the function
+            `load_test` of the same module unless given.
         partition: `iid`; `dirichlet` or `shards` for clients with different mixtures of labels; `quantity` for clients
             with different numbers of examples.
         alpha: concentration of `dirichlet` and `quantity`; the smaller, the more the clients differ.
@@ -48,30 +55,23 @@ class DataJob:
 
     name: str = "hospitals"
     clients: int = 10
+    test: str | None = None
     partition: Partition = Partition.IID
     alpha: float = 0.5
     shards: int = 2
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncodingJob:
-    """`encoding.*`: floats as integers. Where clients are differentially private, `privacy.clip` and a granularity that
-    follows from the noise take the place of `clip` and `bits`.
-
-    Attributes:
-        clip: largest magnitude of a coordinate of an update.
-        bits: bits of a quantised coordinate.
-        wire: `words`, or `packed`: fewer bytes for a little more time. `plain` always sends words, `ckks` packs.
-        precision: largest standard deviation of the mean's error that `ckks` may add, as a fraction of `clip`.
-    """
-
-    clip: float = 1.0
-    bits: int = 16
-    wire: WireForm = WireForm.WORDS
-    precision: float = DEFAULT_PRECISION
-
     def __post_init__(self) -> None:
-        FixedPoint(clip=self.clip, bits=self.bits)
+        if not is_own(self.name):
+            if self.test is not None:
+                raise ConfigurationError(
+                    f"data.test is {self.test!r} with data.name {self.name!r}, of which the server holds a fifth out: "
+                    f"leave it out"
+                )
+        elif self.partition is not Partition.IID:
+            raise ConfigurationError(
+                f"data.partition is {self.partition.value!r} with data.name {self.name!r}, a function that says itself "
+                f"what every client holds: leave it out"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,8 @@ class Job:
         suite: how updates are summed.
         rounds: rounds of training.
         seed: of data split, model, batches, cohorts and scripted chance. Protocol secrets never depend on it.
-        model: `mlp`, `cnn`, `logistic`, or `module:function`; what suits the data unless given.
+        model: `mlp`, `cnn`, `logistic`, or `module:function`, a function that returns a model of PyTorch or a trainer
+            of its own; what suits the data unless given.
         committee: who opens sums under `ckks`; nothing to other suites.
         fleet: what simulated clients run on; without one no time passes, except for strategies and cohorts that go by
             it, which take a fleet of equals.
@@ -96,6 +97,8 @@ class Job:
     cohort: CohortJob = field(default_factory=CohortJob)
     threat: ThreatModel = field(default_factory=ThreatModel)
     encoding: EncodingJob = field(default_factory=EncodingJob)
+    compression: CompressionJob = field(default_factory=CompressionJob)
+    training: TrainingJob = field(default_factory=TrainingJob)
     strategy: StrategyJob = field(default_factory=StrategyJob)
     committee: CommitteeShape = field(default_factory=CommitteeShape)
     failures: FailuresJob = field(default_factory=FailuresJob)
@@ -322,8 +325,11 @@ def job_from_toml(content: bytes, overrides: Sequence[str] = (), *, what: str = 
         raise ConfigurationError(f"{what} has a line of more than {_MOST_DOTS} dots: keys such as privacy.clip work")
     try:
         table = tomllib.loads(text)
+        _lengthen(table, {})
         for setting in overrides:
+            before = table.get("data")
             override(table, setting)
+            _lengthen(table, before)
         _require_64_bits(table)
         return job_from_table(table)
     except ConfigurationError:
@@ -342,7 +348,15 @@ def job_from_table(table: Mapping[str, Any]) -> Job:
     Raises:
         ConfigurationError: a key or value is not right.
     """
+    table = dict(table)
+    _lengthen(table, {})
     return read_table(Job, table)
+
+
+def _lengthen(table: dict[str, Any], before: object) -> None:
+    """Write `data = "module:function"` as the table that it stands for, with the other keys that were there before."""
+    if isinstance(table.get("data"), str):
+        table["data"] = {**(before if isinstance(before, Mapping) else {}), "name": table["data"]}
 
 
 def _require_64_bits(value: Any) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
+from privfl.compression.compressor import Chosen, Compressed
 from privfl.errors import ConfigurationError, DisclosureRefused, MissingExtra
-from privfl.learning.averaging import Averaging
+from privfl.learning.averaging import CHANCE_BYTES, Averaging
 from privfl.learning.data import Examples
 from privfl.learning.job import Job
 from privfl.learning.records import Observer, Progress
+from privfl.learning.residuals import Residuals
 from privfl.learning.scheduling import Assignment, RoundPlan
 from privfl.learning.trainer import LocalResult, Trainer
 from privfl.learning.versions import model_digest
+from privfl.primitives.labels import Label
+from privfl.primitives.transcript import digest
 from privfl.session import Vector
 
 ClientLog = Callable[[int, str, Exception], None]
@@ -92,6 +96,8 @@ class LocalWork:
         *,
         context: bytes,
         expected: bytes | None = None,
+        chosen: Chosen,
+        residuals: Residuals,
     ) -> Worked:
         """Train every client that is to upload.
 
@@ -100,6 +106,8 @@ class LocalWork:
             averaging: how updates are written.
             context: what the session's parameters say that it is about.
             expected: what a client works out of the list of models that it was sent, where there is one.
+            chosen: what of an update travels.
+            residuals: what clients have kept of earlier updates; what they keep now is staged there.
 
         Raises:
             ConfigurationError: training fails everywhere.
@@ -118,7 +126,15 @@ class LocalWork:
                     seed=assignment.seed,
                     settings=assignment.training,
                 )
-                vectors[client] = averaging.encode(result, context=context, weight=weight)
+                sent = chosen.compress(result.update, residuals.of(client))
+                vectors[client] = averaging.encode(
+                    _with(result, sent),
+                    context=context,
+                    weight=weight,
+                    chance=rounding_seed(context, client, assignment.seed),
+                )
+                if sent.residual is not None:
+                    residuals.stage(number, client, sent.residual)
             except MissingExtra:
                 raise
             except Exception as error:  # noqa: BLE001 - a trainer may be anybody's; what it raises is its client's loss
@@ -131,7 +147,8 @@ class LocalWork:
         if self._zeros:
             for client in [one for one, error in errors.items() if not isinstance(error, DisclosureRefused)]:
                 nothing = _nothing(assignments[client])
-                vectors[client] = averaging.encode(nothing, context=context)
+                sent = chosen.compress(nothing.update)
+                vectors[client] = averaging.encode(_with(nothing, sent), context=context)
                 del errors[client]
         return Worked(vectors=vectors, failed={client: self._told(error) for client, error in errors.items()})
 
@@ -163,6 +180,21 @@ class LocalWork:
             f"round {number}, client {client}, as at every other: {kind}{said}; where training diverged, a smaller "
             f"strategy.learning_rate than {rate} may work, such as {min(rate / 10, 0.1):g}"
         ) from error
+
+
+def rounding_seed(context: bytes, client: int, seed: int = 0) -> bytes:
+    """Return the seed of a client's roundings in a session: whoever repeats the training repeats them.
+
+    Args:
+        context: of the session.
+        client: its number.
+        seed: of its training.
+    """
+    return digest(Label.ROUNDING, context, client.to_bytes(8, "big"), seed.to_bytes(8, "big"))[:CHANCE_BYTES]
+
+
+def _with(result: LocalResult, sent: Compressed) -> LocalResult:
+    return result if sent.arrays is result.update else replace(result, update=dict(sent.arrays))
 
 
 def _nothing(assignment: Assignment) -> LocalResult:

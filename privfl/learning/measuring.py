@@ -33,6 +33,9 @@ class Round:
         mean: what the sum says; None if nothing was released.
         why_not: why there is none.
         clip: C of the round; None without differential privacy.
+        scale: magnitude at which the encoding cut coordinates; None where updates are clipped in norm.
+        coordinates: of an update that each client sent.
+        float32_bytes: what the whole updates would have weighed.
         evaluation: of the model after it, held out at the server.
         evaluated: likewise at the clients; None where that was not due.
         seconds: it took, evaluation at the clients left out.
@@ -44,6 +47,9 @@ class Round:
     mean: RoundMean | None
     why_not: str | None
     clip: float | None
+    scale: float | None
+    coordinates: int
+    float32_bytes: int
     evaluation: Evaluation
     evaluated: Evaluated | None
     seconds: float
@@ -101,6 +107,9 @@ def measured(job: Job, one: Round, *, books: Books | None, timed: bool) -> Round
         dropped_because=_grouped({**outcome.failures, **plan.because}),
         simulated_seconds=plan.ends_s - plan.began_s if timed else None,
         simulated_clock=plan.ends_s if timed else None,
+        coordinates=one.coordinates,
+        float32_bytes=one.float32_bytes,
+        encoding_clip=one.scale,
         learning_rate=learning_rate_at(job.strategy, plan.number, job.rounds),
         **_staleness(one),
         **_evaluated(job, one.evaluated),

@@ -10,9 +10,10 @@ import numpy as np
 
 from privfl.errors import ConfigurationError
 from privfl.learning.averaging import Averaging
+from privfl.learning.books import job_digest
 from privfl.learning.checkpoint import Checkpoint, Slots
 from privfl.learning.job import Job
-from privfl.learning.private import PrivateAveraging
+from privfl.learning.residuals import Residuals
 from privfl.learning.scheduling import Scheduler
 from privfl.learning.stopping import Stopping
 from privfl.learning.strategy import ServerOptimiser, Weights
@@ -33,6 +34,7 @@ class Memory:
         strategy: the server's optimiser.
         best: which model was the best.
         averaging: its clip may move.
+        residuals: what clients have kept of their updates; of these only which ones are the latest.
         version: how often the model has moved.
         asked: version of the model that clients evaluated last; −1 before that.
         enough: why the run has ended early, nothing better to come.
@@ -43,22 +45,22 @@ class Memory:
     strategy: ServerOptimiser
     best: Stopping
     averaging: Averaging
+    residuals: Residuals
     version: int = 0
     asked: int = -1
     enough: str | None = None
 
     def state(self) -> dict[str, Any]:
         """Return it, as JSON values; arrays are `slots`."""
-        state: dict[str, Any] = {
+        return {
             "version": self.version,
             "asked": self.asked,
             "enough": self.enough,
             "best": self.best.state(),
             "scheduler": self.scheduler.state(),
+            "residuals": self.residuals.state(),
+            "clip": self.averaging.clip,
         }
-        if isinstance(self.averaging, PrivateAveraging):
-            state["clip"] = self.averaging.clip
-        return state
 
     def slots(self, round_number: int) -> Slots:
         """Return its arrays: of the optimiser, of models that clients work on, and of the best model, if it is older.
@@ -83,12 +85,20 @@ class Memory:
         Raises:
             ConfigurationError: it is of another job or model, or lacks something.
         """
+        # A ledger that the model knows of says by itself which job it was opened for, and is asked next.
+        if checkpoint.job != job_digest(self.job) and "ledger" not in checkpoint.state:
+            raise ConfigurationError(
+                "it belongs to another job than the job.toml beside it: put that file back as it was, or start anew "
+                "elsewhere"
+            )
         for what, arrays in (("weights", checkpoint.weights), *checkpoint.slots.items()):
             _require_like(what, arrays, initial)
         if not 1 <= checkpoint.round <= self.job.rounds:
             raise ConfigurationError(f"a model of round {checkpoint.round}, where the job has {self.job.rounds}")
         try:
             self._restore(checkpoint)
+        except ConfigurationError:
+            raise  # it says by itself what is wrong, and where
         except _ODD as error:
             raise ConfigurationError(
                 f"what a run needs to go on is not in it ({type(error).__name__}: {error}); another version of privfl "
@@ -114,8 +124,8 @@ class Memory:
         if state["best"]["best_round"] is not None and best is None:
             raise KeyError("the best model")
         self.best.restore(state["best"], None if best is None else dict(best))
-        if isinstance(self.averaging, PrivateAveraging):
-            self.averaging.clip = float(state["clip"])
+        self.averaging.clip = float(state["clip"])
+        self.residuals.restore(state["residuals"], checkpoint.round)
         self.version, self.asked, self.enough = version, asked, enough
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from privfl.compression.rotation import SEED_BYTES
 from privfl.dp.clip import Clipping
 from privfl.dp.codec import PrivateCodec
 from privfl.dp.planner import IntegerPlan
-from privfl.dp.rotation import SEED_BYTES
 from privfl.encoding.layout import Arrays, Layout
-from privfl.learning.averaging import RoundMean
+from privfl.learning.averaging import CHANCE_BYTES, RoundMean
 from privfl.learning.job import Job
 from privfl.learning.trainer import LocalResult
 from privfl.params import VectorSpec
@@ -134,7 +134,14 @@ class PrivateAveraging:
         """See `Averaging.vector`."""
         return VectorSpec(length=self.codec.length, bound=self.codec.bound, sum_bound=self.plan.sum_bound)
 
-    def encode(self, result: LocalResult, *, context: bytes, weight: float = 1.0) -> npt.NDArray[Any]:
+    def encode(
+        self,
+        result: LocalResult,
+        *,
+        context: bytes,
+        weight: float = 1.0,
+        chance: bytes = bytes(CHANCE_BYTES),  # noqa: ARG002 - its roundings are as secret as its noise
+    ) -> npt.NDArray[Any]:
         """See `Averaging.encode`. The clipped update is multiplied by `weight`: its norm stays within the clip."""
         encoded = self.codec.encode(
             result.update,

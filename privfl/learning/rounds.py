@@ -12,11 +12,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from privfl.compression.rotation import SEED_BYTES
 from privfl.encoding.layout import Layout
 from privfl.errors import BudgetExceeded, ConfigurationError, RoundAborted
 from privfl.guard import append_line, cut_torn_line
+from privfl.learning.assembly import data_of, trainer_of
 from privfl.learning.averaging import Averaging, RoundMean, WeightedAveraging
-from privfl.learning.books import Books
+from privfl.learning.books import Books, job_digest
 from privfl.learning.buffered import Buffered
 from privfl.learning.checkpoint import (
     Checkpoint,
@@ -28,27 +30,28 @@ from privfl.learning.checkpoint import (
 from privfl.learning.client_books import RECEIPTS
 from privfl.learning.cohort import Losses
 from privfl.learning.cohort_job import Sampling
-from privfl.learning.data import FederatedData, load
 from privfl.learning.evaluating import Evaluated, FederatedEvaluations
 from privfl.learning.feasibility import require_in_time, require_reachable
 from privfl.learning.fleet import Fleet
-from privfl.learning.guarantee import Guarantee, guarantee_of
+from privfl.learning.int8 import Int8Evaluation
 from privfl.learning.job import Job, job_to_toml, load_job
 from privfl.learning.local_work import LocalWork
 from privfl.learning.measuring import Round, measured
 from privfl.learning.memory import Memory
-from privfl.learning.models import build, default_model
+from privfl.learning.models import default_model
 from privfl.learning.paperwork import JOB, Paperwork
 from privfl.learning.private import PrivateAveraging
 from privfl.learning.private_trainer import PrivateTrainer
 from privfl.learning.records import Observer, UploadView
+from privfl.learning.residuals import Residuals
 from privfl.learning.scheduling import Model, RoundPlan, Scheduler, merged
 from privfl.learning.sessions import RoundInputs, Sessions
 from privfl.learning.stopping import Stopping
 from privfl.learning.strategy import Weights, server_optimiser
 from privfl.learning.synchronous import Synchronous
-from privfl.learning.traffic import SessionTraffic
-from privfl.learning.trainer import TorchTrainer, Trainer
+from privfl.learning.torch_trainer import TorchClassifier
+from privfl.learning.traffic import FLOAT32_BYTES, SessionTraffic
+from privfl.learning.trainer import Trainer
 from privfl.params import SessionParams
 from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.labels import Label
@@ -74,7 +77,7 @@ class FederatedRun:
         out: directory for results, or None to keep nothing.
         observe: told of progress.
         workers: threads for long vectors.
-        trainer: who trains; PyTorch, as the job says, unless given.
+        trainer: who trains, with whatever it likes; what it returns is checked. PyTorch, as the job says, unless given.
         identity: of the coordinator, who signs the privacy ledger; one of the run's own unless given.
 
     Attributes:
@@ -115,26 +118,22 @@ class FederatedRun:
             raise ConfigurationError(f"--out {out} holds a run already: name another, or use --resume {out}")
         if out is not None:
             require_writable(out, "--out")
-        self.data: FederatedData = load(
-            job.data.name,
-            clients=job.data.clients,
-            partition=job.data.partition,
-            alpha=job.data.alpha,
-            shards=job.data.shards,
-            holdout=job.evaluation.holdout if job.evaluation.federated else 0.0,
-            seed=job.seed,
-        )
+        self.data = data_of(job)
         self.model_name = job.model or default_model(job.data.name)
         self.fleet = None if job.timed is None else Fleet(job.timed, clients=job.data.clients, seed=job.seed)
         if self.fleet is not None:
             require_reachable(job, self.fleet)
-        self._trainer, self.guarantee = self._make_trainer(trainer)
+        self._trainer, self.guarantee = trainer_of(job, self.data, self.model_name, trainer)
         self.weights: Weights = self._trainer.initial_weights()
+        self.evaluate_int8()  # a model that cannot be shows now
         self.metrics: list[RoundMetrics] = []
         self.view: UploadView | None = None
         self._kept: int | None = None  # round whose model is in the file of the best
         self.stopped: str | None = None
-        self._paperwork = Paperwork(job, self.guarantee, Layout.of(self.weights), out, identity)
+        self._compressor = job.compression.compressor(Layout.of(self.weights))
+        self._compressor.choose(bytes(SEED_BYTES), self.weights)  # a model of which nothing would travel shows now
+        self._residuals = Residuals(out, clients=job.data.clients, length=self.parameters)
+        self._paperwork = Paperwork(job, self.guarantee, self._compressor.sent, out, identity)
         self.averaging = self._make_averaging()
         self._sessions = Sessions(job, self.averaging.vector, context=bytes(32), workers=workers)
         self._memory = Memory(
@@ -143,6 +142,7 @@ class FederatedRun:
             strategy=server_optimiser(job.strategy),
             best=Stopping(job.evaluation),
             averaging=self.averaging,
+            residuals=self._residuals,
         )
         self._work = LocalWork(
             job,
@@ -179,21 +179,6 @@ class FederatedRun:
     def books(self) -> Books | None:
         """The run's privacy ledger, once it has begun."""
         return self._paperwork.books
-
-    def _make_trainer(self, given: Trainer | None) -> tuple[Trainer, Guarantee | None]:
-        """Return who trains, and what the run promises: all that can be wrong about it shows here."""
-        job = self.job
-        model = build(self.model_name, feature_shape=self.data.feature_shape, classes=self.data.classes, seed=job.seed)
-        settings = job.strategy.local_training()
-        trainer: Trainer = given or TorchTrainer(model, settings)
-        guarantee = guarantee_of(
-            job,
-            parameters=Layout.of(trainer.initial_weights()).length,
-            examples=sum(len(examples) for examples in self.data.clients),
-        )
-        if guarantee is not None and guarantee.training is not None and given is None:
-            trainer = PrivateTrainer(model, settings, guarantee.training, grad_sample=job.privacy.grad_sample)
-        return trainer, guarantee
 
     def _make_scheduler(self) -> Scheduler:
         examples = tuple(len(one) for one in self.data.clients)
@@ -243,13 +228,19 @@ class FederatedRun:
         if not (out / JOB).exists():
             raise ConfigurationError(f"--resume {out} holds no run: there is no {JOB} in it")
         run = cls(load_job(out / JOB), observe=observe, workers=workers, identity=identity)
-        cut_torn_line(out / RECEIPTS)
+        run._residuals.keep_in(out)
         state: Mapping[str, Any] = {}
         if (out / MODEL).exists():
             state = run._restore(out)
         elif (out / METRICS).exists():
             raise ConfigurationError(f"{out / MODEL} is missing, though rounds were done: start anew elsewhere")
         run._paperwork.resume(out, state.get("ledger"), begun=run.done > 0)
+        # Nothing is written before that has made sure that no other process is at work on the run.
+        cut_torn_line(out / RECEIPTS)
+        if run.metrics:
+            # The model's own note is the truth about the last round: a line that a crash tore, or kept back, is
+            # written again.
+            write_whole(out / METRICS, "".join(json.dumps(asdict(row)) + "\n" for row in run.metrics).encode())
         if run._paperwork.closed is not None:
             run.stopped = run._paperwork.closed.get("stopped") if run.enough is None else None
         return run
@@ -265,9 +256,22 @@ class FederatedRun:
             raise ConfigurationError(f"{out / MODEL} cannot be gone on from: {error}") from None
         self.weights = checkpoint.weights
         self._work.succeeded = self.version > 0
-        # The model's own note is the truth about the last round; a line that a crash tore or kept back is rewritten.
-        write_whole(out / METRICS, "".join(json.dumps(row) + "\n" for row in rows).encode())
         return checkpoint.state
+
+    def evaluate_int8(self) -> Int8Evaluation | None:
+        """How the model does on the server's examples with weights of 8-bit integers; None unless that is asked for.
+
+        Raises:
+            ConfigurationError: this model, or this PyTorch, has none such.
+        """
+        if not self.job.evaluation.int8:
+            return None
+        if not isinstance(self._trainer, TorchClassifier):
+            raise ConfigurationError(
+                f"evaluation.int8 is true and model is {self.model_name!r}, which makes a trainer of its own: leave it "
+                f"out, or let the function return a torch.nn.Module"
+            )
+        return self._trainer.evaluate_int8(self.weights, self.data.test)
 
     @property
     def done(self) -> int:
@@ -319,7 +323,15 @@ class FederatedRun:
         model = Model(weights=self.weights, version=self.version)
         plan = self._memory.scheduler.plan(number, model, self._losses())
         context = self._context(plan)
-        worked = self._work.train(plan, self.averaging, context=context, expected=self._expected(plan))
+        chosen = self._compressor.choose(digest(Label.COMPRESSION, context)[:SEED_BYTES], self.weights)
+        worked = self._work.train(
+            plan,
+            self.averaging,
+            context=context,
+            expected=self._expected(plan),
+            chosen=chosen,
+            residuals=self._residuals,
+        )
         drops = merged(plan.drops, {Phase.MASKED_INPUT: frozenset(worked.failed)})
         plan = replace(plan, drops=drops, because={**plan.because, **worked.failed})
         inputs = RoundInputs(number=number, cohort=plan.cohort, drops=drops, context=context, vectors=worked.vectors)
@@ -332,9 +344,11 @@ class FederatedRun:
             before_session=None if papers.client_books is None else lambda params: papers.begin_session(number, params),
         )
         plain = self._sessions.plain(inputs, held)
-        clip = self.clip
+        clip, scale = self.clip, None if isinstance(self.averaging, PrivateAveraging) else self.averaging.clip
         mean, why_not = self._decoded(held.outcome, context)
+        self._residuals.settle(number, held.outcome.contributors if mean is not None else ())
         if mean is not None:
+            mean = replace(mean, arrays=chosen.expand(mean.arrays))
             self.weights = self._memory.strategy.apply(self.weights, mean.arrays)
             self._memory.version += 1
             if self.view is None and self.guarantee is None:  # a true update in a report would be a release
@@ -347,6 +361,9 @@ class FederatedRun:
             mean=mean,
             why_not=why_not,
             clip=clip,
+            scale=scale,
+            coordinates=self._compressor.sent.length,
+            float32_bytes=FLOAT32_BYTES * self.parameters * len(worked.vectors),
             evaluation=self._trainer.evaluate(self.weights, self.data.test),
             evaluated=None,
             seconds=time.perf_counter() - started,
@@ -424,7 +441,7 @@ class FederatedRun:
             return None, str(error)
 
     def _make_averaging(self) -> Averaging:
-        layout, guarantee, privacy = Layout.of(self.weights), self.guarantee, self.job.privacy
+        layout, guarantee, privacy = self._compressor.sent, self.guarantee, self.job.privacy
         if guarantee is not None and guarantee.integers is not None:
             assert privacy.clip is not None  # noqa: S101 - `PrivacyJob` saw to it; for the type checker
             return PrivateAveraging.of(
@@ -437,15 +454,20 @@ class FederatedRun:
 
     def _expected(self, plan: RoundPlan) -> bytes | None:
         """What clients find that the context of a buffer has to be, by the list of models that they were sent."""
-        return None if plan.versions is None else plan.versions.context(job_to_toml(self.job).encode())
+        return None if plan.versions is None else plan.versions.context(self._agreed())
 
     def _context(self, plan: RoundPlan) -> bytes:
         """Digest of what a round is about: model, or models, job and number."""
-        job = job_to_toml(self.job).encode()
+        job = self._agreed()
         if plan.versions is not None:
             return plan.versions.context(job)
         model = b"".join(np.ascontiguousarray(array).tobytes() for array in self.weights.values())
         return digest(Label.CONTEXT, model, job, plan.number.to_bytes(8, "big"))
+
+    def _agreed(self) -> bytes:
+        """What clients agree on beside the model: the job, and how their updates are scaled, if that moves."""
+        scale = self.averaging.clip if self.job.encoding.adaptive else None
+        return job_to_toml(self.job).encode() + (b"" if scale is None else f"# clip = {scale!r}\n".encode())
 
     def _record(self, done: Round) -> None:
         papers, evaluated = self._paperwork, done.evaluated
@@ -473,8 +495,16 @@ class FederatedRun:
         # The model carries its own metrics line: a crash between the two writes loses neither.
         save_checkpoint(
             out / MODEL,
-            Checkpoint(weights=self.weights, round=metrics.round, metrics=row, state=state, slots=slots),
+            Checkpoint(
+                weights=self.weights,
+                round=metrics.round,
+                metrics=row,
+                state=state,
+                slots=slots,
+                job=job_digest(self.job),
+            ),
         )
+        self._residuals.saved(metrics.round)
 
     def _save(self, metrics: RoundMetrics) -> None:
         self._checkpoint(metrics)
@@ -487,7 +517,15 @@ class FederatedRun:
         best, rows = self.best, [one for one in self.metrics if one.round == self.best.best_round]
         if best.best_weights is None or not rows or self._kept == best.best_round:
             return
-        save_checkpoint(out / BEST, Checkpoint(weights=best.best_weights, round=rows[0].round, metrics=asdict(rows[0])))
+        save_checkpoint(
+            out / BEST,
+            Checkpoint(
+                weights=best.best_weights,
+                round=rows[0].round,
+                metrics=asdict(rows[0]),
+                job=job_digest(self.job),
+            ),
+        )
         self._kept = best.best_round
 
 

@@ -13,7 +13,7 @@ from privfl.wire import Role
 
 _BEFORE: Final = frozenset({Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS})
 _UPLOADS: Final = frozenset({Phase.MASKED_INPUT, Phase.UPLOAD})
-_BYTES_A_PARAMETER: Final = 4
+FLOAT32_BYTES: Final = 4
 
 
 class SessionTraffic:
@@ -35,7 +35,7 @@ class SessionTraffic:
 
     def model_bytes(self) -> int:
         """See `Traffic`."""
-        return _BYTES_A_PARAMETER * self._parameters
+        return FLOAT32_BYTES * self._parameters
 
     def key_bytes(self, cohort: Sequence[int]) -> int:
         """See `Traffic`."""

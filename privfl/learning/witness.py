@@ -29,6 +29,7 @@ from privfl.learning.known_inputs import (
     carriers_of,
     layout_to_json,
 )
+from privfl.learning.local_work import rounding_seed
 from privfl.learning.private import PrivateAveraging
 from privfl.learning.private_trainer import PrivateTrainer
 from privfl.learning.sessions import Held, RoundInputs, Sessions
@@ -204,7 +205,7 @@ class Witness:
     def _hold(self, number: int, clients: tuple[int, ...], sessions: Sessions, averaging: Averaging) -> None:
         seed = seed_after(self.head.sha256)
         private = isinstance(averaging, PrivateAveraging)
-        clip = averaging.clip if isinstance(averaging, PrivateAveraging) else self._job.encoding.clip
+        clip = averaging.clip
         known = KnownInputs(seed=seed, layout=self._subject.layout, clip=clip, canaries=private)
         context = digest(Label.PROBE, seed)
         inputs = RoundInputs(
@@ -212,7 +213,10 @@ class Witness:
             cohort=clients,
             drops={},
             context=context,
-            vectors={client: averaging.encode(known.result(client), context=context) for client in clients},
+            vectors={
+                client: averaging.encode(known.result(client), context=context, chance=rounding_seed(context, client))
+                for client in clients
+            },
         )
         kept = clients[number % len(clients)]
         held = sessions.hold(inputs, charge=lambda _contributors: None, keep=kept)

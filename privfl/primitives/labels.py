@@ -50,3 +50,5 @@ class Label(Enum):
     ROTATION = b"privfl/v1/dp/rotation"
     EVIDENCE = b"privfl/v1/evidence"
     PROBE = b"privfl/v1/probe"
+    COMPRESSION = b"privfl/v1/compression"
+    ROUNDING = b"privfl/v1/rounding"

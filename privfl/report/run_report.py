@@ -20,6 +20,7 @@ from privfl.report.run_opening import counted, headline, opening_banners
 from privfl.report.run_privacy import privacy_section
 from privfl.report.run_rounds import learning_section, rounds_section
 from privfl.report.run_time import time_section
+from privfl.report.run_upload import upload_section
 from privfl.report.server_panel import server_view_section
 from privfl.report.server_view import ServerView
 
@@ -46,6 +47,8 @@ def render_run_report(report: RunReport) -> str:
         8. Evaluations at the clients, a simulated clock and reasons of drop-outs have their sections where there are
            any, and none where there are none.
         9. Every reason that a round has stands in the section Drop-outs, with who it was, as far as there is room.
+        10. Where a finished round says what whole updates would have weighed, the section Upload sets all that clients
+           uploaded beside it, aborted rounds included; where none does, there is no such section.
     """
     page = Page(
         title=report.title,
@@ -70,7 +73,9 @@ def _sections(report: RunReport) -> tuple[Section, ...]:
         None if privacy is None else privacy_section(privacy, rows),
         time_section(rows, private=private, best_round=None if report.best is None else report.best.round),
         dropouts_section(rows, private=private),
-        *((rounds_section(rows), cost_section(rows, report.suite)) if rows else ()),
+        *((rounds_section(rows),) if rows else ()),
+        upload_section(rows, report.parameters),
+        *((cost_section(rows, report.suite),) if rows else ()),
         None if report.view is None else server_view_section(report.view),
         _limits_section(report),
         _rerun_section(report),

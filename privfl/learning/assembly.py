@@ -1,0 +1,121 @@
+"""What a job is made of before it runs: its data, and who trains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from privfl.encoding.layout import Layout
+from privfl.errors import ConfigurationError
+from privfl.learning.checked_trainer import CheckedTrainer
+from privfl.learning.data import FederatedData, load
+from privfl.learning.guarantee import Guarantee, guarantee_of
+from privfl.learning.job import Job
+from privfl.learning.models import model_or_trainer
+from privfl.learning.own_code import is_own
+from privfl.learning.own_data import load_own
+from privfl.learning.privacy_job import PrivacyMode
+from privfl.learning.private_trainer import PrivateTrainer
+from privfl.learning.torch_trainer import TorchClassifier, TorchTrainer
+from privfl.learning.trainer import Trainer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+UNNOISED: Final = "unsafe_without_noise"
+"""Attribute, true, of a trainer that is handed to `FederatedRun` to stand in for one that adds noise: for tests of what
+happens around it. What such a run claims of privacy.mode 'example' is false."""
+
+
+def data_of(job: Job) -> FederatedData:
+    """Load a job's data.
+
+    Raises:
+        ConfigurationError: there are none such, or they do not fit; names the key.
+        MissingExtra: scikit-learn is not installed, which has the built-in ones.
+    """
+    holdout = job.evaluation.holdout if job.evaluation.federated else 0.0
+    if is_own(job.data.name):
+        data = load_own(job.data.name, clients=job.data.clients, seed=job.seed, test=job.data.test, holdout=holdout)
+        if job.privacy.mode is PrivacyMode.EXAMPLE and data.test.features.dtype.kind == "i":
+            raise ConfigurationError(
+                f"data.name is {job.data.name!r}, whose features are whole numbers, in privacy.mode 'example', which "
+                f"clips gradients by float32 features: another privacy.mode works, or features in float32"
+            )
+        return data
+    return load(
+        job.data.name,
+        clients=job.data.clients,
+        partition=job.data.partition,
+        alpha=job.data.alpha,
+        shards=job.data.shards,
+        holdout=holdout,
+        seed=job.seed,
+    )
+
+
+def trainer_of(
+    job: Job, data: FederatedData, model_name: str, given: Trainer | None
+) -> tuple[Trainer, Guarantee | None]:
+    """Return who trains, and what the run promises: all that can be wrong about it shows here.
+
+    Args:
+        job: the job.
+        data: its data.
+        model_name: of the model that it trains.
+        given: who trains instead.
+
+    Raises:
+        ConfigurationError: the model, what of it is to be trained, or the promise does not work.
+        MissingExtra: something that it takes is not installed.
+
+    Guarantees:
+        1. In privacy.mode 'example' nobody trains but a `PrivateTrainer` with the plan that the run's ledger charges.
+        2. What trainers of the user's own return is checked.
+    """
+    settings = job.strategy.local_training()
+    made = given
+    if given is None:
+        built = model_or_trainer(model_name, feature_shape=data.feature_shape, classes=data.classes, seed=job.seed)
+        if not isinstance(built, Trainer):
+            return _trainer_of_model(job, data, built)
+        made = built
+    assert made is not None  # noqa: S101 - for the type checker
+    whose = f"model is {model_name!r}, which makes a trainer of its own ({type(made).__name__})"
+    if given is not None:
+        whose = f"trainer= is given ({type(made).__name__})"
+    if job.training.set_keys:
+        raise ConfigurationError(
+            f"{job.training.set_keys[0]} is set and {whose}, which decides itself what is trained: leave it out, or "
+            f"let the function return a torch.nn.Module"
+        )
+    trainer: Trainer = made if isinstance(made, TorchClassifier) else CheckedTrainer(made, settings)
+    guarantee = _promised(job, data, trainer)
+    unnoised = given is not None and getattr(given, UNNOISED, False) is True
+    if guarantee is not None and guarantee.training is not None and not unnoised:
+        if not isinstance(made, PrivateTrainer):
+            raise ConfigurationError(
+                f"privacy.mode is 'example' and {whose}, whose gradients nothing would clip or add noise to: let the "
+                f"function return a torch.nn.Module, or take privacy.mode = 'client-central'"
+            )
+        if made.plan != guarantee.training:
+            raise ConfigurationError(
+                f"privacy.mode is 'example' and {whose} with another plan than the job's: {made.plan}, where "
+                f"{guarantee.training} is due"
+            )
+    return trainer, guarantee
+
+
+def _trainer_of_model(job: Job, data: FederatedData, model: nn.Module) -> tuple[Trainer, Guarantee | None]:
+    from privfl.learning.adapters import prepared  # noqa: PLC0415 - imports torch
+
+    settings, model = job.strategy.local_training(), prepared(model, job.training, seed=job.seed)
+    trainer = TorchTrainer(model, settings, buffers=job.training.buffers)
+    guarantee = _promised(job, data, trainer)
+    if guarantee is None or guarantee.training is None:
+        return trainer, guarantee
+    return PrivateTrainer(model, settings, guarantee.training, grad_sample=job.privacy.grad_sample), guarantee
+
+
+def _promised(job: Job, data: FederatedData, trainer: Trainer) -> Guarantee | None:
+    sent = job.compression.compressor(Layout.of(trainer.initial_weights())).sent
+    return guarantee_of(job, parameters=sent.length, examples=sum(len(examples) for examples in data.clients))
