@@ -1,12 +1,16 @@
 """What README says works: every block of code and every command in it runs."""
 
+import importlib
 import re
 import shlex
 import tomllib
 from pathlib import Path
 
+import numpy as np
+
 from privfl.cli.main import main
 from privfl.learning.job import job_from_table
+from privfl.learning.rounds import FederatedRun
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -39,6 +43,26 @@ def test_commands_run_in_order(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
 
 
+def test_what_the_page_on_models_shows_works(tmp_path, monkeypatch, capsys):
+    """Its job, its trainer in that job's place, and the two ways to have the model back."""
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    trainer, back = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (shown,) = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    assert shown in (ROOT / "examples" / "custom_model.toml").read_text(encoding="utf-8")
+    command = next(line for line in page.splitlines() if line.startswith("privfl run examples/custom_model.toml"))
+    assert main([*shlex.split(command)[1:], "--set", "rounds=2"]) == 0
+    capsys.readouterr()
+    names = {"build": lambda: importlib.import_module("custom_model").build(classes=3)}
+    exec(compile(back, "models.md", "exec"), names)  # noqa: S102 - likewise
+    assert names["arrays"].keys() == {"0.weight", "0.bias", "3.weight", "3.bias"}
+    assert np.array_equal(names["model"].state_dict()["3.bias"].numpy(), names["arrays"]["3.bias"])
+    exec(compile(trainer, "models.md", "exec"), names)  # noqa: S102 - likewise
+    job = job_from_table({"rounds": 2, "data": {"clients": 5}, "encoding": {"clip": 3.0}})
+    assert list(FederatedRun(job, trainer=names["Mean"]()))[-1].accuracy > 0.8
+
+
 def test_jobs_shown_are_jobs():
     tables = [tomllib.loads(code) for language, code in BLOCKS if language == "toml"]
     assert [job_from_table(table).privacy.mode.value for table in tables] == ["client-distributed"]
@@ -51,6 +75,13 @@ def test_tests_named_in_the_feature_table_exist():
 
 
 def test_links_within_the_repository_lead_somewhere():
-    for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "docs/privacy.md"):
+    for name in (
+        "README.md",
+        "SECURITY.md",
+        "CONTRIBUTING.md",
+        "docs/privacy.md",
+        "docs/models.md",
+        "docs/compression.md",
+    ):
         for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text(encoding="utf-8")):
             assert ((ROOT / name).parent / target).exists(), target
