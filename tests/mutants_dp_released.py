@@ -83,9 +83,9 @@ MUTANTS = (
     ),
     Mutant(
         "noise that follows a seed",
-        "learning/rounds.py",
-        "clip=privacy.clip, entropy=OsEntropy(), workers",
-        'clip=privacy.clip, entropy=__import__("privfl.testing").testing.UnsafeFixedEntropy(bytes(16)), workers',
+        "learning/assembly.py",
+        "clip=job.privacy.clip, entropy=OsEntropy(), workers",
+        'clip=job.privacy.clip, entropy=__import__("privfl.testing").testing.UnsafeFixedEntropy(bytes(16)), workers',
         (f"{TESTS}::test_the_same_job_has_other_noise_every_time",),
     ),
     Mutant(

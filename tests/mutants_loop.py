@@ -53,7 +53,7 @@ MUTANTS = (
     ),
     Mutant(
         "private clients timed by what they hold",
-        "learning/rounds.py",
+        "learning/assembly.py",
         "examples = (max(sum(examples) // len(examples), 1),) * len(examples)",
         "pass",
         (f"{LATE}[deadline_s-client-central]", f"{LATE}[deadline_s-example]"),

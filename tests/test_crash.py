@@ -28,7 +28,7 @@ from privfl.dp.ledger import read_ledger
 from privfl.dp.receipts import Receipt, verify_receipt
 from privfl.errors import LedgerError
 from privfl.evidence import read_evidence
-from privfl.learning import rounds
+from privfl.learning import assembly
 from privfl.learning.checkpoint import load_checkpoint
 from privfl.learning.job import job_from_table, job_to_toml
 from privfl.learning.rounds import FederatedRun
@@ -354,7 +354,7 @@ def test_a_run_is_not_begun_anew_where_one_was_charged(run_of):
 
 def test_an_adaptive_clip_goes_on_from_where_the_noise_had_taken_it(run_of, monkeypatch):
     # A fixed noise, or the clip might be back where it had begun.
-    monkeypatch.setattr(rounds, "OsEntropy", lambda: UnsafeFixedEntropy(b"an adaptive clip"))
+    monkeypatch.setattr(assembly, "OsEntropy", lambda: UnsafeFixedEntropy(b"an adaptive clip"))
     job, out = job_of("adaptive"), run_of("run")
     steps = live(run_of("whole"), job, [])[0].steps
     live(out, job, [], dies_at=number_of(steps, r"write metrics\.jsonl", 0))

@@ -228,6 +228,7 @@ def points(steps, every):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_crash_at_any_step_costs_no_bit(whole_of, run_of, name):
+    """Guarantee 6 of `FederatedRun`."""
     job, whole = job_of(name), whole_of(name)
     manners = set()
     for dies_at, manner in points(whole.steps, THINNED[name]):

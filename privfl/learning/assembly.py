@@ -1,22 +1,31 @@
-"""What a job is made of before it runs: its data, and who trains."""
+"""What a job is made of before it runs: its data, who trains, how updates are written, who plans the rounds."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from privfl.encoding.layout import Layout
 from privfl.errors import ConfigurationError
+from privfl.learning.averaging import Averaging, WeightedAveraging
+from privfl.learning.buffered import Buffered
 from privfl.learning.checked_trainer import CheckedTrainer
 from privfl.learning.data import FederatedData, load
+from privfl.learning.feasibility import require_in_time
+from privfl.learning.fleet import Fleet
 from privfl.learning.guarantee import Guarantee, guarantee_of
 from privfl.learning.job import Job
 from privfl.learning.models import model_or_trainer
 from privfl.learning.own_code import is_own
 from privfl.learning.own_data import load_own
 from privfl.learning.privacy_job import PrivacyMode
+from privfl.learning.private import PrivateAveraging
 from privfl.learning.private_trainer import PrivateTrainer
+from privfl.learning.scheduling import Scheduler, Traffic
+from privfl.learning.synchronous import Synchronous
 from privfl.learning.torch_trainer import TorchClassifier, TorchTrainer
 from privfl.learning.trainer import Trainer
+from privfl.primitives.entropy import OsEntropy
 
 if TYPE_CHECKING:
     from torch import nn
@@ -103,6 +112,56 @@ def trainer_of(
                 f"{guarantee.training} is due"
             )
     return trainer, guarantee
+
+
+def averaging_of(
+    job: Job, data: FederatedData, guarantee: Guarantee | None, layout: Layout, *, workers: int = 1
+) -> Averaging:
+    """Return how updates become vectors, and sums steps of the model.
+
+    Args:
+        job: the job.
+        data: its data.
+        guarantee: what it promises.
+        layout: of what travels of an update.
+        workers: threads for long vectors.
+    """
+    if guarantee is not None and guarantee.integers is not None:
+        assert job.privacy.clip is not None  # noqa: S101 - `PrivacyJob` saw to it; for the type checker
+        return PrivateAveraging.of(
+            job, layout, guarantee.integers, clip=job.privacy.clip, entropy=OsEntropy(), workers=workers
+        )
+    # The public size of the data set over the number of clients; what single clients hold stays with them.
+    average = sum(len(examples) for examples in data.clients) / len(data.clients)
+    return WeightedAveraging.of(job, layout, weight_max=job.strategy.weight_max or math.ceil(2 * average))
+
+
+def scheduler_of(
+    job: Job, data: FederatedData, guarantee: Guarantee | None, fleet: Fleet | None, traffic: Traffic
+) -> Scheduler:
+    """Return who plans the rounds.
+
+    Args:
+        job: the job.
+        data: its data.
+        guarantee: what it promises.
+        fleet: the clients' machines; None where no time passes.
+        traffic: what messages weigh.
+
+    Raises:
+        ConfigurationError: too few clients of the fleet can be had in time.
+    """
+    examples = tuple(len(one) for one in data.clients)
+    if guarantee is not None:
+        # Who is late, or in a buffer, decides whose updates a sum holds beside a client's: it must not follow from
+        # how much that client has. So all take the time that a public number of examples takes.
+        examples = (max(sum(examples) // len(examples), 1),) * len(examples)
+    if fleet is not None:
+        require_in_time(job, fleet, examples, traffic)
+    buffering = job.strategy.buffering()
+    if buffering is not None and fleet is not None:
+        return Buffered(job, buffering, fleet=fleet, examples=examples, traffic=traffic)
+    return Synchronous(job, fleet=fleet, examples=examples, traffic=traffic)
 
 
 def _trainer_of_model(job: Job, data: FederatedData, model: nn.Module) -> tuple[Trainer, Guarantee | None]:

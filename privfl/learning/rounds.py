@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -16,10 +15,9 @@ from privfl.compression.rotation import SEED_BYTES
 from privfl.encoding.layout import Layout
 from privfl.errors import BudgetExceeded, ConfigurationError, RoundAborted
 from privfl.guard import append_line, cut_torn_line
-from privfl.learning.assembly import data_of, trainer_of
-from privfl.learning.averaging import Averaging, RoundMean, WeightedAveraging
+from privfl.learning.assembly import averaging_of, data_of, scheduler_of, trainer_of
+from privfl.learning.averaging import RoundMean
 from privfl.learning.books import Books, job_digest
-from privfl.learning.buffered import Buffered
 from privfl.learning.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -31,7 +29,7 @@ from privfl.learning.client_books import RECEIPTS
 from privfl.learning.cohort import Losses
 from privfl.learning.cohort_job import Sampling
 from privfl.learning.evaluating import Evaluated, FederatedEvaluations
-from privfl.learning.feasibility import require_in_time, require_reachable
+from privfl.learning.feasibility import require_reachable
 from privfl.learning.fleet import Fleet
 from privfl.learning.int8 import Int8Evaluation
 from privfl.learning.job import Job, job_to_toml, load_job
@@ -44,16 +42,14 @@ from privfl.learning.private import PrivateAveraging
 from privfl.learning.private_trainer import PrivateTrainer
 from privfl.learning.records import Observer, UploadView
 from privfl.learning.residuals import Residuals
-from privfl.learning.scheduling import Model, RoundPlan, Scheduler, merged
+from privfl.learning.scheduling import Model, RoundPlan, merged
 from privfl.learning.sessions import RoundInputs, Sessions
 from privfl.learning.stopping import Stopping
 from privfl.learning.strategy import Weights, server_optimiser
-from privfl.learning.synchronous import Synchronous
 from privfl.learning.torch_trainer import TorchClassifier
 from privfl.learning.traffic import FLOAT32_BYTES, SessionTraffic
 from privfl.learning.trainer import Trainer
 from privfl.params import SessionParams
-from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.labels import Label
 from privfl.primitives.signatures import Identity
 from privfl.primitives.transcript import digest
@@ -96,6 +92,8 @@ class FederatedRun:
         4. A client whose training raises drops out of that round, and the round's metrics say which and why; but under
            differential privacy of clients it adds zeros, and nobody is told.
         5. Under differential privacy the simulated time of a client does not depend on what it holds.
+        6. Without it, where the suite's sums are exact, a run that was ended at any moment and gone on with comes to
+           the same model, bit for bit.
 
     Raises:
         ConfigurationError: the job does not work; `out` holds a run already.
@@ -134,11 +132,13 @@ class FederatedRun:
         self._compressor.choose(bytes(SEED_BYTES), self.weights)  # a model of which nothing would travel shows now
         self._residuals = Residuals(out, clients=job.data.clients, length=self.parameters)
         self._paperwork = Paperwork(job, self.guarantee, self._compressor.sent, out, identity)
-        self.averaging = self._make_averaging()
+        self.averaging = averaging_of(job, self.data, self.guarantee, self._compressor.sent, workers=workers)
         self._sessions = Sessions(job, self.averaging.vector, context=bytes(32), workers=workers)
         self._memory = Memory(
             job=job,
-            scheduler=self._make_scheduler(),
+            scheduler=scheduler_of(
+                job, self.data, self.guarantee, self.fleet, SessionTraffic(self._sessions, self.parameters)
+            ),
             strategy=server_optimiser(job.strategy),
             best=Stopping(job.evaluation),
             averaging=self.averaging,
@@ -179,20 +179,6 @@ class FederatedRun:
     def books(self) -> Books | None:
         """The run's privacy ledger, once it has begun."""
         return self._paperwork.books
-
-    def _make_scheduler(self) -> Scheduler:
-        examples = tuple(len(one) for one in self.data.clients)
-        if self.guarantee is not None:
-            # Who is late, or in a buffer, decides whose updates a sum holds beside a client's: it must not follow from
-            # how much that client has. So all take the time that a public number of examples takes.
-            examples = (max(sum(examples) // len(examples), 1),) * len(examples)
-        traffic = SessionTraffic(self._sessions, self.parameters)
-        buffering = self.job.strategy.buffering()
-        if self.fleet is not None:
-            require_in_time(self.job, self.fleet, examples, traffic)
-        if buffering is not None and self.fleet is not None:
-            return Buffered(self.job, buffering, fleet=self.fleet, examples=examples, traffic=traffic)
-        return Synchronous(self.job, fleet=self.fleet, examples=examples, traffic=traffic)
 
     def _make_evaluations(self) -> FederatedEvaluations | None:
         if not self.job.evaluation.federated:
@@ -439,18 +425,6 @@ class FederatedRun:
             return self.averaging.decode(outcome.aggregate, context=context), None
         except RoundAborted as error:
             return None, str(error)
-
-    def _make_averaging(self) -> Averaging:
-        layout, guarantee, privacy = self._compressor.sent, self.guarantee, self.job.privacy
-        if guarantee is not None and guarantee.integers is not None:
-            assert privacy.clip is not None  # noqa: S101 - `PrivacyJob` saw to it; for the type checker
-            return PrivateAveraging.of(
-                self.job, layout, guarantee.integers, clip=privacy.clip, entropy=OsEntropy(), workers=self._workers
-            )
-        # The public size of the data set over the number of clients; what single clients hold stays with them.
-        average = sum(len(examples) for examples in self.data.clients) / len(self.data.clients)
-        weight_max = self.job.strategy.weight_max or math.ceil(2 * average)
-        return WeightedAveraging.of(self.job, layout, weight_max=weight_max)
 
     def _expected(self, plan: RoundPlan) -> bytes | None:
         """What clients find that the context of a buffer has to be, by the list of models that they were sent."""
