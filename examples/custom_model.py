@@ -48,7 +48,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         for row in FederatedRun(job, out=Path(folder) / "run"):
             print(f"round {row.round}: {row.accuracy:.1%} of what the server holds out, {row.contributors} clients")
-        model = load_trained(Path(folder) / "run" / "model.npz", build(classes=3))
+        model = load_trained(Path(folder) / "run" / "model.npz", build)
     features, labels = load_test(seed=1)
     print(f"on new signals: {(model(torch.tensor(features)).argmax(1).numpy() == labels).mean():.1%}")
 

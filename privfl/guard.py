@@ -123,14 +123,18 @@ def to_disk(directory: Path) -> None:
         os.close(file)
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, *, private: bool = False) -> None:
     """Make a directory, and those above it, so that a crash does not take it away again.
+
+    Args:
+        folder: the directory; one that is there stays as it is.
+        private: whether nobody but its owner may look into it.
 
     Raises:
         OSError: it cannot be made, or may not last.
     """
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
     for one in missing:
         to_disk(one.parent)
 

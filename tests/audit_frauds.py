@@ -396,7 +396,7 @@ def round_anything(values: Any, *, l2_squared: int, out: Any, entropy: Any, work
 def encode_weighted(most: int) -> Callable[..., Any]:
     """Let clients weigh by their examples, up to so many times, and cut what the session would not take."""
 
-    def encode(self: PrivateAveraging, result: Any, *, context: bytes, weight: float = 1.0) -> Any:
+    def encode(self: PrivateAveraging, result: Any, *, context: bytes, weight: float = 1.0, chance: bytes = b"") -> Any:
         weight *= min(1 + result.examples // 20, most)
         whole = np.rint(self.unrounded(result, context=context) * weight).astype(np.int32)
         if self.plan.client_noise is not None:

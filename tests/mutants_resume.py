@@ -66,8 +66,8 @@ MUTANTS = (
     Mutant(
         "residuals that everybody can read",
         "learning/residuals.py",
-        "private=True",
-        "private=False",
+        "residual), private=True",
+        "residual), private=False",
         (f"{RESIDUALS}::test_guarantee_4_nobody_else_reads_them",),
     ),
     Mutant(

@@ -7,9 +7,91 @@ TORCH = "test_learning_trainers_torch.py"
 
 MUTANTS = (
     Mutant(
+        "trainers that write into the model",
+        "learning/checked_trainer.py",
+        "{name: np.array(array) for name, array in weights.items()}",
+        "dict(weights)",
+        (
+            f"{OWN}::test_guarantee_4_a_trainer_may_write_into_what_it_is_given",
+            f"{OWN}::test_guarantee_4_the_model_moves_by_what_is_released_alone",
+        ),
+    ),
+    Mutant(
+        "trainers that write into the model through views",
+        "learning/checked_trainer.py",
+        "{name: np.array(array) for name, array in weights.items()}",
+        "{name: np.asarray(array) for name, array in weights.items()}",
+        (f"{OWN}::test_guarantee_4_the_model_moves_by_what_is_released_alone",),
+    ),
+    Mutant(
+        "trainers that write into examples",
+        "learning/checked_trainer.py",
+        'features=examples.features.copy("K")',
+        "features=examples.features",
+        (f"{OWN}::test_guarantee_4_a_trainer_may_write_into_what_it_is_given",),
+    ),
+    Mutant(
+        "classes made from the private trainer taken for it",
+        "learning/assembly.py",
+        "    ours = type(made) in {TorchTrainer, PrivateTrainer}\n",
+        "    ours = isinstance(made, TorchTrainer | PrivateTrainer)\n",
+        (
+            f"{OWN}::test_guarantee_1_under_dp_of_examples_a_class_made_from_the_private_trainer_is_refused",
+            f"{OWN}::test_guarantee_2_what_classes_made_from_ours_return_is_checked",
+        ),
+    ),
+    Mutant(
+        "the private trainer with another method taken for it",
+        "learning/assembly.py",
+        "return ours and not any(hasattr(type(made), name) for name in vars(made))",
+        "return ours",
+        (
+            f"{OWN}::test_guarantee_1_under_dp_of_examples_a_class_made_from_the_private_trainer_is_refused",
+            f"{OWN}::test_guarantee_2_what_classes_made_from_ours_return_is_checked",
+        ),
+    ),
+    Mutant(
+        "noise that somebody knows",
+        "learning/assembly.py",
+        "        if not made.is_secret:\n",
+        "        if False:\n",
+        (f"{OWN}::test_guarantee_1_under_dp_of_examples_a_class_made_from_the_private_trainer_is_refused",),
+    ),
+    Mutant(
+        "the number of classes from private labels",
+        "learning/own_data.py",
+        "classes=public if private else None)",
+        "classes=most if private else None)",
+        (f"{OWN}::test_guarantee_2_of_own_data_the_number_of_classes_tells_nothing_of_private_labels",),
+    ),
+    Mutant(
+        "private labels refused by the name of their client",
+        "learning/own_data.py",
+        "own = np.clip(own, 0, classes - 1)",
+        "pass",
+        (
+            f"{OWN}::test_guarantee_2_of_own_data_the_number_of_classes_tells_nothing_of_private_labels",
+            f"{OWN}::test_a_private_run_does_not_refuse_a_label_or_drop_its_client",
+        ),
+    ),
+    Mutant(
+        "jobs whose privacy their data do not hear of",
+        "learning/assembly.py",
+        "private=job.privacy.mode is not PrivacyMode.NONE",
+        "private=False",
+        (f"{OWN}::test_a_private_run_does_not_refuse_a_label_or_drop_its_client",),
+    ),
+    Mutant(
+        "a private example whose label makes its client drop out",
+        "learning/private_trainer.py",
+        "    clamps_labels: ClassVar = True\n",
+        "",
+        ("test_learning_private_trainer.py::test_a_label_that_the_model_has_no_output_for_does_not_show",),
+    ),
+    Mutant(
         "private examples trained without noise",
         "learning/assembly.py",
-        "        if not isinstance(made, PrivateTrainer):\n",
+        "        if not isinstance(made, PrivateTrainer) or not _is_ours(made):\n",
         "        if False:\n",
         (f"{OWN}::test_guarantee_1_under_dp_of_examples_a_trainer_without_noise_is_refused",),
     ),
@@ -30,7 +112,7 @@ MUTANTS = (
     Mutant(
         "trainers unchecked",
         "learning/assembly.py",
-        "made if isinstance(made, TorchClassifier) else CheckedTrainer(made, settings)",
+        "made if _is_ours(made) else CheckedTrainer(made, settings)",
         "made",
         (f"{OWN}::test_a_function_may_return_a_trainer_which_is_used_as_it_is",),
     ),
@@ -89,7 +171,7 @@ MUTANTS = (
     Mutant(
         "data of one's own that can be written to",
         "learning/own_data.py",
-        "        view.flags.writeable = False\n",
+        "        own.flags.writeable = False\n",
         "",
         (f"{OWN}::test_every_client_holds_what_the_function_returns_for_it",),
     ),

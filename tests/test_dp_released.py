@@ -19,7 +19,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from loop_stubs import same
+from loop_stubs import alike, same
 
 pytest.importorskip("torch")
 pytest.importorskip("dp_accounting")
@@ -78,7 +78,7 @@ class Known:
         return {name: np.zeros(shape, np.float32) for name, shape in self._shapes.items()}
 
     def train(self, _weights, examples, *, seed, settings=None):
-        client = next(number for number, own in enumerate(self.clients) if own is examples)
+        client = next(number for number, own in enumerate(self.clients) if alike(own, examples))
         return LocalResult(update=self._updates[client], examples=len(examples), loss=0.0, correct=0)
 
     def evaluate(self, _weights, examples):

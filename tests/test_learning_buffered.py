@@ -340,6 +340,9 @@ class Writing:
     def __init__(self):
         self.weights = []
 
+    def too_coarse(self, result):
+        return None
+
     def encode(self, result, *, context, weight=1.0, chance):
         self.weights.append(weight)
         return np.zeros(1, np.int32)

@@ -18,6 +18,7 @@ from privfl.learning.compression_job import CompressionJob
 from privfl.learning.encoding_job import EncodingJob, Rounding
 from privfl.learning.job import job_from_table
 from privfl.learning.local_work import rounding_seed
+from privfl.learning.residuals import Residuals
 from privfl.learning.rounds import FederatedRun
 from privfl.learning.sessions import RoundInputs, Sessions
 from privfl.learning.trainer import LocalResult
@@ -411,3 +412,135 @@ def test_the_last_model_is_tried_with_weights_of_8_bit_integers_and_what_has_non
     answer = json.loads(capsys.readouterr().out)
     assert set(answer["int8"]) == {"accuracy", "loss", "bytes", "float32_bytes"}
     assert "as 8-bit integers" in (tmp_path / "run" / "report.html").read_text()
+
+
+# -- what a hostile reader and a first user found ---------------------------------------------------------------------
+
+
+def test_a_run_whose_adaptive_clip_began_too_small_ends_with_a_report_and_without_a_false_hint(tmp_path, capsys):
+    path = tmp_path / "job.toml"
+    path.write_text('model = "logistic"\n[encoding]\nadaptive = true\nclip = 0.0001\n')
+    assert main(["run", str(path), "--set", "rounds=4", "--out", str(tmp_path / "run"), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["metrics"][0]["saturated_fraction"] > 0.5
+    assert not any("clipped" in warning for warning in answer["warnings"])
+    assert main(["run", str(path), "--set", "rounds=1", "--out", str(tmp_path / "short"), "--json"]) == 0
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert "in round 1, the last: encoding.adaptive has not caught up" in warning
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_where_a_model_has_settled_updates_may_round_away_and_nobody_drops_out():
+    class Settling(Drawn):
+        def train(self, weights, examples, *, seed, settings=None):
+            self._scale = 0.5 if len(self.given) < 4 else 1e-6
+            return super().train(weights, examples, seed=seed, settings=settings)
+
+    run = finished(run_of(Settling(), rounds=3, encoding={"bits": 8}))
+    assert [(row.contributors, row.dropped_because) for row in run.metrics] == [(4, {})] * 3
+    assert np.abs(run.weights["weight"]).max() > 0
+
+
+def test_one_client_whose_update_rounds_away_is_no_drop_out():
+    class OneSmall(Drawn):
+        def train(self, weights, examples, *, seed, settings=None):
+            self._scale = 1e-6 if len(self.given) % 4 == 2 else 0.5
+            return super().train(weights, examples, seed=seed, settings=settings)
+
+    assert [row.contributors for row in run_of(OneSmall(), rounds=2, encoding={"bits": 8})] == [4, 4]
+
+
+@pytest.mark.parametrize(("clip", "scale"), [(1e12, 0.1), (1e-12, 0.1), (1.0, 1e-11), (1.0, 1e11)])
+def test_an_adaptive_clip_moves_from_one_end_of_its_range_to_the_other_and_stays_within(clip, scale):
+    run = run_of(Drawn(scale=scale), rounds=30, encoding={"adaptive": True, "clip": clip})
+    clips = [row.encoding_clip for row in run]
+    assert all(1e-12 <= one <= 1e12 for one in clips)
+    assert run.metrics[-1].saturated_fraction < 0.01
+    assert math.frexp(clips[-1] / clip)[0] == 0.5
+    assert scale < clips[-1] < 16 * scale
+
+
+BATCH_NORM = """
+import torch
+
+
+def build(classes):
+    nn = torch.nn
+    return nn.Sequential(nn.Linear(30, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, classes))
+"""
+
+
+def test_statistics_of_a_batch_normalisation_travel_whole_and_stay_variances(tmp_path, monkeypatch):
+    """What a client kept of an old variance is nothing to a new one: added up, it would fall below 0."""
+    (tmp_path / "with_batch_norm.py").write_text(BATCH_NORM)
+    monkeypatch.syspath_prepend(tmp_path)
+    job = job_of(suite="plain", model="with_batch_norm:build", rounds=6, data={"clients": 5}, compression=random())
+    run = FederatedRun(job)
+    names = {"1.running_mean", "1.running_var"}
+    before = {name: run.weights[name].copy() for name in names}
+    for row in run:
+        assert row.loss is not None
+        assert all((run.weights[name] != before[name]).all() for name in names)
+        assert run.weights["1.running_var"].min() > 0
+        before = {name: run.weights[name].copy() for name in names}
+    # 16 statistics whole, and a fifth of 248 + 16 + 18 parameters.
+    assert run.metrics[0].coordinates == 16 + (248 + 16 + 18) // 5
+
+
+def test_a_mask_by_magnitude_is_refused_where_a_matrix_would_never_move():
+    adapters = {"adapter_rank": 2, "adapter_train_a": True}
+    mask = {"keep": "magnitude", "fraction": 0.3}
+    with pytest.raises(ConfigurationError, match=r"'magnitude', and all of '1\.up\.weight' is 0: .*'random' works"):
+        FederatedRun(job_of(training=adapters, compression=mask))
+    FederatedRun(job_of(training=adapters, compression=random(fraction=0.3)))
+
+
+def test_what_clients_keep_lies_where_nobody_else_looks_and_never_without_the_job(tmp_path, monkeypatch):
+    seen = []
+    settle = Residuals.settle
+
+    def settling(residuals, number, contributors):
+        seen.append((tmp_path / "run" / "job.toml").exists())
+        settle(residuals, number, contributors)
+
+    monkeypatch.setattr(Residuals, "settle", settling)
+    finished(FederatedRun(job_of(suite="plain", compression=random()), out=tmp_path / "run"))
+    assert seen == [True] * 3
+    assert (tmp_path / "run" / "clients").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_list_that_is_none_is_asked_for_as_one_that_works():
+    with pytest.raises(ConfigurationError, match=r"training\.freeze is '0\.\*': a list works, such as \['0\.\*'\]"):
+        job_of(training={"freeze": "0.*"})
+    job_of(training={"freeze": ["0.*"]})
+
+
+def test_fractions_of_which_nothing_is_kept_speak_of_the_model():
+    with pytest.raises(ConfigurationError, match=r"of 1000 coordinates nothing is kept: 0\.001 or more works"):
+        run_of(Drawn(), compression=random(fraction=1e-13))
+
+
+TRANSFORMER = """
+import torch
+
+
+class Net(torch.nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.block = torch.nn.TransformerEncoderLayer(6, 2, 12, batch_first=True)
+        self.head = torch.nn.Linear(30, classes)
+
+    def forward(self, x):
+        return self.head(self.block(x.reshape(-1, 5, 6)).flatten(1))
+
+
+def build(classes):
+    return Net(classes)
+"""
+
+
+def test_a_transformer_is_tried_with_weights_of_8_bit_integers_too(tmp_path, monkeypatch):
+    (tmp_path / "with_attention.py").write_text(TRANSFORMER)
+    monkeypatch.syspath_prepend(tmp_path)
+    run = finished(FederatedRun(job_of(model="with_attention:build", rounds=1, evaluation={"int8": True})))
+    assert abs(run.evaluate_int8().evaluation.accuracy - run.metrics[-1].accuracy) < 0.1

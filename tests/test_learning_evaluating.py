@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from loop_stubs import Known, finished, job_of, known_to, same
+from loop_stubs import Known, alike, finished, job_of, known_to, same
 
 from privfl.errors import ConfigurationError, MissingExtra
 from privfl.evidence import read_evidence
@@ -176,7 +176,7 @@ class Improving(Known):
     def evaluate(self, weights, examples):
         step = sum((client + 1) / 100 for client in range(10)) / 10
         version = round(float(weights["bias"][0]) / step)
-        found = [number for number, own in enumerate(self.validation) if own is examples]
+        found = [number for number, own in enumerate(self.validation) if alike(own, examples)]
         correct = self._worst[version - 1] if found == [6] else 40
         return Evaluation(loss=1.0, correct=correct if version else 0, examples=40)
 

@@ -81,6 +81,7 @@ def test_the_template_explains_every_key_and_is_the_default(tmp_path):
 PRIVATELY = ("privacy.mode=client-distributed", "privacy.epsilon=4.0", "privacy.clip=1.0")
 GOES_WITH = {
     "data.test": ("data.name=my_module:load_client",),
+    "data.classes": ("data.name=my_module:load_client",),
     "compression.fraction": ("compression.keep=random",),
     "compression.feedback": ("compression.keep=random", "compression.fraction=0.2"),
     "cohort.probability": ("cohort.sampling=poisson",),

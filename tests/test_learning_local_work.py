@@ -154,7 +154,7 @@ def test_a_wrong_update_everywhere_names_the_learning_rate():
     trainer.update = lambda _client: {name: array + np.inf for name, array in trainer.initial_weights().items()}
     with pytest.raises(
         ConfigurationError,
-        match=r"round 1, client 0, as at every other: .* smaller strategy\.learning_rate than 0\.1 may",
+        match=r"round 1: training failed at every client; at client 0: .* strategy\.learning_rate smaller than 0\.1",
     ):
         finished(run_of(trainer))
 
@@ -186,7 +186,6 @@ def test_where_it_has_worked_before_and_fails_everywhere_now_the_run_ends():
     [
         (MissingExtra("learning", "torch"), MissingExtra),
         (KeyboardInterrupt(), KeyboardInterrupt),
-        (SystemExit(3), SystemExit),
     ],
 )
 def test_what_is_nobodys_training_passes(error, kind, privacy):
@@ -198,3 +197,12 @@ def test_a_client_that_fails_is_one_that_drops_out_against_an_active_server_too(
     run = run_of(failing(2), rounds=1, threat={"server": "active", "dropout": 0.3})
     (row,) = list(run)
     assert (row.contributors, row.dropped_because) == (9, {"training failed: ValueError": [2]})
+
+
+def test_a_trainer_that_ends_the_program_loses_its_own_client_alone(tmp_path):
+    run = run_of(failing(4, error=lambda _client: SystemExit(0)), rounds=1, out=tmp_path / "run")
+    (row,) = list(run)
+    assert (row.contributors, row.dropped_because) == (9, {"training failed: SystemExit": [4]})
+    assert "the trainer ended the program: SystemExit: 0" in (tmp_path / "run" / "clients" / "0004.log").read_text()
+    with pytest.raises(ConfigurationError, match=r"training failed at every client.*ended the program: SystemExit: 0"):
+        finished(run_of(failing(*range(10), error=lambda _client: SystemExit(0))))

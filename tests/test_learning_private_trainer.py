@@ -574,6 +574,31 @@ def test_an_example_that_would_make_training_fail_does_not_show(grad_sample, odd
     assert np.array_equal(own.features, before, equal_nan=True)
 
 
+@BOTH
+def test_a_label_that_the_model_has_no_output_for_does_not_show(grad_sample):
+    """It counts as the last one, whatever it is, and moves no other example; evaluation refuses it all the same."""
+    own, other, last = examples(), examples(), examples()
+    outputs = small()(torch.tensor(own.features)).shape[1]
+    for one, label in ((own, outputs), (other, 10**12), (last, outputs - 1)):
+        one.labels[3] = label
+    updates = []
+    for one in (own, other, last):
+        trainer = PrivateTrainer(
+            small(), SETTINGS, PLAN, grad_sample=grad_sample, entropy=UnsafeFixedEntropy(bytes(16))
+        )
+        updates.append(trainer.train(trainer.initial_weights(), one, seed=0).update)
+    for update in updates[:2]:
+        assert all(np.array_equal(update[name], updates[2][name]) for name in update)
+    with pytest.raises(ConfigurationError, match=r"let it return shape \(n, classes\) with \d+ classes or more"):
+        trainer.evaluate(trainer.initial_weights(), own)
+    assert own.labels[3] == outputs
+
+
+def test_guarantee_2_only_noise_of_the_system_is_secret():
+    assert PrivateTrainer(small(), SETTINGS, PLAN).is_secret
+    assert not PrivateTrainer(small(), SETTINGS, PLAN, entropy=UnsafeFixedEntropy(bytes(16))).is_secret
+
+
 def test_grad_sample_is_one_of_two():
     assert PrivateTrainer(small(), SETTINGS, PLAN, grad_sample="ghost").grad_sample is GradSample.GHOST
     with pytest.raises(ConfigurationError, match=r"privacy\.grad_sample is 'magic': 'hooks' or 'ghost' works"):

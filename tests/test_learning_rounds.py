@@ -184,7 +184,7 @@ def test_updates_with_nan_or_infinity_everywhere_stop_the_run_and_name_round_cli
 
     monkeypatch.setattr(TorchTrainer, "train", diverging)
     out = tmp_path / "out"
-    with pytest.raises(ConfigurationError, match=r"round 1, client 0.*flat index 3.*strategy\.learning_rate"):
+    with pytest.raises(ConfigurationError, match=r"round 1: .* at client 0: .*flat index 3.*strategy\.learning_rate"):
         finished(FederatedRun(job(), out=out))
     assert not out.exists()
 

@@ -54,6 +54,67 @@ OWN = """
     def too_quiet(classes):
         return private(classes, 4.0)
 
+    def loud(classes):
+        from privfl.learning.torch_trainer import TorchTrainer
+        class Loud(PrivateTrainer):
+            def fit(self, *args, **kw):
+                TorchTrainer.fit(self, *args, **kw)
+        trainer = private(classes)
+        trainer.__class__ = Loud
+        return trainer
+
+    def patched(classes):
+        from privfl.learning.torch_trainer import TorchTrainer
+        trainer = private(classes)
+        trainer.fit = TorchTrainer.fit.__get__(trainer)
+        return trainer
+
+    def known(classes):
+        from privfl.testing import UnsafeFixedEntropy
+        trainer = private(classes)
+        return PrivateTrainer(
+            trainer._pristine, trainer.settings, trainer.plan, entropy=UnsafeFixedEntropy(bytes(16))
+        )
+
+    def boasting(classes):
+        import torch
+        from dataclasses import replace
+        from privfl.learning.torch_trainer import TorchTrainer
+        class Boasting(TorchTrainer):
+            def train(self, *args, **kw):
+                result = super().train(*args, **kw)
+                return replace(result, correct=result.examples * 50)
+        return Boasting(torch.nn.Linear(30, classes), LocalTraining(epochs=1))
+
+    def boasting_object(classes):
+        import torch
+        from dataclasses import replace
+        from privfl.learning.torch_trainer import TorchTrainer
+        made = TorchTrainer(torch.nn.Linear(30, classes), LocalTraining(epochs=1))
+        def train(*args, **kw):
+            result = TorchTrainer.train(made, *args, **kw)
+            return replace(result, correct=result.examples * 50)
+        made.train = train
+        return made
+
+    def leaving():
+        raise SystemExit(0)
+
+    BUFFER = np.zeros((4, 3), np.float32), np.zeros(4, np.int64)
+
+    def buffered(client):
+        BUFFER[0][:], BUFFER[1][:] = client, client % 2
+        return BUFFER
+
+    def odd_labels(client):
+        features, labels = load_client(client, 0, 0)
+        labels[0] = {1: -5, 2: 9, 3: 10**12}.get(client, labels[0])
+        return features, labels
+
+    def two_labels():
+        features, labels = load_client(100, 0, 0)
+        return features, labels % 2
+
     def load_client(client, clients, seed):
         rng = np.random.default_rng([seed, client])
         labels = rng.integers(3, size=5 + client)
@@ -111,10 +172,11 @@ def own(tmp_path, monkeypatch):
     (tmp_path / "own_code_for_a_test.py").write_text(textwrap.dedent(OWN))
     (tmp_path / "own_untested_for_a_test.py").write_text("from own_code_for_a_test import load_client")
     (tmp_path / "own_wrong_for_a_test.py").write_text("1 / 0")
+    (tmp_path / "own_leaving_for_a_test.py").write_text("import sys; sys.exit(0)")
     monkeypatch.syspath_prepend(str(tmp_path))
     yield "own_code_for_a_test"
-    for name in ("own_code_for_a_test", "own_untested_for_a_test", "own_wrong_for_a_test"):
-        sys.modules.pop(name, None)
+    for which in ("code", "untested", "wrong", "leaving"):
+        sys.modules.pop(f"own_{which}_for_a_test", None)
 
 
 class Free:
@@ -139,7 +201,7 @@ class Free:
 
 def trained(trainer):
     checked = CheckedTrainer(trainer, LocalTraining())
-    return checked.train(checked.initial_weights(), None, seed=0)
+    return checked.train(checked.initial_weights(), few(), seed=0)
 
 
 # What a trainer returns
@@ -174,6 +236,11 @@ def test_guarantee_1_a_diverged_update_is_for_the_encoding_to_refuse(value):
         ({"w": np.zeros(2, complex)}, r"holds 'w' of dtype complex128, where float32 is due"),
         ({3: np.zeros(2)}, r"names an array 3: a text such as 'weight' works"),
         ({"__privfl__": np.zeros(2)}, r"names an array '__privfl__'"),
+        ({"w.npy": np.zeros(2)}, r"names an array 'w\.npy': a text such as 'weight' works"),
+        ({"a\0b": np.zeros(2)}, r"names an array 'a\\x00b'"),
+        ({"a\ud800": np.zeros(2)}, r"names an array 'a\\ud800'"),
+        ({"": np.zeros(2)}, r"names an array ''"),
+        ({"w" * 1001: np.zeros(2)}, r"names an array 'www"),
         ({"w": np.array([1.0, np.nan])}, r"holds NaN or infinity in 'w': begin with finite numbers"),
     ],
 )
@@ -205,25 +272,28 @@ def test_guarantee_3_an_update_of_another_shape_or_dtype_is_named(update, messag
 @pytest.mark.parametrize(
     ("result", "message"),
     [
-        ({"examples": 0}, r"says examples=0: a whole number of 1 or more is due"),
+        ({"examples": 0}, r"says examples=0: a whole number from 1 to 2\^53 is due"),
         ({"examples": 2.0}, r"says examples=2\.0: a whole number"),
         ({"examples": True}, r"says examples=True: a whole number"),
         ({"correct": 5}, r"says correct=5 of 4 examples: a whole number from 0 to 4 is due"),
         ({"correct": -1}, r"says correct=-1 of 4 examples"),
         ({"loss": "low"}, r"says loss='low': a number is due, such as 0\.7"),
         ({"loss": None}, r"says loss=None: a number is due"),
+        ({"loss": 10**400}, r"says loss=10{59}: a number is due"),
+        ({"loss": 10**5000}, r"says loss=some int: a number is due"),
+        ({"examples": 10**5000}, r"says examples=some int: a whole number from 1"),
     ],
 )
 def test_guarantee_2_counts_and_losses_are_numbers_that_can_be(result, message):
     with pytest.raises(ConfigurationError, match=f"train of the trainer Free {message}"):
         trained(Free(**result))
     with pytest.raises(ConfigurationError, match=f"evaluate of the trainer Free {message}"):
-        CheckedTrainer(Free(**result), LocalTraining()).evaluate({}, None)
+        CheckedTrainer(Free(**result), LocalTraining()).evaluate({}, few())
 
 
 def test_numbers_of_numpy_will_do():
     numbers = {"examples": np.int64(4), "correct": np.uint8(4), "loss": np.float32(0.5)}
-    for found in (trained(Free(**numbers)), CheckedTrainer(Free(**numbers), LocalTraining()).evaluate({}, None)):
+    for found in (trained(Free(**numbers)), CheckedTrainer(Free(**numbers), LocalTraining()).evaluate({}, few())):
         assert (found.examples, found.correct, found.loss) == (4, 4, 0.5)
         assert [type(one) for one in (found.examples, found.correct, found.loss)] == [int, int, float]
     assert np.isnan(trained(Free(loss=np.nan)).loss)  # it has diverged
@@ -239,9 +309,9 @@ def test_what_is_no_result_and_methods_that_do_not_fit_are_named():
 
     checked = CheckedTrainer(Odd(), LocalTraining())
     with pytest.raises(ConfigurationError, match=r"train of the trainer Odd returned dict: return a .*LocalResult"):
-        checked.train({}, None, seed=0)
+        checked.train({}, few(), seed=0)
     with pytest.raises(ConfigurationError, match=r"evaluate of the trainer Odd returned float: return a .*Evaluation"):
-        checked.evaluate({}, None)
+        checked.evaluate({}, few())
 
     class Deaf(Free):
         def train(self, weights, examples, *, seed):
@@ -259,16 +329,141 @@ def test_what_is_no_result_and_methods_that_do_not_fit_are_named():
 def test_a_trainer_gets_the_settings_of_the_job_unless_a_call_has_its_own():
     trainer, mine = Free(), LocalTraining(epochs=9)
     checked = CheckedTrainer(trainer, mine)
-    checked.train({}, None, seed=0)
-    checked.train({}, None, seed=0, settings=LocalTraining(epochs=2))
+    checked.train({}, few(), seed=0)
+    checked.train({}, few(), seed=0, settings=LocalTraining(epochs=2))
     assert [settings.epochs for settings in trainer.seen] == [9, 2]
 
 
 @pytest.mark.parametrize(("update", "what"), [({"w": np.ones(4)}, "lacks"), ({"a": 0}, "lacks")])
 def test_a_run_with_a_trainer_that_returns_another_shape_ends_with_one_sentence(update, what):
     run = FederatedRun(job_of(), trainer=Free(update=update))
-    with pytest.raises(ConfigurationError, match=rf"^round 1, client 0, as at every other: the update of .* {what}"):
+    with pytest.raises(
+        ConfigurationError, match=rf"^round 1: training failed at every client; at client 0: the update of .* {what}"
+    ):
         finished(run)
+
+
+class Writing(Free):
+    """Writes into everything that it is given, as whoever trains in place does; `how` says by what."""
+
+    def __init__(self, how):
+        super().__init__(update={"w": np.full((2, 3), 0.25, np.float32), "b": np.zeros(3, np.float32)})
+        self._how = how
+
+    def train(self, weights, examples, *, seed, settings=None):
+        self._how([*weights.values(), examples.features, examples.labels])
+        return super().train(weights, examples, seed=seed, settings=settings)
+
+    def evaluate(self, weights, examples):
+        self._how([*weights.values(), examples.features, examples.labels])
+        return super().evaluate(weights, examples)
+
+
+def in_place(arrays):
+    for array in arrays:
+        np.add(array, array.dtype.type(7), out=array)
+
+
+def by_torch(arrays):
+    """As the obvious trainer does, whose tensors share the memory of the arrays."""
+    torch = pytest.importorskip("torch")
+    for array in arrays:
+        tensor = torch.from_numpy(array)
+        if tensor.is_floating_point():
+            tensor.requires_grad_()
+            (7 * tensor).sum().backward()
+            torch.optim.SGD([tensor], lr=1.0).step()
+        else:
+            tensor += 7
+
+
+@pytest.mark.parametrize("how", [in_place, by_torch])
+def test_guarantee_4_a_trainer_may_write_into_what_it_is_given(how):
+    checked, own = CheckedTrainer(Writing(how), LocalTraining()), few()
+    weights = checked.initial_weights()
+    kept = [array.copy() for array in (*weights.values(), own.features, own.labels)]
+    for array in (*weights.values(), own.features, own.labels):
+        array.flags.writeable = False  # which torch does not look at
+    result = checked.train(weights, own, seed=0)
+    checked.evaluate(weights, own)
+    arrays = (*weights.values(), own.features, own.labels)
+    assert all(np.array_equal(one, was) for one, was in zip(arrays, kept, strict=True))
+    assert result.update["w"].tolist() == np.full((2, 3), 0.25).tolist()
+
+
+@pytest.mark.parametrize("how", [in_place, by_torch])
+@pytest.mark.parametrize(
+    "privacy", [{}, {"mode": "client-central", "clip": 0.5, "noise_multiplier": 4.0, "delta": 1e-5}]
+)
+def test_guarantee_4_the_model_moves_by_what_is_released_alone(how, privacy, monkeypatch):
+    """Ten clients that move the model by 7 each in place, and say a quarter: what is summed is clipped, and all."""
+    monkeypatch.setattr("privfl.dp.noise.IntegerNoise.add_to", lambda *_, **__: None)
+    run = FederatedRun(job_of(rounds=1, privacy=privacy, audit={"probes": 0}), trainer=Writing(how))
+    held = [examples.features.copy() for examples in (*run.data.clients, run.data.test)]
+    finished(run)
+    said = 0.25 if not privacy else 0.5 / 6**0.5  # of six coordinates of a quarter, clipped to half
+    assert run.weights["w"] == pytest.approx(np.full((2, 3), said), abs=1e-2)
+    assert run.weights["b"] == pytest.approx(np.zeros(3), abs=1e-2)
+    now = [examples.features for examples in (*run.data.clients, run.data.test)]
+    assert all(np.array_equal(one, was) for one, was in zip(now, held, strict=True))
+
+
+@pytest.mark.parametrize("error", [KeyError("no such patient"), SystemExit(0)])
+def test_guarantee_3_methods_that_raise_are_named(error):
+    class Raising(Free):
+        def evaluate(self, weights, examples):
+            raise error
+
+    class Unborn(Free):
+        def initial_weights(self):
+            raise error
+
+    kind = type(error).__name__
+    with pytest.raises(
+        ConfigurationError, match=rf"^evaluate of the trainer Raising failed: {kind}: .*, in line \d+ of "
+    ):
+        CheckedTrainer(Raising(), LocalTraining()).evaluate({}, few())
+    with pytest.raises(ConfigurationError, match=rf"^initial_weights of the trainer Unborn failed: {kind}: "):
+        CheckedTrainer(Unborn(), LocalTraining())
+
+
+def test_names_that_numpy_keeps_for_itself_come_back_from_the_file(tmp_path):
+    names = ("file", "allow_pickle", "args", "a/b", "../x", "kwds")
+    trainer = Free(
+        initial={name: np.zeros(2, np.float32) for name in names},
+        update={name: np.full(2, 0.5, np.float32) for name in names},
+    )
+    run = finished(FederatedRun(job_of(rounds=1), trainer=trainer, out=tmp_path / "run"))
+    back = load_model(tmp_path / "run" / "model.npz")
+    assert list(back) == list(names)
+    assert same(back, run.weights)
+
+
+@pytest.mark.parametrize(
+    "privacy", [{}, {"mode": "client-central", "clip": 0.5, "noise_multiplier": 4.0, "delta": 1e-5}]
+)
+def test_a_run_whose_evaluation_fails_ends_in_a_sentence_and_can_be_gone_on_with(privacy, own, tmp_path, monkeypatch):
+    evaluate, rounds = SoftmaxTrainer.evaluate, []
+
+    def failing(self, weights, examples):
+        if len(examples) == 113:  # the server's
+            rounds.append(weights)
+            if len(rounds) == 2:
+                raise ZeroDivisionError("of no examples")
+        return evaluate(self, weights, examples)
+
+    monkeypatch.setattr(SoftmaxTrainer, "evaluate", failing)
+    job = job_of(model=SOFTMAX, privacy=privacy, audit={"probes": 0})
+    run = FederatedRun(job, out=tmp_path / "run")
+    assert (len(run.data.test), rounds) == (113, [])
+    with pytest.raises(
+        ConfigurationError, match=r"^evaluate of the trainer SoftmaxTrainer failed: ZeroDivisionError: of"
+    ):
+        finished(run)
+    again = finished(FederatedRun.resume(tmp_path / "run"))
+    assert (run.done, again.done, [row.round for row in again.metrics]) == (1, 3, [1, 2, 3])
+    if not privacy:
+        assert same(again.weights, finished(FederatedRun(job)).weights)
 
 
 # `model = "module:function"` that makes a trainer
@@ -308,6 +503,15 @@ def test_a_module_whose_import_fails_is_named_with_the_line(own):
         FederatedRun(job_of(model="own_wrong_for_a_test:build"))
 
 
+def test_code_that_ends_the_program_is_named_like_code_that_fails(own):
+    with pytest.raises(
+        ConfigurationError, match=r"importing 'own_leaving_for_a_test' failed \(SystemExit: 0, in line 1 of"
+    ):
+        FederatedRun(job_of(model="own_leaving_for_a_test:build"))
+    with pytest.raises(ConfigurationError, match=r"and calling it failed: SystemExit: 0, in line"):
+        FederatedRun(job_of(model=f"{own}:leaving"))
+
+
 @pytest.mark.parametrize("training", [{"freeze": ["*"]}, {"adapter_rank": 2}, {"buffers": []}])
 def test_what_is_trained_of_a_trainer_is_its_own_business(training, own):
     (key,) = training
@@ -340,6 +544,24 @@ def test_guarantee_1_under_dp_of_examples_a_private_trainer_needs_the_plan_that_
     assert [row.contributors for row in run] == [10]
     with pytest.raises(ConfigurationError, match=r"with another plan than the job's: .*noise_multiplier=4\.0.*=8\.0"):
         FederatedRun(private_job(f"{own}:too_quiet"))
+
+
+def test_guarantee_1_under_dp_of_examples_a_class_made_from_the_private_trainer_is_refused(own):
+    """Its fit would add no noise, and the plan that it shows is the one that is due."""
+    pytest.importorskip("opacus")
+    for name in ("loud", "patched"):
+        with pytest.raises(ConfigurationError, match=r"nothing would clip or add noise to for sure"):
+            FederatedRun(private_job(f"{own}:{name}"))
+    with pytest.raises(ConfigurationError, match=r"with noise that somebody may know: give it no entropy"):
+        FederatedRun(private_job(f"{own}:known"))
+
+
+def test_guarantee_2_what_classes_made_from_ours_return_is_checked(own):
+    pytest.importorskip("torch")
+    for name in ("boasting", "boasting_object"):
+        run = FederatedRun(job_of(model=f"{own}:{name}", rounds=1))
+        with pytest.raises(ConfigurationError, match=r"train of the trainer \w+ says correct=\d+ of \d+ examples"):
+            finished(run)
 
 
 def test_a_jobs_function_cannot_call_itself_a_test(own, monkeypatch):
@@ -469,6 +691,66 @@ def test_a_client_keeps_examples_for_evaluation_as_of_any_data(own):
         load_own(f"{own}:one_each", clients=2, seed=1, holdout=0.4, test=f"{own}:constant")
 
 
+def test_guarantee_1_of_own_data_a_function_may_use_its_arrays_again(own):
+    data = load_own(f"{own}:buffered", clients=3, seed=0, test=f"{own}:constant")
+    assert [one.features[0, 0] for one in data.clients] == [0, 1, 2]
+    assert [one.labels.tolist() for one in data.clients] == [[0] * 4, [1] * 4, [0] * 4]
+
+
+@pytest.mark.parametrize(
+    ("classes", "test", "due"), [(None, "load_test", 3), (None, "two_labels", 2), (4, "load_test", 4)]
+)
+def test_guarantee_2_of_own_data_the_number_of_classes_tells_nothing_of_private_labels(classes, test, due, own):
+    """Clients 1 to 3 hold a label each that no model of these classes has an output for."""
+    options = {"clients": 5, "seed": 0, "test": f"{own}:{test}", "classes": classes}
+    data = load_own(f"{own}:odd_labels", private=True, **options)
+    assert data.classes == due
+    assert [one.labels[0] for one in data.clients[1:4]] == [0, due - 1, due - 1]
+    module = __import__(own)
+    for client, one in enumerate(data.clients):  # all others as they were
+        expected = module.load_client(client, 0, 0)[1][1:]
+        assert np.array_equal(one.labels[1:], np.minimum(expected, due - 1))
+
+
+@pytest.mark.parametrize("mode", ["example", "client-central", "client-distributed"])
+def test_a_private_run_does_not_refuse_a_label_or_drop_its_client(mode, own):
+    pytest.importorskip("opacus")
+    data = {"name": f"{own}:odd_labels", "clients": 10, "test": f"{own}:load_test"}
+    job = job_of(
+        model="logistic", rounds=1, data=data, privacy=EXAMPLE | {"mode": mode}, audit={"probes": 0, "canaries": 0}
+    )
+    run = FederatedRun(job)
+    assert run.data.classes == 3
+    (row,) = run
+    assert (row.contributors, row.dropped_because) == (10, {})
+
+
+def test_classes_may_be_said_and_labels_beyond_are_named_with_the_client(own):
+    load = {"clients": 3, "seed": 0, "test": f"{own}:load_test"}
+    assert load_own(f"{own}:load_client", classes=7, **load).classes == 7
+    with pytest.raises(
+        ConfigurationError,
+        match=r"client 0: labels hold 2, and data\.classes is 2: labels from 0 to 1 work, or a larger",
+    ):
+        load_own(f"{own}:load_client", classes=2, **load | {"test": f"{own}:two_labels"})
+    with pytest.raises(
+        ConfigurationError, match=r"data\.test is '\w+:load_test': labels hold 2, and data\.classes is 2"
+    ):
+        load_own(f"{own}:load_client", classes=2, private=True, **load)
+    with pytest.raises(ConfigurationError, match=r"client 1: labels hold -5; count classes from 0"):
+        load_own(f"{own}:odd_labels", **load)
+
+
+def test_labels_of_which_no_model_could_have_outputs_are_refused(own):
+    module = __import__(own)
+    module.huge = lambda: (np.ones((4, 3), np.float32), np.full(4, 10**12))
+    for name, test, whose in (("huge", "constant", "client 0"), ("constant", "huge", r"data\.test is .*")):
+        with pytest.raises(
+            ConfigurationError, match=rf"{whose}: labels hold 1000000000000, and there may be 1000000 cl"
+        ):
+            load_own(f"{own}:{name}", clients=2, seed=0, test=f"{own}:{test}")
+
+
 def test_numbers_of_words_are_features_too(own):
     data = load_own(f"{own}:tokens", clients=3, seed=0, test=f"{own}:tokens")
     assert all(examples.features.dtype == np.int64 for examples in (*data.clients, data.test))
@@ -545,7 +827,12 @@ def test_data_of_ones_own_may_stand_in_the_first_lines():
             {"name": "mine:load", "partition": "dirichlet"},
             r"data\.partition is 'dirichlet' with data\.name 'mine:load'",
         ),
+        ({"name": "mine:load", "alpha": 0.1}, r"data\.alpha is '0\.1' with data\.name 'mine:load'.*leave it out"),
+        ({"name": "mine:load", "shards": 3}, r"data\.shards is '3' with data\.name 'mine:load'"),
         ({"name": "digits", "test": "mine:test"}, r"data\.test is 'mine:test' with data\.name 'digits'.*leave it out"),
+        ({"name": "digits", "classes": 10}, r"data\.classes is 10 with data\.name 'digits'.*leave it out"),
+        ({"name": "mine:load", "classes": 1}, r"data\.classes is 1: 2 to 1000000 works, such as 10"),
+        ({"name": "mine:load", "classes": 1_000_001}, r"data\.classes is 1000001: 2 to 1000000 works"),
     ],
 )
 def test_keys_of_data_that_do_not_go_together_are_refused(data, message):
@@ -574,10 +861,38 @@ def test_the_command_finds_modules_beside_the_job_and_in_the_current_directory(t
     run = privfl("../jobs/job.toml", "--set", "rounds=1")
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["rounds"] == 1
-    # A run goes on where its modules can be found.
-    run = privfl("--resume", "runs/job")
-    assert "importing 'own_model_beside' failed" in run.stderr
-    assert "the current one" in run.stderr
-    (here / "own_model_beside.py").write_text(textwrap.dedent(OWN))
-    run = privfl("--resume", "runs/job")
+    # A run goes on from anywhere, as long as the modules are where they were; an audit imports nothing.
+    monkeypatch.chdir(tmp_path)
+    run = privfl("--resume", "here/runs/job")
     assert run.returncode == 0, run.stderr
+    (beside / "own_model_beside.py").rename(beside / "away.py")
+    run = privfl("--resume", "here/runs/job")
+    assert "importing 'own_model_beside' failed" in run.stderr
+    assert f"when the run began it looked in {beside.resolve()} and {here.resolve()}: put the module back" in run.stderr
+    command = [str(Path(sys.executable).with_name("privfl")), "audit", "here/runs/job", "--json"]
+    audit = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "own_model_beside" not in audit.stderr
+    assert json.loads(audit.stdout)
+    (tmp_path / "own_model_beside.py").write_text(textwrap.dedent(OWN))
+    run = privfl("--resume", "here/runs/job")
+    assert run.returncode == 0, run.stderr
+    (here / "runs" / "job" / "code_path.json").write_text("{")
+    run = privfl("--resume", "here/runs/job")
+    assert (run.returncode, "code_path.json is damaged: delete it" in run.stderr) == (64, True)
+
+
+def test_a_run_that_fails_before_its_first_round_is_over_leaves_no_folder_of_the_job_behind(own, tmp_path, monkeypatch):
+    from privfl.cli.main import main
+
+    (tmp_path / "job.toml").write_text(f'model = "{own}:trainer"\nsuite = "masking"\nrounds = 1\n')
+    monkeypatch.setattr(SoftmaxTrainer, "train", lambda *_, **__: 1 / 0)
+    assert main(["run", str(tmp_path / "job.toml"), "--out", str(tmp_path / "out"), "--json"]) == 64
+    assert not (tmp_path / "out").exists()
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["run", str(tmp_path / "job.toml"), "--out", str(tmp_path / "out"), "--json"]) == 0
+    assert json.loads((tmp_path / "out" / "code_path.json").read_text()) == [str(tmp_path), str(Path.cwd())]
+    job = tmp_path / "plain.toml"  # of no function: where it lay is nobody's business
+    job.write_text('model = "logistic"\nsuite = "masking"\nrounds = 1\n')
+    assert main(["run", str(job), "--out", str(tmp_path / "other"), "--json"]) == 0
+    assert not (tmp_path / "other" / "code_path.json").exists()

@@ -467,6 +467,78 @@ def test_a_function_gets_the_seed_of_the_run(tmp_path):
     assert torch.equal(loaded[1].weight, made(4)[1].weight)
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_function_gets_what_the_run_gave_it(beside, own, tmp_path):
+    job = job_of(model=f"{own}:layered", rounds=1, seed=3)
+    run = finished(FederatedRun(job, out=tmp_path / "run"))
+    path, seen = tmp_path / "run" / "model.npz", []
+    layered = __import__(own).layered
+    if not beside:
+        path = path.rename(tmp_path / "elsewhere.npz")
+
+    def all_of_it(**given):
+        seen.append(given)
+        return layered(given["classes"])
+
+    how = {} if beside else {"feature_shape": (30,), "classes": 2, "job": job}
+    assert same(arrays_of(load_trained(path, layered, **how)), run.weights)
+    assert same(arrays_of(load_trained(path, all_of_it, **how)), run.weights)
+    load_trained(path, all_of_it, **how | {"classes": 2})
+    assert seen == [{"feature_shape": (30,), "classes": 2, "seed": 3}] * 2
+
+
+def arrays_of(model):
+    travel = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {name: one.detach().numpy() for name, one in travel.items() if one.is_floating_point()}
+
+
+def test_what_a_function_takes_and_nobody_says_is_named(own, tmp_path):
+    finished(FederatedRun(job_of(model=f"{own}:layered", rounds=1), out=tmp_path / "run"))
+    path, layered = tmp_path / "run" / "model.npz", __import__(own).layered
+    job = path.with_name("job.toml")
+    job.write_text(job.read_text().replace('name = "hospitals"', 'name = "nowhere_to_be_found:load"'))
+    with pytest.raises(
+        ConfigurationError,
+        match=r"is 'layered', which takes classes=, and the data that say it cannot be loaded \(.*\): give classes= to",
+    ):
+        load_trained(path, layered)
+    load_trained(path, layered, classes=2)
+    path = path.rename(tmp_path / "elsewhere.npz")
+    with pytest.raises(
+        ConfigurationError, match=r"'layered', which takes classes=, and there is no job\.toml beside the"
+    ):
+        load_trained(path, layered)
+    with pytest.raises(ConfigurationError, match=r"that function also needs width; let it take no argument, or only"):
+        load_trained(path, lambda width: layered(2 + width))
+    with pytest.raises(ConfigurationError, match=r"and calling it failed: TypeError: "):
+        load_trained(path, lambda: layered("two"))
+
+
+def test_names_that_no_file_of_a_model_holds_are_refused_at_the_start():
+    class Odd(torch.nn.Module):
+        def __init__(self, name):
+            super().__init__()
+            self.register_parameter(name, torch.nn.Parameter(torch.zeros(2)))
+
+    for name in ("a\0b", "a\ud800", "__privfl__", "a\n"):
+        with pytest.raises(ConfigurationError, match=r"model names a parameter .*, which no model\.npz can hold"):
+            TorchTrainer(Odd(name), SETTINGS)
+    TorchTrainer(Odd("file"), SETTINGS)
+
+
+def test_a_model_that_ends_the_program_fails_like_any_other():
+    class Leaving(torch.nn.Linear):
+        def forward(self, features):
+            raise SystemExit(0)
+
+    trainer = TorchTrainer(Leaving(6, 3), SETTINGS)
+    weights = trainer.initial_weights()
+    with pytest.raises(ConfigurationError, match=r"^the model ended the program: SystemExit: 0, in line"):
+        trainer.train(weights, examples(), seed=0)
+    with pytest.raises(ConfigurationError, match=r"^the model ended the program: SystemExit: 0, in line"):
+        trainer.evaluate(weights, examples())
+
+
 def test_models_that_do_not_fit_are_refused_with_the_file_and_the_array(tmp_path):
     finished(FederatedRun(job_of(model="mlp", rounds=1, training={"adapter_rank": 2}), out=tmp_path / "run"))
     path = tmp_path / "run" / "model.npz"

@@ -14,10 +14,14 @@ def warnings_of(run: FederatedRun, told: Told | None) -> list[str]:
     found = privacy_warnings(run, told)
     worst = max(run.metrics, key=lambda row: row.saturated_fraction or 0.0, default=None)
     if worst is not None and worst.saturated_fraction is not None and worst.saturated_fraction > SATURATION_WARNING:
-        found.append(
-            f"{worst.saturated_fraction:.1%} of the coordinates were clipped in round {worst.round}: encoding.clip is "
-            f"{run.job.encoding.clip:g}, {worst.suggested_clip:g} would have kept nearly all of them"
-        )
+        clipped = f"{worst.saturated_fraction:.1%} of the coordinates were clipped in round {worst.round}"
+        if worst.suggested_clip is not None:  # where it follows the updates it has moved already
+            found.append(
+                f"{clipped}: encoding.clip is {run.job.encoding.clip:g}, {worst.suggested_clip:g} would have kept "
+                f"nearly all of them"
+            )
+        elif worst is run.metrics[-1]:
+            found.append(f"{clipped}, the last: encoding.adaptive has not caught up with the updates")
     reasons: dict[str, list[int]] = {}
     for row in run.metrics:
         if row.aborted:

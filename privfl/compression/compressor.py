@@ -24,7 +24,7 @@ from privfl.compression.selection import (
     kept_at_random,
     kept_by_magnitude,
     largest_coordinates,
-    random_coordinates,
+    random_coordinates_beside,
 )
 from privfl.compression.windows import rotate_windows, rotate_windows_back
 from privfl.encoding.fixed_point import not_finite
@@ -70,6 +70,8 @@ class Compressor:
         keep: which coordinates travel. With ALL and without rotation, updates pass as they are.
         fraction: how many of them: of all (RANDOM), or of all matrices' entries (MAGNITUDE); above 0, up to 1.
         rotate: whether what travels is rotated, so that clipping and rounding meet every coordinate alike.
+        whole: names of arrays that RANDOM always sends, whole: statistics, say, which no part of an old one is to be
+            added to.
         feedback: which part of what was not sent a client adds to its next update, 0 to 1. Above 0 with RANDOM only:
             what magnitudes leave out they may leave out for ever, and it would pile up.
 
@@ -93,6 +95,7 @@ class Compressor:
     fraction: float = 1.0
     rotate: bool = False
     feedback: float = 0.0
+    whole: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Refuse contradictions."""
@@ -121,7 +124,7 @@ class Compressor:
             ConfigurationError: none (or none of a matrix, with MAGNITUDE).
         """
         if self.keep is Keep.RANDOM:
-            return kept_at_random(self.layout, self.fraction)
+            return kept_at_random(self.layout, self.fraction, self.whole)
         return kept_by_magnitude(self.layout, self.fraction) if self.keep is Keep.MAGNITUDE else self.layout.length
 
     @property
@@ -150,7 +153,7 @@ class Compressor:
         choice, rotation = (words.tobytes() for words in public_words(seed, 2 * _WORDS).reshape(2, _WORDS))
         coordinates = None
         if self.keep is Keep.RANDOM:
-            coordinates = random_coordinates(self.layout.length, self.kept, choice)
+            coordinates = random_coordinates_beside(self.layout, self.fraction, self.whole, choice)
         elif self.keep is Keep.MAGNITUDE:
             coordinates = largest_coordinates(weights, self.layout, self.fraction)
         return Chosen(compressor=self, coordinates=coordinates, rotation=rotation if self.rotate else None)

@@ -8,6 +8,7 @@ choice is the same on every machine, whichever algorithm finds it.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from decimal import ROUND_UP, Context, Decimal
 from fractions import Fraction
 from typing import Any, Final
@@ -54,6 +55,30 @@ def random_coordinates(length: int, count: int, seed: bytes) -> Coordinates:
     return _least(public_words(seed, length), count)
 
 
+def random_coordinates_beside(layout: Layout, fraction: float, whole: Collection[str], seed: bytes) -> Coordinates:
+    """Draw a fraction of the coordinates of most arrays, and take some arrays whole.
+
+    Args:
+        layout: names and shapes.
+        fraction: of the coordinates of the others, above 0, up to 1.
+        whole: names of those that are taken whole.
+        seed: as for `random_coordinates`.
+
+    Returns:
+        int64, shape (`kept_at_random`,), ascending.
+
+    Raises:
+        ConfigurationError: no coordinate would be drawn.
+    """
+    count, drawn_from = kept_at_random(layout, fraction, whole), np.ones(layout.length, bool)
+    for name, _, place in layout.spans():
+        drawn_from[place] = name not in whole
+    others = np.flatnonzero(drawn_from)
+    drawn = random_coordinates(len(others), count - (layout.length - len(others)), seed)
+    drawn_from[others[drawn]] = False
+    return np.flatnonzero(~drawn_from).astype(np.int64, copy=False)
+
+
 def largest_coordinates(weights: Arrays, layout: Layout, fraction: float) -> Coordinates:
     """Choose the coordinates at which a model's weights are largest.
 
@@ -70,6 +95,9 @@ def largest_coordinates(weights: Arrays, layout: Layout, fraction: float) -> Coo
 
     Raises:
         ConfigurationError: no entry of a matrix would be kept, or all that are kept are 0; or a weight is not finite.
+
+    A matrix all of whose entries are 0 beside others is never chosen from, and so never moves: see
+    `require_all_can_move`.
 
     Guarantees:
         1. No entry that is left out has a larger magnitude than one that is kept, and none of equal magnitude a lower
@@ -99,13 +127,28 @@ def largest_coordinates(weights: Arrays, layout: Layout, fraction: float) -> Coo
     return _least(keys, count)
 
 
-def kept_at_random(layout: Layout, fraction: float) -> int:
-    """Return how many coordinates a fraction of them is.
+def require_all_can_move(weights: Arrays, layout: Layout) -> None:
+    """Refuse a model of which a matrix begins at 0, where magnitudes choose: it would stay there.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: names the matrix.
     """
-    return _part(layout.length, fraction, "coordinates")
+    for name, shape in layout.entries:
+        if len(shape) >= _MATRIX_AXES and weights[name].size > 0 and not np.any(weights[name]):
+            raise ConfigurationError(
+                f"compression.keep is 'magnitude', and all of {name!r} is 0: it would never be chosen, nor move; "
+                f"compression.keep = 'random' works"
+            )
+
+
+def kept_at_random(layout: Layout, fraction: float, whole: Collection[str] = ()) -> int:
+    """Return how many coordinates a fraction of them is, with those of arrays that are taken whole.
+
+    Raises:
+        ConfigurationError: it is none of the others.
+    """
+    taken = sum(math.prod(shape) for name, shape in layout.entries if name in whole)
+    return taken + _part(layout.length - taken, fraction, "coordinates")
 
 
 def kept_by_magnitude(layout: Layout, fraction: float) -> int:

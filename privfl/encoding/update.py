@@ -170,8 +170,7 @@ class UpdateCodec:
             dice: rolled to round the update at random (`FixedPoint.encode`); None to round it to the nearest.
 
         Raises:
-            ConfigurationError: a name, shape or value is not as agreed, or not finite; or to the nearest all of an
-                update that is not 0 would be rounded to 0, with the greatest weight too.
+            ConfigurationError: a name, shape or value is not as agreed, or not finite.
         """
         self.layout.check(arrays)
         counts, means = dict(counts or {}), dict(means or {})
@@ -191,8 +190,6 @@ class UpdateCodec:
             self.coding.encode(arrays[name], weight=fraction, out=vector[place], name=name, dice=dice)
             for name, _, place in self.layout.spans()
         )
-        if dice is None and not vector[: self.layout.length].any():
-            self._check_not_vanished(arrays)
         if self.saturation is not None:
             counts[self.saturation] = saturated
         _same_names("counts", self.counts, counts)
@@ -207,18 +204,24 @@ class UpdateCodec:
         vector[self.layout.length :] = np.concatenate(tail)
         return EncodedUpdate(vector=vector, saturated=saturated)
 
-    def _check_not_vanished(self, arrays: Arrays) -> None:
-        """Raise if an update that is encoded as 0 is not 0, and would be encoded as 0 whatever its weight.
+    def too_coarse(self, arrays: Arrays) -> str | None:
+        """Say that, rounded to the nearest, nothing is left of an update that is not 0, whatever its weight.
 
-        Of a client whose weight is small beside weight_max all may round to 0: others' updates are not lost by that.
-        Nor is anything lost with what is smaller than the least clip that there is.
+        Of what is smaller than the least clip that there is, nothing need be left. What it says tells of the update:
+        it is for the client.
+
+        Args:
+            arrays: the update, as the layout says.
+
+        Returns:
+            A sentence that names what works; None if something is left, or there was nothing.
         """
         largest = max((float(np.abs(array).max()) for array in arrays.values() if array.size), default=0.0)
         if largest < CLIP_RANGE[0] or round(largest * (self.bound / self.coding.clip)):
-            return
+            return None
         mantissa, exponent = math.frexp(largest)
         clip = math.ldexp(1.0, exponent - (mantissa == _HALF))  # less than twice the largest: more than half a step
-        raise ConfigurationError(
+        return (
             f"the update vanishes: it is not 0, and all of it rounds to 0. encoding.bits = {self.coding.bits} is too "
             f"coarse for encoding.clip = {self.coding.clip}: encoding.rounding = 'stochastic' works, "
             f"or encoding.clip = {clip}"

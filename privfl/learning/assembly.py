@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
+from privfl.compression.compressor import Compressor, Keep
+from privfl.compression.rotation import SEED_BYTES
+from privfl.compression.selection import require_all_can_move
 from privfl.encoding.layout import Layout
 from privfl.errors import ConfigurationError
 from privfl.learning.averaging import Averaging, WeightedAveraging
@@ -44,7 +47,15 @@ def data_of(job: Job) -> FederatedData:
     """
     holdout = job.evaluation.holdout if job.evaluation.federated else 0.0
     if is_own(job.data.name):
-        data = load_own(job.data.name, clients=job.data.clients, seed=job.seed, test=job.data.test, holdout=holdout)
+        data = load_own(
+            job.data.name,
+            clients=job.data.clients,
+            seed=job.seed,
+            test=job.data.test,
+            holdout=holdout,
+            classes=job.data.classes,
+            private=job.privacy.mode is not PrivacyMode.NONE,
+        )
         if job.privacy.mode is PrivacyMode.EXAMPLE and data.test.features.dtype.kind == "i":
             raise ConfigurationError(
                 f"data.name is {job.data.name!r}, whose features are whole numbers, in privacy.mode 'example', which "
@@ -78,8 +89,9 @@ def trainer_of(
         MissingExtra: something that it takes is not installed.
 
     Guarantees:
-        1. In privacy.mode 'example' nobody trains but a `PrivateTrainer` with the plan that the run's ledger charges.
-        2. What trainers of the user's own return is checked.
+        1. In privacy.mode 'example' nobody trains but a `PrivateTrainer`, none of a class made from it, with the plan
+           that the run's ledger charges and noise of the operating system's entropy.
+        2. What trainers of the user's own return is checked, also of classes made from those of this package.
     """
     settings = job.strategy.local_training()
     made = given
@@ -97,14 +109,19 @@ def trainer_of(
             f"{job.training.set_keys[0]} is set and {whose}, which decides itself what is trained: leave it out, or "
             f"let the function return a torch.nn.Module"
         )
-    trainer: Trainer = made if isinstance(made, TorchClassifier) else CheckedTrainer(made, settings)
+    trainer: Trainer = made if _is_ours(made) else CheckedTrainer(made, settings)
     guarantee = _promised(job, data, trainer)
     unnoised = given is not None and getattr(given, UNNOISED, False) is True
     if guarantee is not None and guarantee.training is not None and not unnoised:
-        if not isinstance(made, PrivateTrainer):
+        if not isinstance(made, PrivateTrainer) or not _is_ours(made):
             raise ConfigurationError(
-                f"privacy.mode is 'example' and {whose}, whose gradients nothing would clip or add noise to: let the "
-                f"function return a torch.nn.Module, or take privacy.mode = 'client-central'"
+                f"privacy.mode is 'example' and {whose}, whose gradients nothing would clip or add noise to for sure: "
+                f"let the function return a torch.nn.Module, or take privacy.mode = 'client-central'"
+            )
+        if not made.is_secret:
+            raise ConfigurationError(
+                f"privacy.mode is 'example' and {whose} with noise that somebody may know: give it no entropy, and it "
+                f"takes the operating system's"
             )
         if made.plan != guarantee.training:
             raise ConfigurationError(
@@ -112,6 +129,25 @@ def trainer_of(
                 f"{guarantee.training} is due"
             )
     return trainer, guarantee
+
+
+def compressor_of(job: Job, trainer: Trainer) -> Compressor:
+    """Return what compresses a job's updates.
+
+    Args:
+        job: the job.
+        trainer: who trains.
+
+    Raises:
+        ConfigurationError: nothing of the model would travel, or a part of it never.
+    """
+    weights = trainer.initial_weights()
+    statistics = trainer.statistics if isinstance(trainer, TorchClassifier) else frozenset()
+    compressor = job.compression.compressor(Layout.of(weights), statistics=statistics)
+    compressor.choose(bytes(SEED_BYTES), weights)
+    if compressor.keep is Keep.MAGNITUDE:
+        require_all_can_move(weights, compressor.layout)
+    return compressor
 
 
 def averaging_of(
@@ -175,6 +211,12 @@ def _trainer_of_model(job: Job, data: FederatedData, model: nn.Module) -> tuple[
     return PrivateTrainer(model, settings, guarantee.training, grad_sample=job.privacy.grad_sample), guarantee
 
 
+def _is_ours(made: Trainer) -> bool:
+    """Whether nobody has changed what it does: by a class made from ours, or by a method of the object's own."""
+    ours = type(made) in {TorchTrainer, PrivateTrainer}
+    return ours and not any(hasattr(type(made), name) for name in vars(made))
+
+
 def _promised(job: Job, data: FederatedData, trainer: Trainer) -> Guarantee | None:
-    sent = job.compression.compressor(Layout.of(trainer.initial_weights())).sent
+    sent = compressor_of(job, trainer).sent
     return guarantee_of(job, parameters=sent.length, examples=sum(len(examples) for examples in data.clients))

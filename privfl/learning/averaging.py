@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from privfl.encoding.fixed_point import Dice, FixedPoint
+from privfl.encoding.fixed_point import CLIP_RANGE, Dice, FixedPoint
 from privfl.encoding.layout import Layout
 from privfl.encoding.update import UpdateCodec
 from privfl.learning.encoding_job import Rounding
@@ -36,7 +36,6 @@ _OVER_CLIP: Final = tuple(2.0**power for power in range(1, 6))
 _UNDER_CLIP: Final = tuple(2.0**-power for power in range(1, 5))
 """Of an adaptive clip as well: it comes down to a sixteenth in a round, at most."""
 _MOVED: Final = "not_zero"
-_CLIP_RANGE: Final = (1e-9, 1e9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +84,10 @@ class Averaging(Protocol):
         Raises:
             ConfigurationError: the update holds what is no finite number.
         """
+        ...
+
+    def too_coarse(self, result: LocalResult) -> str | None:
+        """Say, to the client, that nothing is left of its update once it is written; None if something is."""
         ...
 
     def decode(self, summed: Aggregate, *, context: bytes) -> RoundMean:
@@ -205,6 +208,11 @@ class WeightedAveraging:
         )
         return encoded.vector
 
+    def too_coarse(self, result: LocalResult) -> str | None:
+        """See `Averaging.too_coarse`. What chance rounds, or another clip will cut, is not lost for good."""
+        follows = self.adaptive or self._rounding is Rounding.STOCHASTIC
+        return None if follows else self.codec.too_coarse(result.update)
+
     def decode(self, summed: Aggregate, *, context: bytes) -> RoundMean:  # noqa: ARG002 - likewise
         """See `Averaging.decode`."""
         mean = self.codec.decode(summed.vector, contributors=summed.contributors)
@@ -228,8 +236,12 @@ class WeightedAveraging:
     def _follow(self, counts: Mapping[str, int]) -> None:
         """Move the clip: by coordinates that are not 0, or an update of which most are would have it vanish."""
         if counts[_MOVED]:
-            moved, (low, high) = self.clip * self._scale(counts, of=counts[_MOVED]), _CLIP_RANGE
-            self.clip = moved if low <= moved <= high else self.clip
+            moved, (low, high) = self.clip * self._scale(counts, of=counts[_MOVED]), CLIP_RANGE
+            while moved < low:
+                moved *= 2
+            while moved > high:
+                moved /= 2
+            self.clip = moved
 
     def _scale(self, counts: Mapping[str, int], *, of: int) -> float:
         """How many times the clip nearly all of so many coordinates of a round would have been within."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from privfl.errors import ConfigurationError
+from privfl.errors import ConfigurationError, PrivflError
+from privfl.learning.checkpoint import is_array_name
 from privfl.learning.data import Examples
+from privfl.learning.own_code import OwnCodeFailed, told
 from privfl.learning.trainer import Evaluation, LocalResult, LocalTraining, Trainer
 
 _FLOATS: Final = frozenset({np.dtype(kind) for kind in (np.float16, np.float32, np.float64)})
-_RESERVED: Final = "__privfl__"  # how entries of a checkpoint begin that are none of the model's arrays
+_MOST: Final = 2**53  # to which every whole number is a float
+_LONGEST: Final = 60  # of a value that is not right
 _DUE: Final = {
     "initial_weights": "initial_weights()",
     "train": "train(weights, examples, *, seed, settings=None)",
@@ -38,7 +42,11 @@ class CheckedTrainer:
            of float16 and float64 are converted, of anything else refused. Initial weights are finite; an update may
            hold NaN or infinity where training diverged, which its encoding refuses by name.
         2. Counts are whole numbers, and no more examples are correct than there are.
-        3. What is wrong is said in one sentence, which names the array, what came and what is due.
+        3. What is wrong is said in one sentence, which names the array, what came and what is due; so it is if
+           `initial_weights` or `evaluate` raises. What `train` raises, its caller sees.
+        4. A trainer is given arrays of its own in every call, and may write into them: neither the model nor examples
+           of the run change by it, whatever way it writes. So nothing that it makes of examples comes to the model but
+           in the update that it returns.
     """
 
     def __init__(self, own: Trainer, settings: LocalTraining) -> None:
@@ -47,7 +55,7 @@ class CheckedTrainer:
         self._kind = type(own).__name__
         for method, due in _DUE.items():
             self._require_method(method, due)
-        self._initial = self._checked_weights(own.initial_weights())
+        self._initial = self._checked_weights(self._called("initial_weights", own.initial_weights))
 
     def _require_method(self, method: str, due: str) -> None:
         arguments: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
@@ -86,7 +94,7 @@ class CheckedTrainer:
         Raises:
             ConfigurationError: it is not what is due.
         """
-        result = self.own.train(weights, examples, seed=seed, settings=settings or self._settings)
+        result = self.own.train(_copied(weights), _copy_of(examples), seed=seed, settings=settings or self._settings)
         if not isinstance(result, LocalResult):
             raise ConfigurationError(
                 f"train of the trainer {self._kind} returned {type(result).__name__}: return a "
@@ -105,9 +113,10 @@ class CheckedTrainer:
         """Evaluate, and check the result.
 
         Raises:
-            ConfigurationError: it is not what is due.
+            ConfigurationError: it is not what is due, or evaluation fails.
         """
-        found = self.own.evaluate(weights, examples)
+        mine, theirs = _copied(weights), _copy_of(examples)
+        found = self._called("evaluate", lambda: self.own.evaluate(mine, theirs))
         if not isinstance(found, Evaluation):
             raise ConfigurationError(
                 f"evaluate of the trainer {self._kind} returned {type(found).__name__}: return a "
@@ -120,14 +129,22 @@ class CheckedTrainer:
             examples=counted,
         )
 
+    def _called(self, method: str, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except PrivflError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise OwnCodeFailed(f"{method} of the trainer {self._kind} failed: {told(error)}") from error
+
     def _checked_weights(self, weights: object) -> dict[str, NDArray[np.float32]]:
         where = f"initial_weights of the trainer {self._kind}"
         if not isinstance(weights, Mapping) or not weights:
             what = "nothing" if isinstance(weights, Mapping) else type(weights).__name__
             raise ConfigurationError(f"{where} returned {what}: return a dict of float32 arrays by name")
         for name in weights:
-            if not isinstance(name, str) or not name or name.startswith(_RESERVED):
-                raise ConfigurationError(f"{where} names an array {name!r}: a text such as 'weight' works")
+            if not is_array_name(name):
+                raise ConfigurationError(f"{where} names an array {_shown(name)}: a text such as 'weight' works")
         checked = {name: _float32(where, name, array) for name, array in weights.items()}
         for name, array in checked.items():
             if not np.isfinite(array).all():
@@ -153,26 +170,44 @@ class CheckedTrainer:
         return checked
 
     def _whole(self, method: str, what: str, value: object) -> int:
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 1 <= value <= _MOST:
             raise ConfigurationError(
-                f"{method} of the trainer {self._kind} says {what}={value!r}: a whole number of 1 or more is due"
+                f"{method} of the trainer {self._kind} says {what}={_shown(value)}: a whole number from 1 to 2^53 is "
+                f"due"
             )
         return int(value)
 
     def _correct(self, method: str, value: object, examples: int) -> int:
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 0 <= value <= examples:
             raise ConfigurationError(
-                f"{method} of the trainer {self._kind} says correct={value!r} of {examples} examples: a whole number "
-                f"from 0 to {examples} is due"
+                f"{method} of the trainer {self._kind} says correct={_shown(value)} of {examples} examples: a whole "
+                f"number from 0 to {examples} is due"
             )
         return int(value)
 
     def _number(self, method: str, value: object) -> float:
-        if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
-            raise ConfigurationError(
-                f"{method} of the trainer {self._kind} says loss={value!r}: a number is due, such as 0.7"
-            )
-        return float(value)
+        if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+            with suppress(OverflowError):  # of whole numbers beyond every float
+                return float(value)
+        raise ConfigurationError(
+            f"{method} of the trainer {self._kind} says loss={_shown(value)}: a number is due, such as 0.7"
+        )
+
+
+def _copied(weights: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    # No views that cannot be written to: torch.from_numpy writes into those as well.
+    return {name: np.array(array) for name, array in weights.items()}
+
+
+def _copy_of(examples: Examples) -> Examples:
+    return Examples(features=examples.features.copy("K"), labels=examples.labels.copy("K"))
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)[:_LONGEST]
+    except Exception:  # noqa: BLE001 - anybody's object, or a whole number of more digits than Python writes
+        return f"some {type(value).__name__}"
 
 
 def _float32(where: str, name: str, array: object) -> NDArray[np.float32]:

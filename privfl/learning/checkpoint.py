@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib import format as npy
 
 from privfl.errors import ConfigurationError
 from privfl.guard import to_disk
@@ -37,6 +38,8 @@ _HEADER: Final = re.compile(
 """Of arrays, and of the note, as numpy writes them: it would also read others, by an interpreter of Python's values."""
 _NOTE: Final = "__privfl__"
 _SLOT: Final = "__privfl__/"
+_ENDING: Final = ".npy"  # of members of the archive
+_LONGEST_NAME: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +78,27 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     remembered = {
         f"{_SLOT}{slot}/{name}": array for slot, arrays in checkpoint.slots.items() for name, array in arrays.items()
     }
-    np.savez(buffer, allow_pickle=False, **{_NOTE: np.array(note)}, **remembered, **checkpoint.weights)
+    # As numpy.savez would, which takes the names `file` and `allow_pickle` for arguments of its own.
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name, array in {_NOTE: np.array(note), **remembered, **checkpoint.weights}.items():
+            with archive.open(f"{name}{_ENDING}", "w", force_zip64=True) as member:
+                npy.write_array(member, np.asanyarray(array), allow_pickle=False)
     write_whole(path, buffer.getvalue())
+
+
+def is_array_name(name: object) -> bool:
+    r"""Whether an array of a model may be called that, so that the file of a checkpoint holds it under that name.
+
+    >>> [is_array_name(name) for name in ("0.weight", "file", "w.npy", "__privfl__", "a\0b", "", 3)]
+    [True, True, False, False, False, False, False]
+    """
+    return (
+        isinstance(name, str)
+        and 0 < len(name) <= _LONGEST_NAME
+        and name.isprintable()  # neither half a character nor a NUL, at which zip ends a name
+        and not name.startswith(_NOTE)
+        and not name.endswith(_ENDING)
+    )
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

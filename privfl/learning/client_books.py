@@ -117,7 +117,7 @@ class ClientBooks:
         if self._out is None:
             return ClientLedger.in_memory(Identity.generate(OsEntropy()), self._budget, unit=self._unit)
         home = self._out / CLIENTS
-        make_folder(home)
+        make_folder(home, private=True)
         identity = own_identity(home / f"{number:04d}.pem")
         return ClientLedger.open(home / f"{number:04d}.jsonl", identity, self._budget, unit=self._unit)
 

@@ -9,7 +9,7 @@ from privfl.compression.compressor import Compressor, Keep
 from privfl.encoding.layout import Layout
 from privfl.errors import ConfigurationError
 
-_ANY: Final = Layout((("any", (1 << 20, 1 << 20)),))
+_ANY: Final = Layout((("any", (1 << 30, 1 << 30)),))
 """So large that something of it travels, whatever the fraction: what is wrong then is so for every model."""
 
 
@@ -48,12 +48,22 @@ class CompressionJob:
         """Whether anything but whole updates travels."""
         return self.keep is not Keep.ALL or self.rotate
 
-    def compressor(self, layout: Layout) -> Compressor:
+    def compressor(self, layout: Layout, *, statistics: frozenset[str] = frozenset()) -> Compressor:
         """Return what compresses updates of a layout.
+
+        Args:
+            layout: names and shapes.
+            statistics: arrays that are no parameters, such as running variances: what a client kept of an old one is
+                nothing to a new one, so that they travel whole.
 
         Raises:
             ConfigurationError: nothing of them would travel.
         """
         return Compressor(
-            layout=layout, keep=self.keep, fraction=self.fraction, feedback=self.feedback, rotate=self.rotate
+            layout=layout,
+            keep=self.keep,
+            fraction=self.fraction,
+            feedback=self.feedback,
+            rotate=self.rotate,
+            whole=statistics,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from privfl.learning.evaluation_job import EvaluationJob
 from privfl.learning.failures_job import FailuresJob
 from privfl.learning.fleet_job import FleetJob
 from privfl.learning.own_code import is_own
+from privfl.learning.own_data import MOST_CLASSES
 from privfl.learning.privacy_job import PrivacyJob, PrivacyMode
 from privfl.learning.strategy_job import StrategyJob
 from privfl.learning.tables import override, read_table, write_table
@@ -47,6 +48,8 @@ class DataJob:
         clients: how many clients share it.
         test: `module:function`, a function that returns what the server holds out of data of one's own; the function
             `load_test` of the same module unless given.
+        classes: of data of one's own, whose labels are 0 .. classes − 1. Unless given, the largest label says how many
+            there are: of all that anybody holds, and under differential privacy of what the server does.
         partition: `iid`; `dirichlet` or `shards` for clients with different mixtures of labels; `quantity` for clients
             with different numbers of examples.
         alpha: concentration of `dirichlet` and `quantity`; the smaller, the more the clients differ.
@@ -56,22 +59,33 @@ class DataJob:
     name: str = "hospitals"
     clients: int = 10
     test: str | None = None
+    classes: int | None = None
     partition: Partition = Partition.IID
     alpha: float = 0.5
     shards: int = 2
 
     def __post_init__(self) -> None:
+        if self.classes is not None and not 2 <= self.classes <= MOST_CLASSES:
+            raise ConfigurationError(f"data.classes is {self.classes}: 2 to {MOST_CLASSES} works, such as 10")
         if not is_own(self.name):
+            if self.classes is not None:
+                raise ConfigurationError(
+                    f"data.classes is {self.classes} with data.name {self.name!r}, whose classes are known: leave it "
+                    f"out"
+                )
             if self.test is not None:
                 raise ConfigurationError(
                     f"data.test is {self.test!r} with data.name {self.name!r}, of which the server holds a fifth out: "
                     f"leave it out"
                 )
-        elif self.partition is not Partition.IID:
-            raise ConfigurationError(
-                f"data.partition is {self.partition.value!r} with data.name {self.name!r}, a function that says itself "
-                f"what every client holds: leave it out"
-            )
+            return
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.name in {"partition", "alpha", "shards"} and value != one.default:
+                raise ConfigurationError(
+                    f"data.{one.name} is {str(value)!r} with data.name {self.name!r}, a function that says itself what "
+                    f"every client holds: leave it out"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from privfl.errors import ConfigurationError, DisclosureRefused, MissingExtra
 from privfl.learning.averaging import CHANCE_BYTES, Averaging
 from privfl.learning.data import Examples
 from privfl.learning.job import Job
+from privfl.learning.own_code import OwnCodeFailed, told
 from privfl.learning.records import Observer, Progress
 from privfl.learning.residuals import Residuals
 from privfl.learning.scheduling import Assignment, RoundPlan
@@ -114,6 +115,7 @@ class LocalWork:
             MissingExtra: of what it takes to train something is not installed.
         """
         vectors: dict[int, Vector] = {}
+        too_coarse: dict[int, str] = {}
         errors: dict[int, Exception] = {}
         number, assignments = plan.number, plan.assignments
         for done, (client, assignment) in enumerate(sorted(assignments.items())):
@@ -127,22 +129,29 @@ class LocalWork:
                     settings=assignment.training,
                 )
                 sent = chosen.compress(result.update, residuals.of(client))
+                result = _with(result, sent)
                 vectors[client] = averaging.encode(
-                    _with(result, sent),
+                    result,
                     context=context,
                     weight=weight,
                     chance=rounding_seed(context, client, assignment.seed),
                 )
+                if not self.succeeded and (why := averaging.too_coarse(result)) is not None:
+                    too_coarse[client] = why
                 if sent.residual is not None:
                     residuals.stage(number, client, sent.residual)
             except MissingExtra:
                 raise
-            except Exception as error:  # noqa: BLE001 - a trainer may be anybody's; what it raises is its client's loss
+            except (Exception, SystemExit) as raised:  # noqa: BLE001 - a trainer may be anybody's: its client's loss
+                error = _of_client(raised)
                 errors[client] = error
                 self._log(client, f"round {number}", error)
         self._observe(Progress(round=number, stage="aggregating", done=len(assignments), of=len(assignments)))
         if errors and not vectors and (not self.succeeded or len(errors) >= self._fewest):
             self._give_up(number, errors)
+        if vectors and too_coarse.keys() == vectors.keys():
+            # Of one client, or later when a model has settled, nothing may be left: that is no mistake.
+            raise ConfigurationError(f"round {number}, at every client: {min(too_coarse.items())[1]}")
         self.succeeded |= bool(vectors)
         if self._zeros:
             for client in [one for one, error in errors.items() if not isinstance(error, DisclosureRefused)]:
@@ -176,9 +185,10 @@ class LocalWork:
         client, error = min(errors.items())
         kind = "" if isinstance(error, ConfigurationError) else f"{type(error).__name__}: "
         said = " ".join(str(error).split())[:_LONGEST]
+        cure = f"; a strategy.learning_rate smaller than {rate} may work, such as {min(rate / 10, 0.1):g}"
         raise ConfigurationError(
-            f"round {number}, client {client}, as at every other: {kind}{said}; where training diverged, a smaller "
-            f"strategy.learning_rate than {rate} may work, such as {min(rate / 10, 0.1):g}"
+            f"round {number}: training failed at every client; at client {client}: {kind}{said}"
+            f"{cure if 'finite' in said else ''}"
         ) from error
 
 
@@ -197,6 +207,14 @@ def _with(result: LocalResult, sent: Compressed) -> LocalResult:
     return result if sent.arrays is result.update else replace(result, update=dict(sent.arrays))
 
 
+def _of_client(raised: BaseException) -> Exception:
+    if isinstance(raised, Exception):
+        return raised
+    error = OwnCodeFailed(f"the trainer ended the program: {told(raised)}")
+    error.__cause__ = raised
+    return error
+
+
 def _nothing(assignment: Assignment) -> LocalResult:
     """What a client that has learned nothing says: the model as it was."""
     still = {name: np.zeros_like(array) for name, array in assignment.model.weights.items()}
@@ -205,4 +223,5 @@ def _nothing(assignment: Assignment) -> LocalResult:
 
 def told_of(what: str, error: Exception) -> str:
     """Say what kind of thing went wrong at a client: what an error says may tell of its examples, and stays with it."""
-    return f"{what}: {type(error).__name__}"
+    raised = error.__cause__ if isinstance(error, OwnCodeFailed) else error
+    return f"{what}: {type(raised).__name__}"

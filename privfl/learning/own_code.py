@@ -8,11 +8,18 @@ from __future__ import annotations
 import importlib
 import inspect
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from privfl.errors import ConfigurationError, PrivflError
+
+_LONGEST: Final = 300  # of what an error says
+
+
+class OwnCodeFailed(ConfigurationError):
+    """Somebody's own code raised, or ended the program: the cause of this is what it raised."""
 
 
 def is_own(name: str) -> bool:
@@ -52,29 +59,42 @@ def own_function(key: str, name: str, *, sample: str, offered: Sequence[str]) ->
             f"{key} is {name!r} but importing {module_name!r} failed ({error}); "
             "check the name, and that its directory is on PYTHONPATH, or the current one, or the job file's"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigurationError(
-            f"{key} is {name!r} but importing {module_name!r} failed ({_told(error)}); correct the module"
+            f"{key} is {name!r} but importing {module_name!r} failed ({told(error)}); correct the module"
         ) from error
     if not callable(function):
         raise ConfigurationError(
             f"{key} is {name!r} but {module_name!r} has no function {attribute!r}; "
             f"define it, for instance: {sample.format(attribute)}"
         )
-    return _adapted(key, name, function, offered)
+    return adapted(key, name, function, offered)
 
 
-def _adapted(key: str, name: str, function: Callable[..., Any], offered: Sequence[str]) -> Callable[..., Any]:
-    """`function`, called with those of our keywords that its signature takes."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except ValueError:  # some callables written in C tell no signature
-        parameters = []
+def taken(function: Callable[..., Any], offered: Sequence[str]) -> tuple[str, ...]:
+    """Return those of our keywords that a function's signature takes."""
+    parameters = _parameters(function)
     by_name = {p.name for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}}
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return tuple(word for word in offered if takes_all or word in by_name)
+
+
+def adapted(key: str, name: str, function: Callable[..., Any], offered: Sequence[str]) -> Callable[..., Any]:
+    """Return what calls a function with those of our keywords that its signature takes.
+
+    Args:
+        key: where it is from, for complaints.
+        name: what it is called there.
+        function: somebody's.
+        offered: keywords that it is going to be offered.
+
+    Raises:
+        ConfigurationError: it needs other arguments; later, when it fails.
+    """
+    words = taken(function, offered)
     needed = [
         p.name
-        for p in parameters
+        for p in _parameters(function)
         if p.default is p.empty
         and p.kind not in {p.VAR_KEYWORD, p.VAR_POSITIONAL}
         and (p.name not in offered or p.kind is p.POSITIONAL_ONLY)
@@ -87,17 +107,40 @@ def _adapted(key: str, name: str, function: Callable[..., Any], offered: Sequenc
 
     def call(**given: Any) -> Any:
         try:
-            return function(**{word: value for word, value in given.items() if takes_all or word in by_name})
+            return function(**{word: value for word, value in given.items() if word in words})
         except PrivflError:
             raise
-        except Exception as error:
-            raise ConfigurationError(f"{key} is {name!r}, and calling it failed: {_told(error)}") from error
+        except (Exception, SystemExit) as error:
+            raise ConfigurationError(f"{key} is {name!r}, and calling it failed: {told(error)}") from error
 
     return call
 
 
-def _told(error: Exception) -> str:
-    """What went wrong, and where: a line of somebody's own program."""
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except ValueError:  # some callables written in C tell no signature
+        return []
+
+
+@contextmanager
+def staying(whose: str) -> Iterator[None]:
+    """Run somebody's own code, which must not end the program.
+
+    Args:
+        whose: code it is, for the complaint.
+
+    Raises:
+        OwnCodeFailed: it asked for that, by sys.exit.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        raise OwnCodeFailed(f"{whose} ended the program: {told(error)}") from error
+
+
+def told(error: BaseException) -> str:
+    """Say what went wrong, and where: in a line of somebody's own program."""
     place = traceback.extract_tb(error.__traceback__)[-1]
-    said = " ".join(str(error).split())
+    said = " ".join(str(error).split())[:_LONGEST]
     return f"{type(error).__name__}: {said}, in line {place.lineno} of {Path(place.filename).name}"

@@ -14,11 +14,23 @@ from privfl.learning.own_code import own_function
 TEST_FUNCTION: Final = "load_test"
 """The function of the module beside that of the clients, unless `data.test` names another."""
 
+MOST_CLASSES: Final = 1_000_000
+"""A model has an output for each."""
+
 _CLIENT_SAMPLE: Final = "def {}(client): return features, labels"
 _TEST_SAMPLE: Final = "def {}(): return features, labels"
 
 
-def load_own(name: str, *, clients: int, seed: int, test: str | None = None, holdout: float = 0.0) -> FederatedData:
+def load_own(
+    name: str,
+    *,
+    clients: int,
+    seed: int,
+    test: str | None = None,
+    holdout: float = 0.0,
+    classes: int | None = None,
+    private: bool = False,
+) -> FederatedData:
     """Load the data of every simulated client, and the server's, by functions of the user's own.
 
     Args:
@@ -30,35 +42,50 @@ def load_own(name: str, *, clients: int, seed: int, test: str | None = None, hol
         test: `module:function` for what the server holds out, called likewise, but without `client=`; the function
             `load_test` of the same module unless given.
         holdout: share of its own examples that every client keeps for evaluation, as for `load`.
+        classes: how many there are; unless given, as the largest label says, and at least two.
+        private: whether what clients hold is for nobody to know. Then the largest label is that of the server's
+            examples, and a label of a client beyond the classes counts as the last one, or below 0 as 0: neither the
+            model's shape nor a refusal tells of it.
 
     Returns:
-        The data set. There are as many classes as the largest label says, and at least two.
+        The data set.
 
     Raises:
         ConfigurationError: no such function, or it returns something else; names the key, and the client.
+
+    Guarantees:
+        1. The arrays are copies: what the functions do with theirs afterwards changes nothing.
+        2. If `private`, the number of classes does not depend on what clients hold, and no label of theirs is refused.
     """
     load_client = own_function("data.name", name, sample=_CLIENT_SAMPLE, offered=("client", "clients", "seed"))
     if clients < 1:
         raise ConfigurationError(f"data.clients is {clients}: 1 or more works, such as 10")
     offered = {"clients": clients, "seed": seed}
-    held = [
-        _examples(f"data.name is {name!r}, client {client}", load_client(client=client, **offered))
-        for client in range(clients)
-    ]
     tested, key = f"{name.partition(':')[0]}:{TEST_FUNCTION}" if test is None else test, "data.test"
-    server = _examples(f"{key} is {tested!r}", _test_function(tested, given=test is not None)(**offered))
+    most = MOST_CLASSES if classes is None else classes
+    of_server = f"{key} is {tested!r}"
+    server = _examples(of_server, _test_function(tested, given=test is not None)(**offered))
+    _require_classes(of_server, server, most, given=classes is not None)
+    public = max(int(server.labels.max()) + 1, 2) if classes is None else classes
+    held = []
+    for client in range(clients):
+        where = f"data.name is {name!r}, client {client}"
+        examples = _examples(where, load_client(client=client, **offered), classes=public if private else None)
+        _require_classes(where, examples, most, given=classes is not None)
+        held.append(examples)
     for client, examples in enumerate((*held, server)):
         whose = f"client {client}" if client < clients else f"{key} {tested!r}"
         _require_alike(f"data.name is {name!r}, {whose}", examples, held[0])
+    if classes is None:  # private labels are none beyond the public ones by now
+        public = max(public, *(int(one.labels.max()) + 1 for one in held))
     validation: tuple[Examples, ...] = ()
     if holdout:
         held, validation = _divided(name, held, holdout, seed)
-    labels = [int(one.labels.max()) for one in (*held, *validation, server)]
     return FederatedData(
         name=name,
         clients=tuple(held),
         test=server,
-        classes=max(*labels, 1) + 1,
+        classes=public,
         feature_shape=server.features.shape[1:],
         validation=validation,
     )
@@ -75,8 +102,8 @@ def _test_function(name: str, *, given: bool) -> Callable[..., Any]:
         ) from error
 
 
-def _examples(where: str, returned: object) -> Examples:
-    """What a function returned, as examples that cannot be written to."""
+def _examples(where: str, returned: object, *, classes: int | None = None) -> Examples:
+    """Copies of what a function returned, that cannot be written to; with labels of those classes, if they are said."""
     if not isinstance(returned, tuple | list) or len(returned) != 2:
         raise ConfigurationError(
             f"{where}: the function returned {type(returned).__name__}; let it return two arrays, features and labels"
@@ -87,13 +114,25 @@ def _examples(where: str, returned: object) -> Examples:
             raise ConfigurationError(
                 f"{where}: {what} are of type {type(array).__name__}; convert them with numpy.asarray({what})"
             )
-        view = array.view(np.ndarray)
-        view.flags.writeable = False
-        arrays.append(view)
+        own = np.array(array)
+        if classes is not None and what == "labels" and own.dtype == np.int64:
+            own = np.clip(own, 0, classes - 1)
+        own.flags.writeable = False
+        arrays.append(own)
     try:
         return Examples(features=arrays[0], labels=arrays[1])
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}: {error}") from None
+
+
+def _require_classes(where: str, examples: Examples, most: int, *, given: bool) -> None:
+    largest = int(examples.labels.max())
+    if largest >= most:
+        limit = f"data.classes is {most}" if given else f"there may be {most} classes"
+        raise ConfigurationError(
+            f"{where}: labels hold {largest}, and {limit}: labels from 0 to {most - 1} work"
+            + (", or a larger data.classes" if given else "")
+        )
 
 
 def _require_alike(where: str, examples: Examples, first: Examples) -> None:

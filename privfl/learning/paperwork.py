@@ -194,7 +194,7 @@ class Paperwork:
         """A run that fails in its first round leaves nothing behind: what was logged waits for its directory."""
         if self.out is None or not self._logged:
             return
-        make_folder(self.out / CLIENTS)
+        make_folder(self.out / CLIENTS, private=True)
         for client, told in self._logged:
             with (self.out / CLIENTS / f"{client:04d}.log").open("a", encoding="utf-8") as file:
                 file.write(told)

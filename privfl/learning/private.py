@@ -155,6 +155,9 @@ class PrivateAveraging:
         vector: npt.NDArray[Any] = encoded.vector
         return vector
 
+    def too_coarse(self, result: LocalResult) -> None:
+        """See `Averaging.too_coarse`: rounding is by chance."""
+
     def unrounded(self, result: LocalResult, *, context: bytes) -> npt.NDArray[np.float64]:
         """Return what `encode` rounds and adds noise to; an auditor compares sums of known contributions with it."""
         extras = self._extras(result.update)

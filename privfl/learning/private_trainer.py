@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,8 +132,9 @@ class PrivateTrainer(TorchClassifier):
            sees a step.
         5. torch's global state, and the arrays and the model that the caller passes in, are left as they were.
 
-    Features that are no number count as 0, and those beyond ±10^6 as that: an example that made training fail would
-    show by it that it is there, whatever noise the others are given.
+    Features that are no number count as 0, those beyond ±10^6 as that, and labels that the model has no output for as
+    its last one: an example that made training fail would show by it that it is there, whatever noise the others are
+    given. Each example is changed, or not, for what it is alone, so that guarantee 1 holds of it as of any.
 
     Assumes:
         The client runs this code. The time that a step takes, and an error that ends training, depend on its examples.
@@ -142,6 +143,8 @@ class PrivateTrainer(TorchClassifier):
         Abadi et al., "Deep Learning with Differential Privacy", CCS 2016, algorithm 1. Ghost clipping: Li, Tramèr,
         Liang, Hashimoto, "Large Language Models Can Be Strong Differentially Private Learners", ICLR 2022, section 4.
     """
+
+    clamps_labels: ClassVar = True
 
     def __init__(
         self,
@@ -166,6 +169,11 @@ class PrivateTrainer(TorchClassifier):
                     f"model holds {name!r} as {parameter.dtype} in privacy.mode 'example', which clips gradients of "
                     f"single examples in torch.float32: build it in that, or take another privacy.mode"
                 )
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether batches and noise come from the operating system's entropy."""
+        return type(self._entropy) is OsEntropy
 
     def train(
         self,

@@ -107,7 +107,7 @@ class Residuals:
         }
         self._staged.clear()
         if self._home is not None and settled:
-            make_folder(self._home)
+            make_folder(self._home, private=True)  # names of files tell whose updates were summed
             self._remove_leftovers(self._home)
             for client, (number, residual) in settled.items():
                 replace_file(self._path(self._home, client, number), _content(client, number, residual), private=True)

@@ -15,7 +15,7 @@ from privfl.compression.rotation import SEED_BYTES
 from privfl.encoding.layout import Layout
 from privfl.errors import BudgetExceeded, ConfigurationError, RoundAborted
 from privfl.guard import append_line, cut_torn_line
-from privfl.learning.assembly import averaging_of, data_of, scheduler_of, trainer_of
+from privfl.learning.assembly import averaging_of, compressor_of, data_of, scheduler_of, trainer_of
 from privfl.learning.averaging import RoundMean
 from privfl.learning.books import Books, job_digest
 from privfl.learning.checkpoint import (
@@ -128,8 +128,7 @@ class FederatedRun:
         self.view: UploadView | None = None
         self._kept: int | None = None  # round whose model is in the file of the best
         self.stopped: str | None = None
-        self._compressor = job.compression.compressor(Layout.of(self.weights))
-        self._compressor.choose(bytes(SEED_BYTES), self.weights)  # a model of which nothing would travel shows now
+        self._compressor = compressor_of(job, self._trainer)
         self._residuals = Residuals(out, clients=job.data.clients, length=self.parameters)
         self._paperwork = Paperwork(job, self.guarantee, self._compressor.sent, out, identity)
         self.averaging = averaging_of(job, self.data, self.guarantee, self._compressor.sent, workers=workers)
@@ -332,7 +331,6 @@ class FederatedRun:
         plain = self._sessions.plain(inputs, held)
         clip, scale = self.clip, None if isinstance(self.averaging, PrivateAveraging) else self.averaging.clip
         mean, why_not = self._decoded(held.outcome, context)
-        self._residuals.settle(number, held.outcome.contributors if mean is not None else ())
         if mean is not None:
             mean = replace(mean, arrays=chosen.expand(mean.arrays))
             self.weights = self._memory.strategy.apply(self.weights, mean.arrays)
@@ -355,6 +353,8 @@ class FederatedRun:
             seconds=time.perf_counter() - started,
         )
         self._record(done)
+        # The job is on disk by now: nothing that clients keep is without a run that goes on with it.
+        self._residuals.settle(number, held.outcome.contributors if mean is not None else ())
         metrics = self._judged(done, new=done.released and not self.job.evaluation.select.federated)
         if self._evaluations is not None and self._evaluation_due(number):
             # Two sums over one model differ by what those found who are in one of them: clients are asked once, and

@@ -16,6 +16,7 @@ from privfl.errors import ConfigurationError
 OFFERED: Final = "offered"
 """In a field's metadata: the members of its enumeration that a table may name; all unless given."""
 
+_LISTS: Final[Mapping[object, list[object]]] = {str: ["0.*"], float: [0.1, 0.5]}
 T = TypeVar("T")
 
 
@@ -60,7 +61,8 @@ def _value(hint: Any, value: Any, key: str, offered: Sequence[Enum] | None = Non
         return _value(next(choice for choice in choices if choice is not types.NoneType), value, key)
     if origin is tuple:
         if not isinstance(value, list):
-            raise ConfigurationError(f"{key} is {value!r}: a list works, such as [0, 1]")
+            sample = _LISTS.get(choices[0], [0, 1])
+            raise ConfigurationError(f"{key} is {value!r}: a list works, such as {sample}")
         return tuple(_value(choices[0], item, key) for item in value)
     if is_dataclass(hint):
         return read_table(hint, value, f"{key}.")  # type: ignore[arg-type]  # a class, not an instance

@@ -7,15 +7,18 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privfl.errors import ConfigurationError
+from privfl.learning.checkpoint import is_array_name
 from privfl.learning.data import Examples
 from privfl.learning.int8 import Int8Evaluation, quantised, serialised_bytes
 from privfl.learning.models import import_torch, reproducible_torch, torch_seed
+from privfl.learning.own_code import staying
 from privfl.learning.torch_weights import EVERYTHING, float_buffers, put, require_matches, taken, travelling
 from privfl.learning.trainer import Evaluation, LocalResult, LocalTraining
 
@@ -44,7 +47,13 @@ class TorchClassifier(ABC):
         ConfigurationError: nothing in the model can be trained, or a pattern matches no buffer; later, when weights or
             examples do not fit the model.
         MissingExtra: torch is not installed.
+
+    Attributes:
+        clamps_labels: whether labels that the model has no output for are trained on as the last one it has. Otherwise
+            they are refused, as they always are in evaluation.
     """
+
+    clamps_labels: ClassVar = False
 
     def __init__(self, model: torch.nn.Module, settings: LocalTraining, *, buffers: Sequence[str] = EVERYTHING) -> None:
         import_torch()
@@ -57,6 +66,11 @@ class TorchClassifier(ABC):
         )
         if not any(parameter.requires_grad for parameter in self._pristine.parameters()):
             raise ConfigurationError("model has no parameter to train; use one such as 'mlp'")
+        for name in travelling(self._pristine, self._buffers):
+            if not is_array_name(name):
+                raise ConfigurationError(
+                    f"model names a parameter {name!r}, which no model.npz can hold: a name such as 'weight' works"
+                )
 
     def initial_weights(self) -> dict[str, NDArray[np.float32]]:
         """Weights of the model as it was given: name to float32 array. The caller owns the arrays."""
@@ -85,11 +99,11 @@ class TorchClassifier(ABC):
             ConfigurationError: weights or examples do not fit the model.
         """
         torch = import_torch()
-        with reproducible_torch(torch_seed(seed, "train.model")), torch.enable_grad():
+        with staying(_MODEL), reproducible_torch(torch_seed(seed, "train.model")), torch.enable_grad():
             model = self._loaded(weights)
             tensors = travelling(model, self._buffers)
             received = taken(tensors)  # as they were rounded, if they were
-            features, labels = _fitting(model, examples)
+            features, labels = _fitting(model, examples, clamped=self.clamps_labels)
             self.fit(model, features, labels, seed=seed, settings=settings)
             fit = _evaluation(model, features, labels)
             update = {name: np.asarray(array - received[name]) for name, array in taken(tensors).items()}
@@ -102,10 +116,15 @@ class TorchClassifier(ABC):
             ConfigurationError: weights or examples do not fit the model.
         """
         # Seeded, so that a model that is random even in evaluation still answers the same every time.
-        with reproducible_torch(torch_seed(0, "evaluate")):
+        with staying(_MODEL), reproducible_torch(torch_seed(0, "evaluate")):
             model = self._loaded(weights)
             features, labels = _fitting(model, examples)
             return _evaluation(model, features, labels)
+
+    @property
+    def statistics(self) -> frozenset[str]:
+        """Names of what travels and is no parameter: floating-point buffers."""
+        return frozenset(float_buffers(self._pristine)) & travelling(self._pristine, self._buffers).keys()
 
     def evaluate_int8(self, weights: Mapping[str, NDArray[np.float32]], examples: Examples) -> Int8Evaluation:
         """Evaluate `weights` as a small device would run them: linear and recurrent layers in 8-bit integers.
@@ -118,7 +137,9 @@ class TorchClassifier(ABC):
             features, labels = _fitting(model, examples)
             small = quantised(model)
             try:
-                evaluation = _evaluation(small, features.float() if features.is_floating_point() else features, labels)
+                with _without_fast_path():
+                    features = features.float() if features.is_floating_point() else features
+                    evaluation = _evaluation(small, features, labels)
             except (RuntimeError, AttributeError, TypeError) as error:
                 raise ConfigurationError(
                     f"the model does not run with layers of 8-bit integers ({error}): let it call its layers, instead "
@@ -153,6 +174,18 @@ class TorchClassifier(ABC):
         model = copy.deepcopy(self._pristine)
         put(weights, travelling(model, self._buffers))
         return model
+
+
+@contextmanager
+def _without_fast_path() -> Iterator[None]:
+    """Let transformers call their layers: PyTorch's shortcut takes the layers' weights, which integers do not have."""
+    heads = import_torch().backends.mha
+    was = heads.get_fastpath_enabled()
+    heads.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        heads.set_fastpath_enabled(was)
 
 
 class TorchTrainer(TorchClassifier):
@@ -206,10 +239,11 @@ def _batches(examples: int, settings: LocalTraining, order: torch.Generator) -> 
         yield from torch.randperm(examples, generator=order).tensor_split(math.ceil(examples / settings.batch_size))
 
 
+_MODEL: Final = "the model"
 _EVALUATION_BATCH: Final = 1024  # examples at a time: bounds the memory that activations take
 
 
-def _fitting(model: torch.nn.Module, examples: Examples) -> tuple[torch.Tensor, torch.Tensor]:
+def _fitting(model: torch.nn.Module, examples: Examples, *, clamped: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     """Features and labels as tensors, or in words why the model cannot take them: torch speaks in matrix shapes."""
     torch = import_torch()
     features, labels = torch.tensor(examples.features), torch.tensor(examples.labels)
@@ -225,6 +259,8 @@ def _fitting(model: torch.nn.Module, examples: Examples) -> tuple[torch.Tensor, 
             "choose a model that takes that shape"
         ) from error
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else ()
+    if clamped and shape and shape[-1] > 0:
+        labels = labels.clamp(max=shape[-1] - 1)
     if shape[:-1] != (len(features[:2]),) or shape[-1] <= labels.max():
         raise ConfigurationError(
             f"model turns {len(features[:2])} examples into an output of shape {shape}; "
