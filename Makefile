@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-scale fuzz soak crash vectors clean
+.PHONY: help demo test lint format bench bench-scale fuzz soak crash crash-exact vectors clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,7 +62,10 @@ soak: $(VENV)/.dev ## a hundred rounds of a thousand clients under kahe, with ra
 
 crash: $(VENV)/.dev ## runs with and without a privacy budget, killed 20 and 50 times and gone on with; and at every step
 	PRIVFL_CRASHES=50 $(BIN)/python -m pytest tests/test_crash.py
-	PRIVFL_EXACT_CRASHES=20 $(BIN)/python -m pytest tests/test_crash_exact.py
+	PRIVFL_EXACT_CRASHES=20 PRIVFL_EVERY_STEP=1 $(BIN)/python -m pytest -n auto --dist worksteal tests/test_crash_exact.py
+
+crash-exact: $(VENV)/.dev ## runs without privacy, killed 20 times and ended at some of their steps: the same model, bit for bit
+	PRIVFL_EXACT_CRASHES=20 $(BIN)/python -m pytest -n auto --dist worksteal tests/test_crash_exact.py
 
 vectors: $(VENV)/.dev ## write the known answers in tests/vectors anew
 	$(BIN)/python tests/known_answers

@@ -33,8 +33,9 @@ from privfl.learning.rounds import FederatedRun
 from privfl.primitives.signatures import Identity
 
 KILLS = int(os.environ.get("PRIVFL_EXACT_CRASHES", "5"))
-"""`make crash`: 20, and every step of every variant in every manner."""
-EVERY = "PRIVFL_EXACT_CRASHES" in os.environ
+"""`make crash-exact`: 20."""
+EVERY = "PRIVFL_EVERY_STEP" in os.environ
+"""`make crash`: every step of every variant, in every manner."""
 
 MEASURED = {
     "seconds": "a stopwatch",
