@@ -46,10 +46,11 @@ def test_commands_run_in_order(tmp_path, monkeypatch, capsys):
 def test_what_the_page_on_models_shows_works(tmp_path, monkeypatch, capsys):
     """Its job, its trainer in that job's place, and the two ways to have the model back."""
     page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
-    trainer, back = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    functions, trainer, back = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     (shown,) = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
+    assert functions in (ROOT / "examples" / "custom_model.py").read_text(encoding="utf-8")
     assert shown in (ROOT / "examples" / "custom_model.toml").read_text(encoding="utf-8")
     command = next(line for line in page.splitlines() if line.startswith("privfl run examples/custom_model.toml"))
     assert main([*shlex.split(command)[1:], "--set", "rounds=2"]) == 0
