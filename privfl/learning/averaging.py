@@ -191,8 +191,12 @@ class WeightedAveraging:
         """See `Averaging.encode`."""
         counts: dict[str, int] = {"examples": result.examples, "correct": result.correct} if self._tells else {}
         magnitudes = [np.abs(array) for array in result.update.values()]
+        largest = max(float(array.max(initial=0)) for array in magnitudes)
         for multiple in self._multiples:
-            counts[_over(multiple)] = sum(int(np.count_nonzero(array > multiple * self.clip)) for array in magnitudes)
+            limit = multiple * self.clip
+            # Mostly nothing is beyond the clip, and one look for the largest is all that it takes.
+            beyond = magnitudes if largest > limit else []
+            counts[_over(multiple)] = sum(int(np.count_nonzero(array > limit)) for array in beyond)
         if self.adaptive:
             counts[_MOVED] = sum(int(np.count_nonzero(array)) for array in magnitudes)
         loss = result.loss if math.isfinite(result.loss) else LOSS_MAXIMUM
