@@ -6,6 +6,7 @@ CEREMONY = "test_ckks_ceremony.py"
 CKKS = "test_ckks_session.py"
 CKKS_KEY = "test_ckks_key.py"
 CKKS_MEMBER = "test_ckks_member.py"
+CKKS_SLEEP = "test_ckks_sleep.py"
 CKKS_MACHINE = "test_state_machine.py::TestCkksUnderAttack"
 
 MUTANTS = (
@@ -201,6 +202,165 @@ MUTANTS = (
         "os.O_CREAT | os.O_EXCL | os.O_WRONLY",
         "os.O_CREAT | os.O_TRUNC | os.O_WRONLY",
         (f"{CKKS_KEY}::test_a_members_key_file_is_never_overwritten",),
+    ),
+    # ckks: members that sleep
+    Mutant(
+        "woken states of members claim nothing",
+        "lockstep/waking.py",
+        "            self._guard.claim(_RESTORED, self._claim_key())\n",
+        "",
+        (
+            f"{CKKS_SLEEP}::test_a_state_woken_twice_answers_once",
+            f"{CKKS_SLEEP}::test_a_refusal_spends_the_state_for_all_its_copies",
+            f"{CKKS_SLEEP}::test_a_member_each_of_whose_answers_is_a_process_of_its_own_makes_a_key_and_opens_a_sum",
+        ),
+    ),
+    Mutant(
+        "woken members claim the state that they were woken in and none after it",
+        "lockstep/waking.py",
+        "        if self._woken and self._claimed is not self._state:",
+        "        if self._woken and self._claimed is None:",
+        (f"{CKKS_SLEEP}::test_a_woken_member_that_goes_on_awake_claims_every_state",),
+    ),
+    Mutant(
+        "spent states of members are woken",
+        "lockstep/waking.py",
+        "        if self._guard.claimed(_RESTORED, self._claim_key()):",
+        "        if False:",
+        (
+            f"{CKKS_SLEEP}::test_no_state_of_a_ceremony_is_woken_after_it_has_answered",
+            f"{CKKS_SLEEP}::test_a_state_woken_twice_answers_once",
+        ),
+    ),
+    Mutant(
+        "members go on after they were put to sleep",
+        "lockstep/waking.py",
+        '            self._end("put to sleep: wake it from its bytes")\n',
+        "",
+        (f"{CKKS_SLEEP}::test_a_member_put_to_sleep_is_over",),
+    ),
+    Mutant(
+        "members sleep without a guard",
+        "lockstep/waking.py",
+        "            if not self._may_sleep:",
+        "            if False:",
+        (f"{CKKS_SLEEP}::test_a_member_without_a_guard_does_not_sleep_and_stays_awake",),
+    ),
+    Mutant(
+        "members sleep at work",
+        "lockstep/waking.py",
+        "        if not self._at_work.acquire(blocking=False):\n",
+        "        if self._at_work.acquire(blocking=False) is None:\n",
+        (f"{CKKS_SLEEP}::test_a_member_at_work_does_not_sleep",),
+    ),
+    Mutant(
+        "members sleep that have begun to answer",
+        "lockstep/waking.py",
+        "            if self._claimed is self._state:",
+        "            if False:",
+        (f"{CKKS_SLEEP}::test_a_member_that_has_begun_to_answer_does_not_sleep",),
+    ),
+    Mutant(
+        "members sleep that are over",
+        "lockstep/waking.py",
+        "            if isinstance(self._state, SessionOver):",
+        "            if False:",
+        (f"{CKKS_SLEEP}::test_a_member_that_has_signed_keeps_its_key_and_does_not_sleep",),
+    ),
+    Mutant(
+        "one claim for all members",
+        "lockstep/waking.py",
+        ' + bytes([role]) + number.to_bytes(4, "big") + type',
+        " + bytes([role]) + type",
+        (f"{CKKS_SLEEP}::test_claims_of_one_member_or_ceremony_do_not_spend_anothers",),
+    ),
+    Mutant(
+        "one claim for all ceremonies",
+        "ckks/ceremony.py",
+        "    def _agreed(self) -> bytes:\n        return self._params.digest\n",
+        "    def _agreed(self) -> bytes:\n        return self._params.roster.digest\n",
+        (f"{CKKS_SLEEP}::test_claims_of_one_member_or_ceremony_do_not_spend_anothers",),
+    ),
+    Mutant(
+        "one claim for all sessions under a key",
+        "ckks/member.py",
+        "    def _agreed(self) -> bytes:\n        return self.params.digest\n",
+        "    def _agreed(self) -> bytes:\n        return self._books\n",
+        (f"{CKKS_SLEEP}::test_members_sleep_in_one_session_after_the_other",),
+    ),
+    Mutant(
+        "members asleep in clear",
+        "lockstep/waking.py",
+        "    return seal(msgspec.msgpack.encode(written), key, head=magic, label=label)\n",
+        "    written = msgspec.msgpack.encode(written)\n"
+        "    return seal(written, key, head=magic, label=label) + written\n",
+        (f"{CKKS_SLEEP}::test_no_secret_of_a_ceremony_stands_in_the_bytes",),
+    ),
+    Mutant(
+        "members of a ceremony and of a session asleep under one name",
+        "ckks/member.py",
+        '_MAGIC: Final = b"PVFM\\x01"',
+        '_MAGIC: Final = b"PVFC\\x01"',
+        (f"{CKKS_SLEEP}::test_what_sleeps_begins_with_what_it_is",),
+    ),
+    Mutant(
+        "a ceremony's roster not compared when it is announced",
+        "ckks/ceremony_params.py",
+        "        if wire.roster_digest != roster.digest:",
+        "        if False:",
+        (
+            f"{CKKS_SLEEP}::test_a_member_wakes_in_its_own_ceremony_and_as_itself_only",
+            f"{CKKS_SLEEP}::test_parameters_for_another_roster_are_refused",
+        ),
+    ),
+    Mutant(
+        "parameters of a ceremony in any encoding",
+        "ckks/ceremony_params.py",
+        "        if wire.format != _FORMAT or msgspec.msgpack.encode(wire) != raw:",
+        "        if wire.format != _FORMAT:",
+        (f"{CKKS_SLEEP}::test_other_encodings_of_a_ceremonys_parameters_are_refused",),
+    ),
+    Mutant(
+        "parameters of a ceremony of any version",
+        "ckks/ceremony_params.py",
+        "        if wire.format != _FORMAT or msgspec.msgpack.encode(wire) != raw:",
+        "        if msgspec.msgpack.encode(wire) != raw:",
+        (f"{CKKS_SLEEP}::test_parameters_that_are_none_do_not_decode",),
+    ),
+    Mutant(
+        "the secret kept once it is dealt",
+        "ckks/ceremony.py",
+        "        by_holder = dict(zip(message.members, shares, strict=True))\n",
+        "        self._dealt_from = state\n        by_holder = dict(zip(message.members, shares, strict=True))\n",
+        (f"{CKKS_SLEEP}::test_a_secret_is_gone_once_it_is_dealt",),
+    ),
+    Mutant(
+        "what a member said forgotten in its sleep",
+        "ckks/ceremony_states.py",
+        "            return Checked(secrets=secrets, parts=written.parts, shares=shares, said=written.said)",
+        "            return Checked(secrets=secrets, parts=written.parts, shares=shares, said=())",
+        (f"{CKKS_SLEEP}::test_a_state_of_a_ceremony_comes_back_as_it_was",),
+    ),
+    Mutant(
+        "the last response forgotten in a member's sleep",
+        "ckks/ceremony.py",
+        "            last=self._last,\n",
+        "            last=None,\n",
+        (f"{CKKS_SLEEP}::test_a_repeated_request_of_a_ceremony_finds_its_response_after_waking",),
+    ),
+    Mutant(
+        "what a member insists on forgotten in its sleep",
+        "ckks/member.py",
+        "            minimum_contributors=max(minimum_contributors, slept.minimum_contributors),",
+        "            minimum_contributors=minimum_contributors,",
+        (f"{CKKS_SLEEP}::test_what_a_member_insists_on_sleeps_with_it",),
+    ),
+    Mutant(
+        "members wake with another's key",
+        "ckks/member.py",
+        "        if slept.number != member_key.number:",
+        "        if False:",
+        (f"{CKKS_SLEEP}::test_a_member_wakes_under_its_own_key_and_with_its_own_books_only",),
     ),
     # ckks: members in a session
     Mutant(

@@ -27,7 +27,8 @@ from privfl.ckks import coordinator as coordinators
 from privfl.ckks import messages, planner, sharing  # the module: pytest would take TestRequest for tests
 from privfl.ckks.agreement import commitment_to
 from privfl.ckks.ceremony import CeremonyMember
-from privfl.ckks.key import CeremonyParams, CommitteeKey, common_polynomial
+from privfl.ckks.ceremony_params import CeremonyParams
+from privfl.ckks.key import CommitteeKey, common_polynomial
 from privfl.ckks.messages import (
     COMBINED_BYTES,
     Advertise,
@@ -414,9 +415,9 @@ def test_the_challenge_follows_from_everything_that_was_dealt(monkeypatch):
 def with_another_secret(ceremony, number):
     """That member deals shares of another secret than its part was made of."""
     state = ceremony.members[number]._state
-    secret = state.secrets.secret.copy()
+    secret = state.secret.copy()
     secret[:, 0] = (secret[:, 0] + 1) % np.array(MODULUS.primes)
-    ceremony.members[number]._state = replace(state, secrets=replace(state.secrets, secret=secret))
+    ceremony.members[number]._state = replace(state, secret=secret)
 
 
 def test_a_dealer_whose_shares_do_not_match_its_part_is_caught_by_the_test_and_nobody_signs():
@@ -811,8 +812,10 @@ def test_no_secret_and_no_share_is_in_what_the_coordinator_receives_or_makes():
         for party in sorted(ceremony.coordinator.waiting):
             ceremony.deliver(party.number)
             state = ceremony.members[party.number]._state
+            if ceremony.phase is Phase.COMMIT:
+                secrets += [state.secret]
             if ceremony.phase is Phase.DEAL:
-                secrets += [state.secrets.secret, state.kept, state.secrets.channel.private_bytes().reveal()]
+                secrets += [state.kept, state.secrets.channel.private_bytes().reveal()]
             if ceremony.phase is Phase.CHECK_SHARES:
                 secrets += list(state.shares.values())
             if ceremony.phase is Phase.TEST_KEY:

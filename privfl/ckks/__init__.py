@@ -8,8 +8,8 @@ make a key in a ceremony (`CeremonyMember`, `CeremonyCoordinator`) and then open
 from __future__ import annotations
 
 from privfl.ckks.ceremony import CeremonyMember as CeremonyMember
+from privfl.ckks.ceremony_params import CeremonyParams as CeremonyParams
 from privfl.ckks.coordinator import CeremonyCoordinator as CeremonyCoordinator
-from privfl.ckks.key import CeremonyParams as CeremonyParams
 from privfl.ckks.key import CommitteeKey as CommitteeKey
 from privfl.ckks.key import MemberKey as MemberKey
 from privfl.ckks.member import CommitteeMember as CommitteeMember

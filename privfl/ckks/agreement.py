@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from privfl.ckks import sharing
-from privfl.ckks.key import CeremonyParams, KeyStatement
+from privfl.ckks.ceremony_params import CeremonyParams
+from privfl.ckks.key import KeyStatement
 from privfl.ckks.messages import COMBINED_BYTES
 from privfl.ckks.modulus import PRIMES, Modulus, Residues
 from privfl.ckks.planner import modulus_of

@@ -27,8 +27,9 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import Final
 
+import msgspec
 import numpy as np
 
 from privfl.ckks import sharing
@@ -44,8 +45,21 @@ from privfl.ckks.agreement import (
     statement_of,
 )
 from privfl.ckks.answer import answer
+from privfl.ckks.ceremony_params import CeremonyParams
+from privfl.ckks.ceremony_states import (
+    Advertised,
+    Checked,
+    Committed,
+    Dealt,
+    Secrets,
+    State,
+    Tested,
+    Waiting,
+    read,
+    write,
+)
 from privfl.ckks.cipher import ERRORS
-from privfl.ckks.key import CeremonyParams, MemberKey, common_polynomial
+from privfl.ckks.key import MemberKey, common_polynomial
 from privfl.ckks.keytest import KeyTest
 from privfl.ckks.messages import (
     Advertise,
@@ -65,7 +79,9 @@ from privfl.ckks.modulus import PRIMES, Residues
 from privfl.ckks.planner import modulus_of
 from privfl.ckks.seal import seal_ring
 from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused, LocalProtocolError
-from privfl.lockstep.party import Handler, Incoming, LockstepParty, SessionOver
+from privfl.guard import StateGuard
+from privfl.lockstep.party import Handler, Incoming, SessionOver
+from privfl.lockstep.waking import SleepingParty, open_resting, seal_resting
 from privfl.primitives import aead
 from privfl.primitives.entropy import Entropy, OsEntropy
 from privfl.primitives.keys import KeyPair, derive
@@ -74,81 +90,21 @@ from privfl.primitives.sampling import TERNARY, sampler
 from privfl.primitives.secret import Secret
 from privfl.primitives.signatures import Identity
 from privfl.primitives.transcript import digest
+from privfl.roster import Roster
 from privfl.wire import SERVER, Message, PartyId, Role, SuiteCode
 
 _PAIR_BYTES = 32
+_MAGIC: Final = b"PVFC\x01"
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Nothing has been asked."""
+class _Slept(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    params: bytes
+    number: int
+    last: tuple[bytes, bytes | None] | None
+    state: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Advertised:
-    """The channel key is out."""
-
-    channel: KeyPair
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Secrets:
-    """What a member has of its own in a ceremony, once its id is known."""
-
-    session: bytes
-    channel: KeyPair
-    peers: Mapping[int, bytes]
-    own: Residues = field(repr=False)
-    secret: Residues = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """The part of the key is committed to."""
-
-    secrets: Secrets
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dealt:
-    """Shares are out.
-
-    Attributes:
-        secrets: as before.
-        commitments: holder to commitment.
-        kept: the share of the own dealing.
-    """
-
-    secrets: Secrets = field(repr=False)
-    commitments: Mapping[int, bytes]
-    kept: Residues = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """Combinations are out.
-
-    Attributes:
-        secrets: as before.
-        parts: dealer to b_i as it travels.
-        shares: dealer to the share for this member; those that opened.
-        said: the combinations.
-    """
-
-    secrets: Secrets = field(repr=False)
-    parts: Mapping[int, bytes] = field(repr=False)
-    shares: Mapping[int, Residues] = field(repr=False)
-    said: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Tested:
-    """The answer to the test is out."""
-
-    key: MemberKey
-
-
-class CeremonyMember(LockstepParty):
+class CeremonyMember(SleepingParty):
     """A member's side of a key ceremony.
 
     Args:
@@ -156,6 +112,7 @@ class CeremonyMember(LockstepParty):
         number: the member.
         identity: its signing key, as the roster lists it.
         entropy: source of secrets; the operating system unless given.
+        guard: for a member that sleeps between requests; durable, and shared by all processes that might wake it.
 
     Raises:
         ConfigurationError: the roster lists another identity for it.
@@ -166,6 +123,8 @@ class CeremonyMember(LockstepParty):
         2. A part, dealing or set of members that is not as the commitments and combinations that it was shown say is
            not signed.
         3. Shares leave sealed for their holders; of others' shares, only combinations leave, blinded once.
+        4. Of all members that are woken from one state, in whatever processes, at most one answers; none is woken from
+           a state that has answered.
 
     Assumes:
         Everyone follows the protocol; the coordinator and fewer members than the threshold may pool what they know.
@@ -174,7 +133,13 @@ class CeremonyMember(LockstepParty):
     _suite = SuiteCode.CKKS
 
     def __init__(
-        self, params: CeremonyParams, number: int, *, identity: Identity, entropy: Entropy | None = None
+        self,
+        params: CeremonyParams,
+        number: int,
+        *,
+        identity: Identity,
+        entropy: Entropy | None = None,
+        guard: StateGuard | None = None,
     ) -> None:
         if params.roster.identities.get(number) != identity.public:
             raise ConfigurationError(f"the roster lists another identity for member {number} than the one given")
@@ -189,11 +154,62 @@ class CeremonyMember(LockstepParty):
             state=Waiting(),
             body_limit_bytes=body_limit_bytes(params),
             remember_response=True,
+            guard=guard,
         )
+
+    @classmethod
+    def from_bytes(
+        cls,
+        raw: bytes,
+        *,
+        key: bytes,
+        guard: StateGuard,
+        roster: Roster,
+        identity: Identity,
+        entropy: Entropy | None = None,
+    ) -> CeremonyMember:
+        """Wake a member that `to_bytes` put to sleep.
+
+        Args:
+            raw: what `to_bytes` returned.
+            key: the same 32 bytes.
+            guard: durable, and shared by all processes that might wake this member.
+            roster: as in the ceremony's parameters; it does not sleep with the member, nor does the identity.
+            identity: as for the constructor.
+            entropy: likewise.
+
+        Raises:
+            DecodeError: another key, altered bytes, or another version.
+            DisclosureRefused: this state has answered already, in whatever process.
+            ConfigurationError: the key is not 32 bytes, or roster or identity are others.
+        """
+        slept = open_resting(raw, key, _Slept, magic=_MAGIC, label=Label.CKKS_SLEEP)
+        params = CeremonyParams.from_bytes(slept.params, roster)
+        member = cls(params, slept.number, identity=identity, entropy=entropy, guard=guard)
+        try:
+            state = read(slept.state, member._modulus)
+        except (ValueError, DecodeError) as error:
+            raise DecodeError(f"a member at rest of another version: {error}") from None
+        member._wake(state, slept.last)
+        return member
+
+    def _agreed(self) -> bytes:
+        return self._params.digest
+
+    def _sealed(self, state: State, key: bytes) -> bytes:
+        slept = _Slept(
+            params=self._params.to_bytes(),
+            number=self.party.number,
+            last=self._last,
+            state=write(state, self._modulus),
+        )
+        return seal_resting(slept, key, magic=_MAGIC, label=Label.CKKS_SLEEP)
 
     @property
     def key(self) -> MemberKey:
-        """What this member keeps, once it has signed.
+        """What this member keeps, once it has signed: to be saved before the signature leaves.
+
+        It is not part of what sleeps: a member that has signed is over.
 
         Raises:
             LocalProtocolError: it has not.
@@ -246,9 +262,11 @@ class CeremonyMember(LockstepParty):
         own = seal_ring(self._modulus).multiply(common[:, None], secret)[:, 0]
         self._modulus.negate(own)
         self._modulus.add(own, self._modulus.residues_of(errors))
-        secrets = Secrets(session=session, channel=state.channel, peers=peers, own=own, secret=secret)
+        secrets = Secrets(session=session, channel=state.channel, peers=peers, own=own)
         commitment = commitment_to(session, self.party.number, self._modulus.packed(own))
-        return Committed(secrets), self._frame(Commitment(commitment=commitment), session).finish()
+        return Committed(secrets=secrets, secret=secret), self._frame(
+            Commitment(commitment=commitment), session
+        ).finish()
 
     def _deal(self, state: Committed, incoming: Incoming) -> tuple[Dealt, bytes]:
         message, secrets = incoming.message, state.secrets
@@ -265,7 +283,7 @@ class CeremonyMember(LockstepParty):
         blinds = sharing.uniform_residues(self._modulus, sharing.COMBINATIONS, self._entropy)
         shares = sharing.deal(
             self._modulus,
-            np.concatenate([secrets.secret, blinds], axis=1),
+            np.concatenate([state.secret, blinds], axis=1),
             holders=message.members,
             threshold=self._threshold,
             entropy=self._entropy,

@@ -18,7 +18,8 @@ from privfl.ckks.agreement import (
     qualified_dealers,
     statement_of,
 )
-from privfl.ckks.key import CeremonyParams, CommitteeKey, KeyStatement
+from privfl.ckks.ceremony_params import CeremonyParams
+from privfl.ckks.key import CommitteeKey, KeyStatement
 from privfl.ckks.keytest import KeyTest
 from privfl.ckks.messages import (
     Advertise,

@@ -1,4 +1,4 @@
-"""A committee's key: what the ceremony agrees on beforehand, what it publishes, and what each member keeps."""
+"""A committee's key: what the ceremony publishes, and what each member keeps."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy as np
 
 from privfl.ckks.cipher import JointKey
 from privfl.ckks.modulus import PRIMES, Modulus, Residues
-from privfl.ckks.planner import modulus_of, most_scale_bits
+from privfl.ckks.planner import modulus_of
 from privfl.errors import ConfigurationError, DecodeError, RemoteProtocolError
 from privfl.guard import to_disk
-from privfl.params import NONCE_BYTES, KeyEpoch
+from privfl.params import KeyEpoch
 from privfl.primitives.labels import Label
 from privfl.primitives.prg import PRG_KEY_BYTES, Stream
 from privfl.primitives.sealing import open_sealed, seal
@@ -28,41 +28,6 @@ from privfl.roster import Roster
 
 _FORMAT: Final = "privfl-committee-key-1"
 _MEMBER_MAGIC: Final = b"PVFK\x01"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CeremonyParams:
-    """What the members agree on before they make a key; public.
-
-    Attributes:
-        epoch: what the key is made for.
-        roster: the members' identities, numbered from 0; agreed outside the ceremony.
-        nonce: 16 fresh bytes.
-    """
-
-    epoch: KeyEpoch
-    roster: Roster
-    nonce: bytes
-
-    def __post_init__(self) -> None:
-        members = self.epoch.committee.members
-        if list(self.roster.identities) != list(range(members)):
-            raise ConfigurationError(
-                f"the committee's roster names {sorted(self.roster.identities)}: exactly the members 0 to "
-                f"{members - 1} work, because committee.members is {members}"
-            )
-        if most_scale_bits(self.epoch, 2) < 0:
-            raise ConfigurationError(
-                "the floods of this key epoch leave no room for a sum: plan one with privfl.suite('ckks').setting(…)"
-            )
-        if len(self.nonce) != NONCE_BYTES:
-            raise ConfigurationError(f"nonce is {len(self.nonce)} bytes: exactly {NONCE_BYTES} bytes work")
-
-    @property
-    def digest(self) -> bytes:
-        """SHA-256 over all of it, 32 bytes."""
-        numbers = b"".join(number.to_bytes(8, "big") for number in self.epoch.numbers())
-        return digest(Label.CKKS_CEREMONY, numbers, self.roster.digest, self.nonce)
 
 
 def common_polynomial(modulus: Modulus, ceremony: bytes) -> Residues:
@@ -278,16 +243,7 @@ class MemberKey:
         Raises:
             ConfigurationError: the sealing key is not 32 bytes.
         """
-        plaintext = msgspec.msgpack.encode(
-            _Kept(
-                statement=_written(self.statement),
-                number=self.number,
-                share=np.ascontiguousarray(self.share, "<i8").tobytes(),
-                peers=tuple(sorted(self.pairs)),
-                pairs=tuple(self.pairs[peer].reveal() for peer in sorted(self.pairs)),
-            )
-        )
-        return seal(plaintext, key, head=_MEMBER_MAGIC, label=Label.CKKS_MEMBER)
+        return seal(write_member_key(self), key, head=_MEMBER_MAGIC, label=Label.CKKS_MEMBER)
 
     @classmethod
     def from_bytes(cls, raw: bytes, key: bytes) -> MemberKey:
@@ -300,15 +256,7 @@ class MemberKey:
         message: object = raw
         if not isinstance(message, bytes) or not raw.startswith(_MEMBER_MAGIC):
             raise DecodeError("not a member's key, as MemberKey.to_bytes() writes one")
-        plaintext = open_sealed(raw, key, head=_MEMBER_MAGIC, label=Label.CKKS_MEMBER)
-        try:
-            kept = msgspec.msgpack.decode(plaintext, type=_Kept)
-            statement = _read(kept.statement)
-            share = np.frombuffer(kept.share, "<i8").reshape(PRIMES, statement.epoch.degree).astype(np.int64)
-            pairs = {peer: Secret(pair) for peer, pair in zip(kept.peers, kept.pairs, strict=True)}
-        except (msgspec.MsgspecError, ValueError, RemoteProtocolError) as error:
-            raise DecodeError(f"a member's key of another version: {error}") from None
-        return cls(statement=statement, number=kept.number, share=share, pairs=pairs)
+        return read_member_key(open_sealed(raw, key, head=_MEMBER_MAGIC, label=Label.CKKS_MEMBER))
 
     def save(self, path: Path, key: bytes) -> None:
         """Write the sealed key to a file that is not there yet.
@@ -355,3 +303,33 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     share: bytes
     peers: tuple[int, ...]
     pairs: tuple[bytes, ...]
+
+
+def write_member_key(key: MemberKey) -> bytes:
+    """Write a member's key out, secrets and all: to be sealed at once."""
+    peers = tuple(sorted(key.pairs))
+    return msgspec.msgpack.encode(
+        _Kept(
+            statement=_written(key.statement),
+            number=key.number,
+            share=np.ascontiguousarray(key.share, "<i8").tobytes(),
+            peers=peers,
+            pairs=tuple(key.pairs[peer].reveal() for peer in peers),
+        )
+    )
+
+
+def read_member_key(plaintext: bytes) -> MemberKey:
+    """Read what `write_member_key` wrote; it was sealed, so it is what it was.
+
+    Raises:
+        DecodeError: it is not; another version wrote it.
+    """
+    try:
+        kept = msgspec.msgpack.decode(plaintext, type=_Kept)
+        statement = _read(kept.statement)
+        share = np.frombuffer(kept.share, "<i8").reshape(PRIMES, statement.epoch.degree).astype(np.int64)
+        pairs = {peer: Secret(pair) for peer, pair in zip(kept.peers, kept.pairs, strict=True)}
+    except (msgspec.MsgspecError, ValueError, RemoteProtocolError) as error:
+        raise DecodeError(f"a member's key of another version: {error}") from None
+    return MemberKey(statement=statement, number=kept.number, share=share, pairs=pairs)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
+import msgspec
 import numpy as np
 
 from privfl.ckks.answer import answer, opening_id
@@ -16,14 +17,17 @@ from privfl.ckks.planner import modulus_of, verified
 from privfl.ckks.seal import seal_ring
 from privfl.errors import ConfigurationError, DisclosureRefused
 from privfl.guard import StateGuard
-from privfl.lockstep.party import Handler, Incoming, LockstepParty, SessionOver
+from privfl.lockstep.party import Handler, Incoming, SessionOver
+from privfl.lockstep.waking import SleepingParty, open_resting, seal_resting
 from privfl.params import SessionParams
 from privfl.primitives.entropy import Entropy, OsEntropy
+from privfl.primitives.labels import Label
 from privfl.wire import CONTROL_BODY_LIMIT_BYTES, SERVER, Message, PartyId, Role, SuiteCode
 
 KEY_IN_USE: Final = "committee key"
 OPENED: Final = "opened sum"
 OPENING: Final = "opening of a key"
+_MAGIC: Final = b"PVFM\x01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,17 @@ class Convened:
     """It has said that it is there."""
 
     key: MemberKey
+
+
+_STATES: Final = {"Waiting": Waiting, "Convened": Convened}
+
+
+class _Slept(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    params: bytes
+    number: int
+    minimum_contributors: int
+    last: tuple[bytes, bytes | None] | None
+    state: Literal["Waiting", "Convened"]
 
 
 def take_into_use(key: MemberKey, guard: StateGuard) -> None:
@@ -58,13 +73,13 @@ def remaining_openings(key: MemberKey, guard: StateGuard) -> int:
     return sum(not guard.claimed(OPENING, _opening(_books(key), number)) for number in range(openings))
 
 
-class CommitteeMember(LockstepParty):
+class CommitteeMember(SleepingParty):
     """A member's side of one session.
 
     Args:
         params: the session's parameters, as the clients have them.
         key: what it kept of the ceremony.
-        guard: its books, durable if it may restart: what it has opened, under every key it holds.
+        guard: its books, durable if it may restart or sleep: what it has opened, under every key it holds.
         minimum_contributors: fewest clients in a sum that it helps to open, whatever the parameters say.
         entropy: source of floods; the operating system unless given.
 
@@ -79,6 +94,8 @@ class CommitteeMember(LockstepParty):
         3. It answers only within a set T of enough distinct qualified members that contains itself, and only for enough
            contributors.
         4. Its answer is uniform to whoever misses another's, and hides the errors of the sum from everyone.
+        5. Of all members that are woken from one state, in whatever processes, at most one answers; none is woken from
+           a state that has answered.
 
     Assumes:
         The server sends c₁ of the sum that it was asked to form: a member cannot see what it opens.
@@ -115,15 +132,74 @@ class CommitteeMember(LockstepParty):
             state=Waiting(key),
             body_limit_bytes=CONTROL_BODY_LIMIT_BYTES,
             remember_response=remember_response,
+            guard=guard,
         )
         self.params = params
         self._books = _books(key)
         self._qualified = frozenset(key.statement.qualified)
-        self._guard = guard
+        self._minimum = minimum_contributors
         self._modulus = modulus_of(setting.epoch)
         self._shape = setting.epoch.committee
         self._whole = self._modulus.polynomials(params.vector.length) * self._modulus.degree
         self._entropy = entropy or OsEntropy()
+
+    @classmethod
+    def from_bytes(
+        cls,
+        raw: bytes,
+        *,
+        key: bytes,
+        member_key: MemberKey,
+        guard: StateGuard,
+        minimum_contributors: int = 2,
+        entropy: Entropy | None = None,
+        remember_response: bool = True,
+    ) -> CommitteeMember:
+        """Wake a member that `to_bytes` put to sleep.
+
+        Args:
+            raw: what `to_bytes` returned.
+            key: the same 32 bytes.
+            member_key: what it kept of the ceremony; it does not sleep with the session.
+            guard: its books.
+            minimum_contributors: as for the constructor; what it was before holds if it is more.
+            entropy: as for the constructor.
+            remember_response: likewise.
+
+        Raises:
+            DecodeError: another key, altered bytes, or another version.
+            DisclosureRefused: this state has answered already, in whatever process; or the guard does not know the
+                committee's key.
+            ConfigurationError: the key is not 32 bytes, or the member's key is another.
+        """
+        slept = open_resting(raw, key, _Slept, magic=_MAGIC, label=Label.CKKS_SLEEP)
+        if slept.number != member_key.number:
+            raise ConfigurationError(
+                f"member {slept.number} was put to sleep, and the key is member {member_key.number}'s"
+            )
+        member = cls(
+            SessionParams.from_bytes(slept.params),
+            member_key,
+            guard=guard,
+            minimum_contributors=max(minimum_contributors, slept.minimum_contributors),
+            entropy=entropy,
+            remember_response=remember_response,
+        )
+        member._wake(_STATES[slept.state](member_key), slept.last)
+        return member
+
+    def _agreed(self) -> bytes:
+        return self.params.digest
+
+    def _sealed(self, state: Waiting | Convened, key: bytes) -> bytes:
+        slept = _Slept(
+            params=self.params.to_bytes(),
+            number=self.party.number,
+            minimum_contributors=self._minimum,
+            last=self._last,
+            state="Waiting" if isinstance(state, Waiting) else "Convened",
+        )
+        return seal_resting(slept, key, magic=_MAGIC, label=Label.CKKS_SLEEP)
 
     def _handlers(self) -> Mapping[tuple[type, type[Message]], Handler]:
         return {(Waiting, ConveneRequest): self._convene, (Convened, OpenRequest): self._open}

@@ -8,8 +8,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from privfl.ckks.ceremony import CeremonyMember
+from privfl.ckks.ceremony_params import CeremonyParams
 from privfl.ckks.coordinator import CeremonyCoordinator
-from privfl.ckks.key import CeremonyParams, CommitteeKey, MemberKey
+from privfl.ckks.key import CommitteeKey, MemberKey
 from privfl.ckks.member import CommitteeMember, remaining_openings, take_into_use
 from privfl.guard import MemoryGuard
 from privfl.params import NONCE_BYTES, KeyEpoch, SessionParams

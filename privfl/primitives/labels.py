@@ -45,6 +45,7 @@ class Label(Enum):
     CKKS_OPENING = b"privfl/v1/ckks/opening"
     CKKS_UPLOAD = b"privfl/v1/ckks/upload"
     CKKS_MEMBER = b"privfl/v1/ckks/member"
+    CKKS_SLEEP = b"privfl/v1/ckks/sleep"
     LEDGER = b"privfl/v1/dp/ledger"
     RECEIPT = b"privfl/v1/dp/receipt"
     ROTATION = b"privfl/v1/dp/rotation"
