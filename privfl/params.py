@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from itertools import pairwise
 from typing import Final
@@ -334,7 +334,8 @@ class SessionParams:
         threat: the threat model that the setting was made for.
         minimum_contributors: the sum is not opened over fewer; at least 2 (`plain`: 1).
         nonce: 16 fresh bytes; a client takes part once under one nonce.
-        context: 32 bytes, digest of global model, training configuration and round number.
+        context: 32 bytes, digest of global model, training configuration and round number. Empty if it is to come:
+            in `masking` and `kahe` keys and shares may be exchanged before it is known (`with_context`).
         roster_digest: of the roster that identities come from, 32 bytes; empty unless the server may be active, or
             uploads of `ckks` are signed.
     """
@@ -349,6 +350,7 @@ class SessionParams:
     roster_digest: bytes = b""
     _encoded: bytes = field(init=False, repr=False, compare=False)
     _digest: bytes = field(init=False, repr=False, compare=False)
+    _keys_digest: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for key, kind in (("vector", VectorSpec), ("setting", Setting), ("threat", ThreatModel)):
@@ -372,16 +374,19 @@ class SessionParams:
         digests = (DIGEST_BYTES,) if signed else (0, DIGEST_BYTES) if isinstance(self.setting, CkksSetting) else (0,)
         for key, value, lengths in (
             ("nonce", self.nonce, (NONCE_BYTES,)),
-            ("context", self.context, (DIGEST_BYTES,)),
+            ("context", self.context, (DIGEST_BYTES,) if self.masking is None else (0, DIGEST_BYTES)),
             ("roster_digest", self.roster_digest, digests),
         ):
             raw: object = value
             if not isinstance(raw, bytes) or len(raw) not in lengths:
                 what = f"{len(raw)} bytes" if isinstance(raw, bytes) else type(raw).__name__
                 raise ConfigurationError(f"{key} is {what}: exactly {lengths[-1]} bytes work")
-        encoded = msgspec.msgpack.encode(_plain(self))
+        agreed = _plain(self)
+        encoded = msgspec.msgpack.encode(agreed)
+        without_context = msgspec.msgpack.encode(msgspec.structs.replace(agreed, context=b""))
         object.__setattr__(self, "_encoded", encoded)
         object.__setattr__(self, "_digest", digest(Label.PARAMS, encoded))
+        object.__setattr__(self, "_keys_digest", digest(Label.KEYS, without_context))
 
     @property
     def suite(self) -> str:
@@ -408,8 +413,30 @@ class SessionParams:
 
     @property
     def digest(self) -> bytes:
-        """`params_digest`: SHA-256 of the one canonical encoding, 32 bytes; enters every key derivation."""
+        """`params_digest`: SHA-256 of the one canonical encoding, 32 bytes; names the session in books and evidence."""
         return self._digest
+
+    @property
+    def keys_digest(self) -> bytes:
+        """SHA-256 of all but the context, 32 bytes: what keys of `masking` and `kahe` are made for.
+
+        Equal before and after the context is known. The nonce is in it, which a client accepts once.
+        """
+        return self._keys_digest
+
+    def with_context(self, context: bytes) -> SessionParams:
+        """Return the same parameters with a context that was to come.
+
+        Raises:
+            ConfigurationError: they have another already, or it is not 32 bytes.
+        """
+        if self.context and context != self.context:
+            raise ConfigurationError("context is another already: parameters are bound to one context for good")
+        raw: object = context
+        if not isinstance(raw, bytes) or len(raw) != DIGEST_BYTES:
+            what = f"{len(raw)} bytes" if isinstance(raw, bytes) else type(raw).__name__
+            raise ConfigurationError(f"context is {what}: exactly {DIGEST_BYTES} bytes work")
+        return self if self.context else replace(self, context=context)
 
     def to_bytes(self) -> bytes:
         """Return the canonical encoding, to be sent to the parties."""

@@ -155,6 +155,11 @@ PLAIN_ALLOWED: Final = ClientPolicy(minimum_contributors=1, suites=frozenset({"p
 class ClientSession(Protocol):
     """A client's (or a committee member's) side of one session."""
 
+    @property
+    def params(self) -> SessionParams:
+        """What was agreed on; the context is in it once it is bound."""
+        ...
+
     def submit(self, vector: Vector | Iterable[Vector]) -> None:
         """Hand over the vector, any time before it is needed.
 
@@ -168,13 +173,27 @@ class ClientSession(Protocol):
         """
         ...
 
+    def bind(self, context: bytes) -> None:
+        """Fix the context, any time before the vector is needed, if the parameters leave it to come.
+
+        Args:
+            context: 32 bytes, of the caller's own making from what it trained: never the server's word. The same again
+                changes nothing.
+
+        Raises:
+            LocalProtocolError: another is fixed, or the session is over or at work; nothing has changed.
+            ConfigurationError: not 32 bytes; nothing has changed.
+        """
+        ...
+
     def respond(self, request: bytes) -> bytes:
         """Answer one request.
 
         Raises:
             DecodeError: not a message; nothing has changed.
             DisclosureRefused: must not be answered; secrets destroyed, session over.
-            LocalProtocolError: no vector was submitted (try again after `submit`), or the session is over.
+            LocalProtocolError: no vector was submitted, or the context is to come (try again after `submit` and
+                `bind`), or the session is over.
         """
         ...
 
@@ -219,7 +238,18 @@ class ServerSession(Protocol):
         """Make the request of this phase for one party.
 
         Raises:
-            LocalProtocolError: the party has no part in this phase.
+            LocalProtocolError: the party has no part in this phase, or its vector is due and the context is to come.
+        """
+        ...
+
+    def bind(self, context: bytes) -> None:
+        """Fix the context, before vectors are asked for, if the parameters leave it to come.
+
+        The same again changes nothing.
+
+        Raises:
+            LocalProtocolError: another is fixed, or the session is over; nothing has changed.
+            ConfigurationError: not 32 bytes; nothing has changed.
         """
         ...
 

@@ -161,6 +161,7 @@ class _Run:
     roster: Roster | None
     committee: SimulatedCommittee | None
     absent: Mapping[int, int]
+    context: bytes | None
     clients: dict[int, ClientSession] = field(default_factory=dict)
     members: dict[int, CommitteeMember] = field(default_factory=dict)
     absences: dict[int, str] = field(default_factory=dict)
@@ -220,6 +221,7 @@ def simulate(
     committee: SimulatedCommittee | None = None,
     absent_members: Mapping[Phase, Collection[int]] | None = None,
     before_opening: BeforeOpening | None = None,
+    context: bytes | None = None,
 ) -> Simulation:
     """Run one session from its first phase to its sum.
 
@@ -238,6 +240,7 @@ def simulate(
         absent_members: members of the committee that fall silent from that phase on.
         before_opening: called with the number of contributors when uploads are closed, if they are enough, and before
             anything is asked or computed that opens their sum. What it raises is raised here, and nothing is opened.
+        context: 32 bytes, which everybody is told when vectors are due; needed if the parameters leave it to come.
 
     Returns:
         The sum and what it cost. An abort is an outcome, not an exception.
@@ -259,6 +262,7 @@ def simulate(
         roster=roster_of(identities) if identities else None,
         committee=committee,
         absent=_leaving(absent_members or {}),
+        context=context,
     )
     server = server or suite(params.suite).server(
         params, roster=run.roster, workers=workers, committee=committee.key if committee else None
@@ -269,6 +273,8 @@ def simulate(
         while server.phase is not Phase.FINISHED:
             phase = server.phase
             cost = run.phases.setdefault(phase, PhaseCost())
+            if phase in _UPLOADS and context is not None:
+                server.bind(context)
             answered = [party for party in sorted(server.waiting) if _exchange(run, server, party, phase, cost)]
             if phase in _UPLOADS:
                 contributors = tuple(party.number for party in answered)
@@ -311,6 +317,8 @@ def _exchange(run: _Run, server: ServerSession, party: PartyId, phase: Phase, co
             run.failures[party.number] = str(error)
             return False
         run.client(party.number).submit(vector)
+        if run.context is not None:
+            run.client(party.number).bind(run.context)
     begun = time.process_time()
     request = server.request_for(party)
     asked = time.process_time()

@@ -334,7 +334,7 @@ def plan_session(
         wire: vectors travel as words, or packed: fewer bytes for a little more time.
         minimum_contributors: fewest contributors; two more than the corrupt clients unless said.
         nonce: 16 fresh bytes.
-        context: 32 bytes, digest of what is trained.
+        context: 32 bytes, digest of what is trained; empty if it is to come (`SessionParams.context`).
         roster: identities of the clients; needed against an active server. Under `ckks`, uploads are signed if it is
             given; elsewhere it is nothing to an honest-but-curious server.
         committee: key of the committee that opens the sum; for suites that have one.

@@ -84,6 +84,7 @@ def make_params(
     sum_bound=None,
     key=None,
     signed=False,
+    context=bytes(32),
 ):
     threat = threat or ThreatModel(corrupt=0.2, dropout=0.0, server=server)
     cohort = cohort or tuple(range(10, 10 + n))
@@ -97,7 +98,7 @@ def make_params(
         wire=wire,
         minimum_contributors=minimum,
         nonce=os.urandom(16),
-        context=bytes(32),
+        context=context,
         committee=(key or committee().key) if suite_name == "ckks" else None,
     )
     if threshold is not None:
@@ -229,8 +230,8 @@ class Ceremony:
 
     def __init__(self, **options):
         from privfl.ckks.ceremony import CeremonyMember
+        from privfl.ckks.ceremony_params import CeremonyParams
         from privfl.ckks.coordinator import CeremonyCoordinator
-        from privfl.ckks.key import CeremonyParams
 
         made_for = epoch(**options)
         self.identities = {number: identity_of(number) for number in range(made_for.committee.members)}

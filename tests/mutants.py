@@ -140,8 +140,8 @@ MUTANTS = (
     Mutant(
         "pairwise masks of one sign",
         "masking/secrets.py",
-        "    return Mask(seed, negative=peer > me)",
-        "    return Mask(seed, negative=False)",
+        "    return Mask(key, negative=peer > me)",
+        "    return Mask(key, negative=False)",
         (f"{SESSION}::test_sum_is_exact_without_dropouts", MACHINE),
     ),
     Mutant(
@@ -268,9 +268,9 @@ MUTANTS = (
     Mutant(
         "masks do not follow from the participants",
         "masking/secrets.py",
-        "    if crowd:\n",
-        "    if False:\n",
-        ("test_masking_secrets.py::test_pairwise_masks_follow_from_the_participants",),
+        "seed.reveal(), context, crowd)",
+        "seed.reveal(), context)",
+        (f"{SECRETS}::test_pairwise_masks_follow_from_what_was_shown",),
     ),
     Mutant(
         "nonces accepted twice",
@@ -296,7 +296,7 @@ MUTANTS = (
     Mutant(
         "witnesses drawn by the root",
         "masking/book.py",
-        "self.quorum.witnesses, self.params.digest)",
+        "self.quorum.witnesses, self.params.keys_digest)",
         "self.quorum.witnesses, self.graph.root)",
         (f"{ACTIVE}::test_two_roots_of_the_same_keys_share_their_witnesses",),
     ),
@@ -463,8 +463,8 @@ MUTANTS = (
     Mutant(
         "sum of keys released for two sets",
         "masking/client.py",
-        '        return SessionOver("the shares were told"), self._frame(answer, state.session).finish()',
-        "        return state, self._frame(answer, state.session).finish()",
+        '        return SessionOver("the shares were told"), self._frame(answer, session).finish()',
+        "        return state, self._frame(answer, session).finish()",
         ("test_kahe_session.py::test_the_sum_of_keys_is_told_for_one_set_only",),
     ),
     Mutant(
@@ -563,8 +563,8 @@ MUTANTS = (
     Mutant(
         "unmask answered again and again",
         "masking/client.py",
-        '        return SessionOver("the shares were told"), self._frame(answer, state.session).finish()',
-        "        return state, self._frame(answer, state.session).finish()",
+        '        return SessionOver("the shares were told"), self._frame(answer, session).finish()',
+        "        return state, self._frame(answer, session).finish()",
         (f"{CHECKS}::test_unmask_is_answered_once",),
     ),
     Mutant(

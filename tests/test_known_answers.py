@@ -411,6 +411,13 @@ def test_advertised_keys_and_dealt_shares_follow_from_the_entropy_alone(name):
         )
 
 
+def shown_to(script, sharing):
+    """What pairwise masks follow from beside the pair's seed: context and, in the active model, participants."""
+    cohort = Cast(script).params.cohort
+    crowd = reference.set_bits(cohort, sharing) if "identities" in script else b""
+    return {"context": recomputed.context(script), "crowd": crowd}
+
+
 @pytest.mark.parametrize("name", HONEST_MASKING)
 def test_masked_inputs_follow_the_formula_of_the_papers(name):
     script = CONTENTS[name]
@@ -418,11 +425,12 @@ def test_masked_inputs_follow_the_formula_of_the_papers(name):
     sharing = recomputed.responses(script, "ShareKeys", ShareKeys)
     uploads = recomputed.responses(script, "MaskedInput", MaskedInput)
     assert len(uploads) >= 3
-    crowd = reference.set_bits(params.cohort, sharing) if "identities" in script else b""
+    shown = shown_to(script, sharing)
     for me, upload in uploads.items():
-        peers = {number: clients[number] for number in sharing if number != me}
+        session, peers = sharing[me].session, {number: clients[number] for number in sharing if number != me}
         vector, bits = script["vectors"][str(me)], params.ring.word_bits
-        masked = clients[me].masked_input(upload.session, vector, bits, peers, crowd)
+        masked = clients[me].masked_input(session, vector, bits, peers, **shown)
+        assert upload.session == reference.bound_session(session, shown["context"])
         sent = recomputed.unpacked(upload.tail, params.ring.bits, params.vector.length)
         assert sent == [value % 2**params.ring.bits for value in masked]
 
@@ -435,13 +443,14 @@ def test_uploads_of_kahe_are_masked_keys_and_ciphertexts_under_them(name):
     sharing = recomputed.responses(script, "ShareKeys", ShareKeys)
     uploads = recomputed.written(script, "respond", "MaskedInput")
     assert len(uploads) >= 3
-    crowd = reference.set_bits(params.cohort, sharing) if "identities" in script else b""
+    shown = shown_to(script, sharing)
     for me, upload in uploads.items():
         session, peers = sharing[me].session, {number: clients[number] for number in sharing if number != me}
         key, ciphertext = recomputed.encrypted(script, me, session)
-        masked = [word % 2**32 for word in clients[me].masked_input(session, key, 32, peers, crowd)]
+        masked = [word % 2**32 for word in clients[me].masked_input(session, key, 32, peers, **shown)]
         tail = reference_kahe.pack(masked, 32) + reference_kahe.pack(ciphertext, params.setting.modulus_bits)
-        frame = framed(MaskedInput(), session=session, sender=party(me), tail=tail, suite=SuiteCode.KAHE)
+        bound = reference.bound_session(session, shown["context"])
+        frame = framed(MaskedInput(), session=bound, sender=party(me), tail=tail, suite=SuiteCode.KAHE)
         assert upload == abridged_bytes(frame)
 
 
@@ -490,7 +499,9 @@ def test_witnesses_sign_who_shared_keys_and_who_uploaded_and_all_unmask_on_a_quo
     made = {me: answer.message.signature for me, answer in answers.items()}
     for me, signature in made.items():
         private = unhex(script["identities"][str(me)])
-        assert signature == reference.signature_of_sets(private, answers[me].session, me, *sets)
+        session = sharing[me].session
+        assert signature == reference.signature_of_sets(private, session, me, recomputed.context(script), *sets)
+        assert answers[me].session == reference.bound_session(session, recomputed.context(script))
     signers = tuple(sorted(made))[: (len(cohort) + 1) // 2 + 1]
     assert len(signers) == (len(cohort) + 1) // 2 + 1
     unmasking = recomputed.requests(script, "Unmask", UnmaskRequest)

@@ -198,7 +198,7 @@ def lying_tree(play, replaced):
     leaves = [secrets.key_leaf(n, keys[n].channel_key, keys[n].mask_key) for n in play.params.cohort]
     leaves.append(secrets.server_leaf(bytes(32)))
     root, proofs = merkle_root(leaves), inclusion_proofs(leaves)
-    session = session_id(play.params.digest, root)
+    session = session_id(play.params.keys_digest, root)
 
     def request(number):
         neighbours = tuple(
@@ -229,7 +229,7 @@ def server_keys(play, number, identity, session=None):
     channel, mask = KeyPair.generate(OsEntropy()), KeyPair.generate(OsEntropy())
     signature = agreement.sign_advertisement(
         identity,
-        session=session or play.params.digest,
+        session=session or play.params.keys_digest,
         number=number,
         key_id=bytes(16),
         channel_key=channel.public,
@@ -341,13 +341,14 @@ def forged_unmask(play, number, survivors, signatures, *, participants=None):
     return play.forge_request(request)
 
 
-def accomplice_signature(play, number, survivors):
+def accomplice_signature(play, number, survivors, context=None):
     """What a client on the server's side signs: whatever it is asked to."""
     cohort = play.params.cohort
     return agreement.sign_sets(
         identity_of(number),
-        session=play.server._step.session,
+        session=play.server._book.session,
         number=number,
+        context=context or play.params.context,
         participants=agreement.to_bits(cohort, cohort),
         survivors=agreement.to_bits(cohort, survivors),
     )

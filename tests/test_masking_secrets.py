@@ -61,9 +61,9 @@ def test_pairwise_masks_cancel_and_self_masks_do_not(crowd):
 
     seed = Secret(bytes(16))
     words = np.zeros(100, np.uint32)
-    apply_masks(words, [secrets.pairwise_mask(seed, me=1, peer=2, crowd=crowd)])
+    apply_masks(words, [secrets.pairwise_mask(seed, me=1, peer=2, context=bytes(32), crowd=crowd)])
     assert words.any()
-    apply_masks(words, [secrets.pairwise_mask(seed, me=2, peer=1, crowd=crowd)])
+    apply_masks(words, [secrets.pairwise_mask(seed, me=2, peer=1, context=bytes(32), crowd=crowd)])
     assert not words.any()
     mask = secrets.self_mask(Secret(bytes(32)), session=bytes(32), me=1)
     apply_masks(words, [mask])
@@ -72,11 +72,28 @@ def test_pairwise_masks_cancel_and_self_masks_do_not(crowd):
     assert not words.any()
 
 
-def test_pairwise_masks_follow_from_the_participants():
-    seed = Secret(bytes(range(16)))
-    keys = [secrets.pairwise_mask(seed, me=1, peer=2, crowd=crowd).key.reveal() for crowd in (b"", b"\7", b"\3")]
-    assert len(set(keys)) == 3
+@pytest.mark.parametrize("varied", ["context", "crowd"])
+def test_pairwise_masks_follow_from_what_was_shown(varied):
+    """Context and participants: a seed itself keys no stream."""
+    seed, keys = Secret(bytes(range(16))), set()
+    for shown in (bytes(32), bytes(31) + b"\1", b"\1" + bytes(31)):
+        mask = secrets.pairwise_mask(seed, me=1, peer=2, **{"context": bytes(32), "crowd": b""} | {varied: shown})
+        keys.add(mask.key.reveal())
+    assert len(keys) == 3
     assert {len(key) for key in keys} == {16}
+    assert seed.reveal() not in keys
+
+
+@pytest.mark.parametrize("context", [b"", bytes(31), bytes(33)])
+def test_no_pairwise_mask_is_made_before_the_context_is_known(context):
+    with pytest.raises(ValueError, match="under a context of"):
+        secrets.pairwise_mask(Secret(bytes(16)), me=1, peer=2, context=context, crowd=b"")
+
+
+def test_bound_session_ids_follow_from_session_and_context():
+    others = (bytes(32), bytes(31) + b"\1")
+    made = {secrets.bound_session(session, context) for session in SESSIONS for context in others}
+    assert len(made | set(SESSIONS)) == 6
 
 
 def test_key_leaves_cannot_pose_as_absent_ones():

@@ -135,7 +135,7 @@ def test_signatures_of_sets_leave_witnesses_only():
     params = params_of("masking", ACTIVE, CROWD, fractions=tuple(SPARSE.items()))
     wanted = quorum(len(CROWD), params.threat)
     signed = sizes_of(params)[Role.CLIENT, Phase.CONSISTENCY_CHECK]
-    assert signed.senders == draw_witnesses(CROWD, wanted.witnesses, params.digest) < set(CROWD)
+    assert signed.senders == draw_witnesses(CROWD, wanted.witnesses, params.keys_digest) < set(CROWD)
     stranger = next(number for number in CROWD if number not in signed.senders)
     assert signed.of(stranger) == set()
     assert not signed.admits(stranger, signed.most)

@@ -15,6 +15,7 @@ from mutants import MUTANTS as OTHERS
 from mutants_audit import MUTANTS as OF_AUDIT
 from mutants_ckks import MUTANTS as OF_CKKS
 from mutants_compression import MUTANTS as OF_COMPRESSION
+from mutants_context import MUTANTS as OF_CONTEXT
 from mutants_dp import MUTANTS as OF_DP
 from mutants_learning import MUTANTS as OF_LEARNING
 
@@ -22,7 +23,7 @@ import privfl
 
 TESTS = Path(__file__).parent
 SOURCE = Path(privfl.__file__).parent
-MUTANTS = (*OTHERS, *OF_CKKS, *OF_COMPRESSION, *OF_DP, *OF_AUDIT, *OF_LEARNING)
+MUTANTS = (*OTHERS, *OF_CKKS, *OF_COMPRESSION, *OF_CONTEXT, *OF_DP, *OF_AUDIT, *OF_LEARNING)
 NAMED = {}
 """By file, the tests that catch something."""
 for _test in sorted({test for mutant in MUTANTS for test in mutant.caught_by}):

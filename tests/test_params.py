@@ -84,7 +84,7 @@ OTHER_VALUES = {
     "threat.correctness_bits": [31, 128],
     "minimum_contributors": [3],
     "nonce": [bytes(16), NONCE[:-1] + b"\0"],
-    "context": [bytes(32), CONTEXT[::-1]],
+    "context": [b"", bytes(32), CONTEXT[::-1]],
     "roster_digest": [bytes(31) + b"\1", b"\1" + bytes(31), CONTEXT],
 }
 ALL_DIFFERENT = [make(), *(make_with(path, value) for path, values in OTHER_VALUES.items() for value in values)]
@@ -124,7 +124,9 @@ def session_params(draw):
         threat=threat,
         minimum_contributors=draw(st.integers(2, len(cohort))),
         nonce=draw(st.binary(min_size=16, max_size=16)),
-        context=draw(st.binary(min_size=32, max_size=32)),
+        context=draw(
+            st.binary(min_size=32, max_size=32) | st.just(b"" if isinstance(setting, MaskingSetting) else NONCE * 2)
+        ),
         roster_digest=draw(st.binary(min_size=roster_bytes, max_size=roster_bytes)),
     )
 
@@ -239,6 +241,40 @@ def test_a_server_model_may_be_given_by_its_name(model):
 def test_the_setting_names_the_suite():
     assert make().suite == "masking"
     assert make(setting=PlainSetting()).suite == "plain"
+
+
+# The context may be to come
+
+
+def test_keys_are_made_for_all_but_the_context():
+    """Parameters that differ in the context only have one keys digest; those that differ in anything else have not."""
+    together = {}
+    for params in ALL_DIFFERENT:
+        together.setdefault(params.keys_digest, []).append(params)
+    assert len(together) == len(ALL_DIFFERENT) - len(OTHER_VALUES["context"])
+    assert len(together.pop(make().keys_digest)) == 1 + len(OTHER_VALUES["context"])
+    assert all(len(alike) == 1 for alike in together.values())
+    assert not {params.keys_digest for params in ALL_DIFFERENT} & {params.digest for params in ALL_DIFFERENT}
+
+
+def test_a_context_that_was_to_come_is_filled_in_once():
+    to_come = make(context=b"")
+    known = to_come.with_context(CONTEXT)
+    assert known == make()
+    assert (known.digest, known.to_bytes()) == (make().digest, make().to_bytes())
+    assert to_come.context == b""
+    assert known.with_context(CONTEXT) is known
+    for other in (bytes(32), CONTEXT[::-1], b"", None):
+        with pytest.raises(ConfigurationError, match="bound to one context for good"):
+            known.with_context(other)
+    for wrong, what in ((b"", "0 bytes"), (bytes(31), "31 bytes"), (bytearray(32), "bytearray"), (None, "NoneType")):
+        with pytest.raises(ConfigurationError, match=f"^context is {what}: exactly 32 bytes work$"):
+            to_come.with_context(wrong)
+
+
+def test_suites_without_keys_of_clients_want_the_context_from_the_start():
+    with pytest.raises(ConfigurationError, match=r"^context is 0 bytes: exactly 32 bytes work$"):
+        make(setting=PlainSetting(), context=b"")
 
 
 # Bytes

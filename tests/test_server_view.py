@@ -329,7 +329,7 @@ def test_pair_seeds_alone_do_not_open_an_upload_that_came_late():
     for number in (10, 11, 12, 13, 14):  # all neighbours tell the pair seeds with the dropped client
         told = read(play.answer(number), Unmask)
         (entry,) = [entry for entry in told.entries if isinstance(entry, DroppedShare)]
-        mask = secrets.pairwise_mask(Secret(entry.pair_seed), me=15, peer=number, crowd=b"")
+        mask = secrets.pairwise_mask(Secret(entry.pair_seed), me=15, peer=number, context=params.context, crowd=b"")
         apply_masks(view, [secrets.opposite(mask)])
     assert view.any()
     assert uniformity(view) > 1e-6
@@ -403,7 +403,7 @@ class Colluders:
         told = read(self.play.responses[Phase.UNMASK, self.victim], Unmask)
         masks = [secrets.self_mask(Secret(told.self_seed), session=self.session, me=self.victim)]
         masks += [
-            secrets.pairwise_mask(seed, me=self.victim, peer=number, crowd=b"")
+            secrets.pairwise_mask(seed, me=self.victim, peer=number, context=self.play.params.context, crowd=b"")
             for number, seed in self.pair_seeds().items()
         ]
         words = self.key.copy()

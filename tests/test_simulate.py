@@ -4,12 +4,13 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from harness import committee_of, make_params, make_vectors
+from harness import ACTIVE, HONEST, committee_of, identity_of, make_params, make_vectors
 
 from privfl import (
     SUITE_NAMES,
     BudgetExceeded,
     ConfigurationError,
+    LocalProtocolError,
     Phase,
     ThreatModel,
     VectorSpec,
@@ -31,6 +32,37 @@ def test_every_suite_gives_the_same_sum(name):
     assert outcome.contributors == params.cohort
     assert (outcome.aggregate.vector == sum(v.astype(np.int64) for v in vectors.values())).all()
     assert outcome.aggregate.error_std == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "server"), [*((name, HONEST) for name in SUITE_NAMES), ("masking", ACTIVE), ("kahe", ACTIVE)]
+)
+def test_a_context_that_comes_with_the_vectors_gives_the_sum_of_plain(name, server):
+    """With clients lost in every phase; suites without keys of clients have the context from the start."""
+    context = bytes(32) if name in {"plain", "ckks"} else b""
+    drops, outcomes = {Phase.MASKED_INPUT: {12}, Phase.UNMASK: {15}}, []
+    for suite_name, to_come in ((name, context), ("plain", bytes(32))):
+        params = make_params(n=9, length=300, suite_name=suite_name, context=to_come, server=server)
+        identities = {number: identity_of(number) for number in params.cohort} if params.roster_digest else None
+        outcomes.append(
+            simulate(
+                params,
+                make_vectors(params),
+                drops=drops,
+                identities=identities,
+                committee=committee_of(params),
+                context=bytes(32),
+            )
+        )
+    late, plain = outcomes
+    assert late.contributors == plain.contributors
+    assert np.array_equal(late.aggregate.vector, plain.aggregate.vector)
+
+
+def test_a_context_that_never_comes_ends_the_simulation_of_a_session():
+    params = make_params(context=b"")
+    with pytest.raises(LocalProtocolError, match=r"call bind\(\) first"):
+        simulate(params, make_vectors(params))
 
 
 @pytest.mark.parametrize("phase", [Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK])

@@ -348,6 +348,9 @@ class _MeteredServer:
         self.held_bytes = held
         return request
 
+    def bind(self, context: bytes) -> None:
+        self._metered(lambda: self._inner.bind(context))
+
     def receive(self, sender: PartyId, response: bytes) -> None:
         self._metered(lambda: self._inner.receive(sender, response))
 

@@ -40,11 +40,11 @@ class KaheClient(MaskingClient):
     def _verified(self, params: SessionParams) -> MaskingSetting:
         return planner.verified(params).masking
 
-    def _upload(self, session: bytes, masks: Sequence[Mask]) -> bytes:
+    def _upload(self, session: bytes, bound_session: bytes, masks: Sequence[Mask]) -> bytes:
         ring, length, setting = self.params.ring, self.params.vector.length, self.params.setting
         assert isinstance(setting, KaheSetting)  # noqa: S101 - `_verified` saw to it; for the type checker
         source, workers = self._take_vector()
-        frame = self._frame(MaskedInput(), session, tail_bytes=KEY_BYTES + ring.vector_bytes(length))
+        frame = self._frame(MaskedInput(), bound_session, tail_bytes=KEY_BYTES + ring.vector_bytes(length))
 
         def fill(tail: Words) -> None:
             key = cipher.draw_key(self._entropy)

@@ -12,7 +12,7 @@ from privfl.encoding import bitpack
 from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused, LocalProtocolError
 from privfl.guard import MemoryGuard, StateGuard
-from privfl.lockstep.party import Incoming, LockstepParty, SessionOver
+from privfl.lockstep.party import Incoming, LockstepParty, SessionOver, bound
 from privfl.lockstep.sleep import Slept, seal_slept
 from privfl.params import SessionParams, VectorSpec
 from privfl.primitives.prg import AddMasks, Mask, Words, sweep
@@ -117,8 +117,11 @@ class LockstepClient(LockstepParty):
             raise DisclosureRefused("this state of a session has answered already: it is not restored again")
 
     def _before(self, incoming: Incoming, *, expected: bool) -> None:
-        if expected and isinstance(incoming.message, self._upload_request) and self._vector is None:
-            raise LocalProtocolError(f"{self.party} has no vector to upload: call submit() first")
+        if expected and isinstance(incoming.message, self._upload_request):
+            if not self.params.context:
+                raise LocalProtocolError(f"{self.party} has no context to upload under: call bind() first")
+            if self._vector is None:
+                raise LocalProtocolError(f"{self.party} has no vector to upload: call submit() first")
         self._claim_state()
 
     def _claim_state(self) -> None:
@@ -132,12 +135,24 @@ class LockstepClient(LockstepParty):
             self._claimed = self._state
 
     def _claim_key(self) -> bytes:
-        # Nonces are used once, so that the params digest names the session before its id is known.
-        return self.params.digest + self.party.number.to_bytes(4, "big") + type(self._state).__name__.encode()
+        # Nonces are used once, so that this digest names the session before its id is known. It leaves the context out:
+        # else one state, woken twice and bound to two contexts, would answer under both.
+        return self.params.keys_digest + self.party.number.to_bytes(4, "big") + type(self._state).__name__.encode()
 
     def _end(self, why: str) -> None:
         super()._end(why)
         self._vector, self._vector_taken = None, True
+
+    def bind(self, context: bytes) -> None:
+        """See `ClientSession.bind`."""
+        if not self._at_work.acquire(blocking=False):
+            raise LocalProtocolError(f"{self.party} is answering a request: it cannot be bound to a context")
+        try:
+            if isinstance(self._state, SessionOver):
+                raise LocalProtocolError(f"the session of {self.party} is over: {self._state.why}")
+            self.params = bound(self.params, context)
+        finally:
+            self._at_work.release()
 
     def submit(self, vector: Vector | Iterable[Vector]) -> None:
         """See `ClientSession.submit`."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NoReturn
 
 from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused, LocalProtocolError, PrivflError
+from privfl.params import SessionParams
 from privfl.wire import (
     SERVER,
     Message,
@@ -151,6 +152,18 @@ class LockstepParty(ABC):
 
     def _frame(self, message: Message, session: bytes, *, tail_bytes: int = 0) -> OutgoingFrame:
         return encode_message(message, suite=self._suite, session=session, sender=self.party, tail_bytes=tail_bytes)
+
+
+def bound(params: SessionParams, context: bytes) -> SessionParams:
+    """Bind parameters to a context, once.
+
+    Raises:
+        LocalProtocolError: they are bound to another.
+        ConfigurationError: it is not 32 bytes.
+    """
+    if params.context and context != params.context:
+        raise LocalProtocolError("the session is bound to another context: its keys serve one, hold another session")
+    return params.with_context(context)
 
 
 def _refuse_out_of_order(state: object, incoming: Incoming) -> tuple[Any, bytes]:

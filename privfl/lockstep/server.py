@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from privfl.encoding.residues import Ring
 from privfl.errors import DecodeError, LocalProtocolError, RemoteProtocolError, RoundAborted
+from privfl.lockstep.party import bound
 from privfl.params import SessionParams, VectorSpec
 from privfl.session import Aggregate, Phase
 from privfl.wire import (
@@ -204,6 +205,11 @@ class LockstepServer(StepServer[Aggregate]):
     def __init__(self, params: SessionParams, first: ServerStep[Any, Aggregate]) -> None:
         super().__init__(SuiteCode[params.suite.upper()], first)
         self.params = params
+
+    def bind(self, context: bytes) -> None:
+        """See `ServerSession.bind`."""
+        self._open_step()
+        self.params = bound(self.params, context)
 
 
 def _require_origin(envelope: Envelope, *, sender: PartyId, suite: SuiteCode, session: bytes) -> None:

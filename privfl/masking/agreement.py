@@ -4,6 +4,9 @@ A server that lies must show different keys or different survivors to different 
 roster and stand under one Merkle root, from which session id and graph follow; who took part and who survived is signed
 by witnesses, whom the parameters draw, and nobody unmasks anything but the sets that a quorum of them signed (after
 Bonawitz et al., CCS 2017, round 3, where all clients are witnesses; `planner` says why neighbours are not enough).
+
+Keys are older than the context, which a server could show as two to two groups. So witnesses sign theirs beside the
+sets: two quorums share an honest witness, who signs once, and a client whose context found none tells nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from privfl.wire import client
 def sign_advertisement(
     identity: Identity, *, session: bytes, number: int, key_id: bytes, channel_key: bytes, mask_key: bytes
 ) -> bytes:
-    """Sign fresh keys for one session, named by its params digest (which holds nonce and roster).
+    """Sign fresh keys for one session, named by its keys digest (which holds nonce and roster, and not the context).
 
     Keys that could be carried into another session would let a server seat a client's old keys there, whose private
     half it may have rebuilt when that client once dropped out.
@@ -44,20 +47,29 @@ def check_advertisement(roster: Roster, number: int, keys: AdvertiseKeys | Neigh
         raise RemoteProtocolError(f"keys that client {number} has not signed", peer=client(number)) from None
 
 
-def sign_sets(identity: Identity, *, session: bytes, number: int, participants: bytes, survivors: bytes) -> bytes:
-    """Sign who took part and who survived, as shown."""
-    return identity.sign(Label.MASKING_SURVIVORS, *_sets(session, number, participants, survivors))
+def sign_sets(
+    identity: Identity, *, session: bytes, number: int, context: bytes, participants: bytes, survivors: bytes
+) -> bytes:
+    """Sign who took part and who survived, as shown, and under which context the signer uploaded."""
+    return identity.sign(Label.MASKING_SURVIVORS, *_sets(session, number, context, participants, survivors))
 
 
 def check_sets(
-    roster: Roster, signature: bytes, *, session: bytes, number: int, participants: bytes, survivors: bytes
+    roster: Roster,
+    signature: bytes,
+    *,
+    session: bytes,
+    number: int,
+    context: bytes,
+    participants: bytes,
+    survivors: bytes,
 ) -> None:
-    """Check a client's signature of both sets.
+    """Check a client's signature of context and both sets.
 
     Raises:
         RemoteProtocolError: it does not hold.
     """
-    parts = _sets(session, number, participants, survivors)
+    parts = _sets(session, number, context, participants, survivors)
     verify(roster.identities[number], signature, Label.MASKING_SURVIVORS, *parts)
 
 
@@ -67,16 +79,23 @@ def count_signatures(
     signatures: bytes,
     *,
     session: bytes,
+    context: bytes,
     participants: bytes,
     survivors: bytes,
 ) -> int:
-    """Count the signatures of both sets that hold."""
+    """Count the signatures of context and both sets that hold."""
     held = 0
     for i, number in enumerate(signers):
         signature = signatures[i * SIGNATURE_BYTES : (i + 1) * SIGNATURE_BYTES]
         try:
             check_sets(
-                roster, signature, session=session, number=number, participants=participants, survivors=survivors
+                roster,
+                signature,
+                session=session,
+                number=number,
+                context=context,
+                participants=participants,
+                survivors=survivors,
             )
         except (RemoteProtocolError, KeyError):
             continue
@@ -106,5 +125,5 @@ def _advertised(session: bytes, number: int, key_id: bytes, channel_key: bytes, 
     return (session, number.to_bytes(4, "big"), key_id, channel_key, mask_key)
 
 
-def _sets(session: bytes, number: int, participants: bytes, survivors: bytes) -> tuple[bytes, ...]:
-    return (session, number.to_bytes(4, "big"), participants, survivors)
+def _sets(session: bytes, number: int, context: bytes, participants: bytes, survivors: bytes) -> tuple[bytes, ...]:
+    return (session, number.to_bytes(4, "big"), context, participants, survivors)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from privfl.errors import RoundAborted
+from privfl.masking import secrets
 from privfl.masking.graph import Graph, draw_witnesses
 from privfl.masking.messages import (
     CONFIRMATION_BYTES,
@@ -69,11 +70,16 @@ class SessionBook:
         return all(self._neighbours_among(number, numbers) >= self.setting.threshold for number in numbers)
 
     @property
+    def bound_session(self) -> bytes:
+        """Session id from MaskedInput on; empty, so that no message has it, while the context is to come."""
+        return secrets.bound_session(self.session, self.params.context) if self.params.context else b""
+
+    @property
     def witnesses(self) -> frozenset[int]:
         """Who may sign; nobody in the honest-but-curious model."""
         if self.quorum is None:
             return frozenset()
-        return draw_witnesses(self.params.cohort, self.quorum.witnesses, self.params.digest)
+        return draw_witnesses(self.params.cohort, self.quorum.witnesses, self.params.keys_digest)
 
     def has_quorum(self, survivors: set[int]) -> bool:
         """Whether enough witnesses are among them to sign; in the honest-but-curious model nobody has to."""

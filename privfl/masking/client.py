@@ -2,9 +2,9 @@
 
 | state | request | checks | answer |
 |---|---|---|---|
-| `Invited` | AdvertiseKeysRequest | session is the params digest | AdvertiseKeys |
+| `Invited` | AdvertiseKeysRequest | session is the keys digest | AdvertiseKeys |
 | `Advertised` | ShareKeysRequest | session id from root; neighbours from the graph, ≥ t | ShareKeys |
-| `Shared` | MaskedInputRequest | senders known, ≥ t shares open, participants ≥ minimum | MaskedInput |
+| `Shared` | MaskedInputRequest | bound session id; senders known, ≥ t shares open, ≥ minimum take part | MaskedInput |
 | `Masked` | UnmaskRequest | all of `checks.check_unmask` | Unmask, and the secrets are gone |
 
 In the active model the last line is another, and witnesses have one more before it:
@@ -15,6 +15,19 @@ In the active model the last line is another, and witnesses have one more before
 | `Masked`, `Agreed` | UnmaskRequest | all of these; a quorum's signatures; `Agreed`: what it signed itself | Unmask |
 
 Every other pair of state and request destroys the secrets.
+
+The context (what is trained) may come as late as MaskedInput: keys and shares are made without it, a round ahead if
+need be. Until then it binds nothing; from then on everything:
+
+- A session has one context for good (`bind`), and of all copies of its sleeping state one answers, whatever contexts
+  they were bound to: no pair seed keys two masks at one client.
+- Pairwise masks follow from it (`secrets.pairwise_mask`). To a server that shows two contexts, a pair of clients with
+  different ones has two independent masks in the place of one that cancels: it learns what it would have learnt from
+  one context, and less. In the honest-but-curious model this is all, as it was when keys followed from the context.
+- Requests carry a session id with the context in it, so that a client that was shown another than the server drops out
+  instead of spoiling the sum. The id is public: this is for the honest.
+- Active model: witnesses, drawn without the context, sign it beside both sets (`agreement`): one context of a session
+  finds a quorum.
 """
 
 from __future__ import annotations
@@ -81,13 +94,14 @@ class MaskingClient(LockstepClient):
         1. No more than one share of a peer is told, whatever the server says (`checks.check_disjoint`, `Unmask`).
         2. Nothing is told over fewer than max(params.minimum_contributors, policy.minimum_contributors) contributors.
         3. After the answer to Unmask, or a refusal, no secret is left in the session.
-        4. Clients with other parameters, or other keys behind the root, derive masks that do not cancel.
-
+        4. Clients with another context, other parameters, or other keys behind the root derive masks that do not
+           cancel.
         5. Under one nonce a client takes part once; a context that it has unmasked, in the active model one that it has
            uploaded, it never uploads again (with a `guard`).
         6. Active model: keys are accepted from the roster's identities only and under one root that holds the
-           client's own; nothing is told unless a quorum of witnesses signed the same sets of participants and
-           survivors, and a witness signs once in a session.
+           client's own; nothing is told unless a quorum of witnesses signed the client's own context and the same sets
+           of participants and survivors, and a witness signs once in a session.
+        7. A session serves one context, whether it was named by the parameters or bound later.
 
     Assumes:
         An honest-but-curious server with fewer than t of this client's neighbours on its side; session id and, on
@@ -210,7 +224,7 @@ class MaskingClient(LockstepClient):
         return states.read(raw)
 
     def _advertise_keys(self, _state: Invited, incoming: Incoming) -> tuple[Advertised, bytes]:
-        _require_session(incoming, self.params.digest)
+        _require_session(incoming, self.params.keys_digest)
         self._guard.claim(NONCE, self.params.nonce)
         state = Advertised(channel=KeyPair.generate(self._entropy), mask=KeyPair.generate(self._entropy))
         key_id = signature = b""
@@ -225,7 +239,7 @@ class MaskingClient(LockstepClient):
     def _share_keys(self, state: Advertised, incoming: Incoming) -> tuple[Shared, bytes]:
         request = incoming.message
         assert isinstance(request, ShareKeysRequest)  # noqa: S101 - the table says so; for the type checker
-        session = session_id(self.params.digest, request.root)
+        session = session_id(self.params.keys_digest, request.root)
         _require_session(incoming, session)
         graph = graph_for(self.params.cohort, self._setting.degree, request.root)
         around = frozenset(graph.neighbours(self._me))
@@ -282,13 +296,13 @@ class MaskingClient(LockstepClient):
     def _masked_input(self, state: Shared, incoming: Incoming) -> tuple[Masked, bytes]:
         request = incoming.message
         assert isinstance(request, MaskedInputRequest)  # noqa: S101 - as above
-        _require_session(incoming, state.session)
+        context, session = self.params.context, self._require_bound(state, incoming)
         checks.check_participants(request, state.pair_seeds.keys(), self._limits)
         if self._witness:
             self._witness.check_crowd(state, request)
         else:
             checks.check_no_crowd(request)
-        if self._guard.claimed(CONTEXT, self.params.context):
+        if self._guard.claimed(CONTEXT, context):
             raise DisclosureRefused("an update to this context was sent before: it is never sent again", peer=SERVER)
         held = self._open_shares(state, request)
         checks.check_opened(len(held), self._limits)
@@ -298,15 +312,15 @@ class MaskingClient(LockstepClient):
         pair_seeds = {peer: state.pair_seeds[peer] for peer in request.peers}
         masks = [secrets.self_mask(state.self_seed, session=state.session, me=self._me)]
         masks += [
-            secrets.pairwise_mask(seed, me=self._me, peer=peer, crowd=request.participant_bits)
+            secrets.pairwise_mask(seed, me=self._me, peer=peer, context=context, crowd=request.participant_bits)
             for peer, seed in pair_seeds.items()
         ]
-        upload = self._upload(state.session, masks)
+        upload = self._upload(state.session, session, masks)
         if self._witness:
             # A server that lies could have one half of the clients unmask this session, the other half another of the
             # same context, open each with shares for the rest, and take the difference of both sums. Claimed when the
             # upload is made and before it leaves: a vector that does not fit spends nothing.
-            self._guard.claim(CONTEXT, self.params.context)
+            self._guard.claim(CONTEXT, context)
         masked = Masked(
             session=state.session,
             participants=request.participants,
@@ -318,8 +332,9 @@ class MaskingClient(LockstepClient):
         )
         return masked, upload
 
-    def _upload(self, session: bytes, masks: Sequence[Mask]) -> bytes:
-        return self._vector_frame(MaskedInput(), session, masks=masks, workers=self._workers)
+    def _upload(self, session: bytes, bound_session: bytes, masks: Sequence[Mask]) -> bytes:  # noqa: ARG002
+        """Make the upload, which carries the bound session's id; `session`, which keys follow from, is for `kahe`."""
+        return self._vector_frame(MaskedInput(), bound_session, masks=masks, workers=self._workers)
 
     def _open_shares(self, state: Shared, request: MaskedInputRequest) -> dict[int, PeerShares]:
         held = {}
@@ -336,7 +351,7 @@ class MaskingClient(LockstepClient):
     def _unmask(self, state: Masked, incoming: Incoming) -> tuple[SessionOver, bytes]:
         request = incoming.message
         assert isinstance(request, UnmaskRequest)  # noqa: S101 - as above
-        _require_session(incoming, state.session)
+        session = self._require_bound(state, incoming)
         checks.check_unmask(request, state.pair_seeds.keys(), state.participants, self._limits)
         if self._witness is None:
             self._guard.claim(CONTEXT, self.params.context)
@@ -355,7 +370,13 @@ class MaskingClient(LockstepClient):
         answer = Unmask(
             self_seed=state.self_seed.reveal(), entries=tuple(sorted(entries, key=lambda entry: entry.number))
         )
-        return SessionOver("the shares were told"), self._frame(answer, state.session).finish()
+        return SessionOver("the shares were told"), self._frame(answer, session).finish()
+
+    def _require_bound(self, state: Shared | Masked, incoming: Incoming) -> bytes:
+        """Return the session id that messages carry once the context is bound, this request among them."""
+        session = secrets.bound_session(state.session, self.params.context)
+        _require_session(incoming, session)
+        return session
 
     def _unmask_unwitnessed(self, state: Masked, incoming: Incoming) -> tuple[SessionOver, bytes]:
         request = incoming.message
@@ -367,10 +388,10 @@ class MaskingClient(LockstepClient):
         request = incoming.message
         assert isinstance(request, ConsistencyRequest)  # noqa: S101 - the table says so; for the type checker
         assert self._witness is not None  # noqa: S101 - the table says so
-        _require_session(incoming, state.session)
-        answer = ConsistencyCheck(signature=self._witness.sign_sets(state, request))
+        session = self._require_bound(state, incoming)
+        signature = self._witness.sign_sets(state, request, context=self.params.context)
         agreed = Agreed(masked=state, participants=request.participants, survivors=request.survivors)
-        return agreed, self._frame(answer, state.session).finish()
+        return agreed, self._frame(ConsistencyCheck(signature=signature), session).finish()
 
     def _unmask_agreed(self, state: Agreed, incoming: Incoming) -> tuple[SessionOver, bytes]:
         request = incoming.message
@@ -382,8 +403,8 @@ class MaskingClient(LockstepClient):
         request = incoming.message
         assert isinstance(request, UnmaskRequest)  # noqa: S101 - as above
         assert self._witness is not None  # noqa: S101 - the table says so
-        _require_session(incoming, state.session)
-        self._witness.check_unmask(state, request)
+        self._require_bound(state, incoming)
+        self._witness.check_unmask(state, request, context=self.params.context)
         return self._unmask(state, incoming)
 
 

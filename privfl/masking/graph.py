@@ -26,14 +26,15 @@ def graph_for(cohort: tuple[int, ...], degree: int, root: bytes) -> Graph:
 
 
 @lru_cache(maxsize=8)
-def draw_witnesses(cohort: tuple[int, ...], count: int, params_digest: bytes) -> frozenset[int]:
-    """Draw the witnesses of a session, from its parameters and not from its root.
+def draw_witnesses(cohort: tuple[int, ...], count: int, keys_digest: bytes) -> frozenset[int]:
+    """Draw the witnesses of a session, from what was agreed before it and neither from its root nor from its context.
 
-    Roots can differ between groups of clients; the parameters that a client takes part in once cannot. With witnesses
-    that followed from the root, a server could find a quorum under each of two roots, and unmask one session with mask
-    keys that were rebuilt in the other.
+    Roots and contexts can differ between groups of clients; what a client takes part in once, under a nonce, cannot.
+    With witnesses that followed from the root, a server could find a quorum under each of two roots, and unmask one
+    session with mask keys that were rebuilt in the other; with witnesses that followed from the context, one under each
+    of two contexts, and have two sums opened from shares of one session.
     """
-    order = np.argsort(_public_order(Label.MASKING_WITNESSES, params_digest, len(cohort)), kind="stable")
+    order = np.argsort(_public_order(Label.MASKING_WITNESSES, keys_digest, len(cohort)), kind="stable")
     return frozenset(cohort[index] for index in order[:count])
 
 

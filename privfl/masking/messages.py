@@ -39,7 +39,7 @@ class AdvertiseKeys(Message, frozen=True, tag=0x11):
         channel_key: X25519, for sealing shares.
         mask_key: X25519, for pairwise masks.
         key_id: 16 fresh bytes in the active model: no two advertisements of a client are alike.
-        signature: in the active model, of params digest, number, key id and both keys.
+        signature: in the active model, of keys digest, number, key id and both keys.
     """
 
     channel_key: Bytes32
@@ -78,7 +78,8 @@ class ShareKeysRequest(Message, frozen=True, tag=0x12):
     """Server to client: the neighbours' keys.
 
     Attributes:
-        root: Merkle root over all advertised keys; with the parameters it makes the session id and the graph.
+        root: Merkle root over all advertised keys; with the parameters, all but the context, it makes the session id
+            and the graph.
         neighbours: in order of their numbers.
         own_proof: in the active model, that the client's own keys stand under the root.
     """
@@ -149,7 +150,7 @@ class ConsistencyRequest(Message, frozen=True, tag=0x18):
 
 
 class ConsistencyCheck(Message, frozen=True, tag=0x19):
-    """Witness to server, active model: a signature of session id, own number and both sets."""
+    """Witness to server, active model: a signature of session id, own number, context and both sets."""
 
     signature: Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from privfl.errors import ReconstructionError, RemoteProtocolError, RoundAborted
+from privfl.errors import LocalProtocolError, ReconstructionError, RemoteProtocolError, RoundAborted
 from privfl.lockstep.server import ServerStep
 from privfl.masking import agreement, recovery, secrets
 from privfl.masking.book import Ballot, SessionBook, confirmation_of, record
@@ -40,13 +40,15 @@ class MaskedInputStep(ServerStep[MaskedInput, Aggregate]):
         self._book = book
         self._sharing = sharing
         book.crowd = agreement.to_bits(book.params.cohort, sharing) if book.quorum else b""
-        self.session = book.session
+        self.session = book.bound_session
         self.waiting = set(sharing)
         self.body_limit_bytes = book.answer_limit_bytes
         self.tail_bytes = book.payload.tail_bytes
 
     def request_for(self, number: int) -> MaskedInputRequest:
         """Hand a client the shares that its neighbours sealed for it."""
+        if not self._book.params.context:
+            raise LocalProtocolError("vectors are due, and the context is to come: call bind() first")
         peers = tuple(peer for peer in self._book.graph.neighbours(number) if peer in self._sharing)
         sealed = [self._sealed_for(number, peer) for peer in peers]
         return MaskedInputRequest(
@@ -112,7 +114,7 @@ class ConsistencyStep(ServerStep[ConsistencyCheck, Aggregate]):
         self._ballot = ballot
         self._quorum = quorum
         self._signatures: dict[int, bytes] = {}
-        self.session = book.session
+        self.session = book.bound_session
         self.waiting = ballot.survivors & book.witnesses
         self.body_limit_bytes = book.answer_limit_bytes
 
@@ -127,8 +129,9 @@ class ConsistencyStep(ServerStep[ConsistencyCheck, Aggregate]):
         agreement.check_sets(
             roster,
             message.signature,
-            session=self.session,
+            session=self._book.session,
             number=number,
+            context=self._book.params.context,
             participants=self._ballot.participant_bits,
             survivors=self._ballot.survivor_bits,
         )
@@ -164,7 +167,7 @@ class UnmaskStep(ServerStep[Unmask, Aggregate]):
         self._dropped = ballot.dropped
         self._silent = set(ballot.survivors)
         self._contested: dict[tuple[int, int], Mask] = {}  # what a survivor says of a pair whose ends disagree
-        self.session = book.session
+        self.session = book.bound_session
         self.waiting = set(ballot.survivors)
         self.body_limit_bytes = book.answer_limit_bytes
         self._shares = recovery.ShareTable(book.graph)
@@ -204,7 +207,7 @@ class UnmaskStep(ServerStep[Unmask, Aggregate]):
             told = secrets.confirmation(pair, session=session, me=number, peer=entry.number)
             if told != confirmation_of(book.shared[number], entry.number):
                 raise RemoteProtocolError(f"a pair seed with client {entry.number} that is not the confirmed one")
-            mask = secrets.pairwise_mask(pair, me=number, peer=entry.number, crowd=book.crowd)
+            mask = self._pairwise_mask(pair, me=number, peer=entry.number)
             if told == confirmation_of(book.shared[entry.number], number):
                 masks.append(mask)
             else:
@@ -213,6 +216,10 @@ class UnmaskStep(ServerStep[Unmask, Aggregate]):
         self._contested |= contested
         self._shares.add(number, {entry.number: entry.share for entry in message.entries if entry.share})
         self._silent.discard(number)
+
+    def _pairwise_mask(self, pair: Secret, *, me: int, peer: int) -> Mask:
+        book = self._book
+        return secrets.pairwise_mask(pair, me=me, peer=peer, context=book.params.context, crowd=book.crowd)
 
     def _take_away(self, masks: list[Mask]) -> None:
         apply_masks(self._book.payload.masked, [secrets.opposite(mask) for mask in masks], workers=self._book.workers)
@@ -264,7 +271,7 @@ class UnmaskStep(ServerStep[Unmask, Aggregate]):
         if key is None:
             raise ReconstructionError(f"the mask key of client {dropped} is lost")
         pair = secrets.pair_seed(key, book.keys[number].mask_key, session=book.session, me=dropped, peer=number)
-        return secrets.pairwise_mask(pair, me=number, peer=dropped, crowd=book.crowd)
+        return self._pairwise_mask(pair, me=number, peer=dropped)
 
     def _settled(self, number: int, dropped: int, told: Mask) -> Mask:
         """Find the mask of a pair whose ends disagree: the dropped one's key, rebuilt and checked, says what is true.

@@ -62,7 +62,7 @@ class Quorum:
     """Who must have signed what is unmasked, in the active model.
 
     Attributes:
-        witnesses: w: as many, whom the params digest draws, may sign.
+        witnesses: w: as many, whom the keys digest draws, may sign.
         signatures: q: as many must have.
     """
 

@@ -8,7 +8,7 @@ from privfl.primitives.keys import KeyPair, derive
 from privfl.primitives.labels import Label
 from privfl.primitives.prg import PRG_KEY_BYTES, Mask
 from privfl.primitives.secret import Secret
-from privfl.primitives.transcript import digest
+from privfl.primitives.transcript import DIGEST_BYTES, digest
 
 
 def channel_keys(own: KeyPair, peer_public: bytes, *, session: bytes, me: int, peer: int) -> tuple[Secret, Secret]:
@@ -30,22 +30,33 @@ def pair_seed(own: KeyPair, peer_public: bytes, *, session: bytes, me: int, peer
     )
 
 
-def pairwise_mask(seed: Secret, *, me: int, peer: int, crowd: bytes) -> Mask:
+def pairwise_mask(seed: Secret, *, me: int, peer: int, context: bytes, crowd: bytes) -> Mask:
     """What `me` adds for the pair: + where the peer's number is smaller, − where it is greater, so that they cancel.
 
-    In the active model the mask follows from the pair's seed and from the set of participants that the client was
-    shown: masks of clients that were shown different sets do not cancel, and nobody's masks can be thinned out unseen.
-    Otherwise the seed is the stream's key itself: it keys this stream and nothing else (confirmations are its hashes).
+    The stream's key follows from the pair's seed and from what the client was shown: the context and, in the active
+    model, the set of participants. Masks of clients that were shown different ones do not cancel, so that nobody can be
+    given a model of its own, or have its masks thinned out, unseen. One seed may thus key two streams, which are
+    independent: neither tells about the other, nor about the seed.
 
     Args:
         seed: the pair's.
         me: who adds.
         peer: the other end.
+        context: 32 bytes.
         crowd: the participants, as bits; empty in the honest-but-curious model.
+
+    Raises:
+        ValueError: no context: such a mask would cancel whatever models the two ends were shown.
     """
-    if crowd:
-        seed = Secret(digest(Label.MASKING_PAIR_MASK, seed.reveal(), crowd)[:PRG_KEY_BYTES])
-    return Mask(seed, negative=peer > me)
+    if len(context) != DIGEST_BYTES:
+        raise ValueError(f"a pairwise mask under a context of {len(context)} bytes")
+    key = Secret(digest(Label.MASKING_PAIR_MASK, seed.reveal(), context, crowd)[:PRG_KEY_BYTES])
+    return Mask(key, negative=peer > me)
+
+
+def bound_session(session: bytes, context: bytes) -> bytes:
+    """Name of a session from MaskedInput on, 32 bytes: requests of a server that has another context are refused."""
+    return digest(Label.MASKING_BOUND, session, context)
 
 
 def opposite(mask: Mask) -> Mask:

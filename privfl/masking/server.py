@@ -66,6 +66,14 @@ class MaskingServer(LockstepServer):
             workers=workers,
         )
         super().__init__(params, AdvertiseKeysStep(book))
+        self._book = book
+
+    def bind(self, context: bytes) -> None:
+        """See `ServerSession.bind`."""
+        super().bind(context)
+        self._book.params = self.params
+        if isinstance(self._step, MaskedInputStep):
+            self._step.session = self._book.bound_session
 
     def _verified(self, params: SessionParams) -> MaskingSetting:
         return planner.verified(params, "masking")
@@ -82,7 +90,7 @@ class AdvertiseKeysStep(ServerStep[AdvertiseKeys, Aggregate]):
 
     def __init__(self, book: SessionBook) -> None:
         self._book = book
-        self.session = book.params.digest
+        self.session = book.params.keys_digest
         self.waiting = set(book.params.cohort)
         self.body_limit_bytes = book.answer_limit_bytes
 
@@ -119,7 +127,7 @@ class AdvertiseKeysStep(ServerStep[AdvertiseKeys, Aggregate]):
         root = merkle_root(leaves)
         if book.roster is not None:
             book.proofs = dict(zip(book.params.cohort, inclusion_proofs(leaves), strict=False))
-        book.session = session_id(book.params.digest, root)
+        book.session = session_id(book.params.keys_digest, root)
         book.graph = RememberedGraph(book.params.cohort, book.setting.degree, root)
         keyed = book.able(set(book.keys))
         book.require_enough(keyed, self.phase)

@@ -82,7 +82,7 @@ def session_sizes(params: SessionParams, setting: MaskingSetting, *, upload_byte
     if active:
         quorum = planner.quorum(clients, params.threat)
         signed = ConsistencyCheck(signature=bytes(SIGNATURE_BYTES))
-        witnesses = draw_witnesses(params.cohort, quorum.witnesses, params.digest)
+        witnesses = draw_witnesses(params.cohort, quorum.witnesses, params.keys_digest)
         sizes[Phase.CONSISTENCY_CHECK] = MessageSizes.exactly(
             frame_bytes(signed), witnesses, fewest_senders=quorum.signatures
         )

@@ -34,7 +34,7 @@ class Witness:
         self._params = params
         self._identity, self._roster = credentials.identity, credentials.roster
         self._limits = limits
-        self.numbers = draw_witnesses(params.cohort, quorum.witnesses, params.digest)
+        self.numbers = draw_witnesses(params.cohort, quorum.witnesses, params.keys_digest)
 
     def sign_keys(self, state: Advertised, key_id: bytes, *, session: bytes) -> bytes:
         """Sign the public keys that are advertised."""
@@ -62,14 +62,14 @@ class Witness:
             index = bisect_left(cohort, number)
             check_inclusion(request.root, leaf, index=index, leaves=leaves, proof=proof)
         for peer in request.neighbours:
-            agreement.check_advertisement(self._roster, peer.number, peer, session=self._params.digest)
+            agreement.check_advertisement(self._roster, peer.number, peer, session=self._params.keys_digest)
 
     def check_crowd(self, state: Shared, request: MaskedInputRequest) -> None:
         """The peers to mask with are exactly the neighbours among the participants shown."""
         participants = agreement.from_bits(self._params.cohort, request.participant_bits)
         checks.check_crowd(participants, request, state.neighbours, self._limits)
 
-    def sign_sets(self, state: Masked, request: ConsistencyRequest) -> bytes:
+    def sign_sets(self, state: Masked, request: ConsistencyRequest, *, context: bytes) -> bytes:
         """Sign who took part and who survived, if this client is a witness and both sets suit what it knows."""
         checks.check_witness(self.numbers, self._limits)
         self._check_sets(state, request.participants, request.survivors)
@@ -77,12 +77,16 @@ class Witness:
             self._identity,
             session=state.session,
             number=self._limits.me,
+            context=context,
             participants=request.participants,
             survivors=request.survivors,
         )
 
-    def check_unmask(self, state: Masked, request: UnmaskRequest) -> None:
-        """The neighbours told of follow from sets that suit what this client knows and that a quorum signed."""
+    def check_unmask(self, state: Masked, request: UnmaskRequest, *, context: bytes) -> None:
+        """The neighbours told of follow from sets that suit what this client knows, and that a quorum signed.
+
+        All of the quorum signed this client's own context beside them.
+        """
         survivors = self._check_sets(state, request.participant_bits, request.survivor_bits)
         checks.check_told_of(request, survivors, state.pair_seeds.keys())
         checks.check_signers(request, self.numbers)
@@ -91,6 +95,7 @@ class Witness:
             request.signers,
             request.signatures,
             session=state.session,
+            context=context,
             participants=request.participant_bits,
             survivors=request.survivor_bits,
         )

@@ -9,6 +9,7 @@ class Label(Enum):
     """What a derived key or a digest is for; the value enters the derivation."""
 
     PARAMS = b"privfl/v1/params"
+    KEYS = b"privfl/v1/keys"
     CONTEXT = b"privfl/v1/context"
     CONTEXT_BUFFER = b"privfl/v1/context/buffer"
     CONTEXT_EVALUATION = b"privfl/v1/context/evaluation"
@@ -23,6 +24,7 @@ class Label(Enum):
     SLEEP = b"privfl/v1/sleep"
     MASKING_ADVERTISEMENT = b"privfl/v1/masking/advertisement"
     MASKING_SURVIVORS = b"privfl/v1/masking/survivors"
+    MASKING_BOUND = b"privfl/v1/masking/bound"
     MASKING_GRAPH = b"privfl/v1/masking/graph"
     MASKING_WITNESSES = b"privfl/v1/masking/witnesses"
     MASKING_CHANNEL = b"privfl/v1/masking/channel"

@@ -93,6 +93,6 @@ def check_inclusion(root: bytes, leaf: bytes, *, index: int, leaves: int, proof:
         raise RemoteProtocolError("a key that is not included under the root of all keys")
 
 
-def session_id(params_digest: bytes, root: bytes) -> bytes:
-    """Session id: binds every derived key to the parameters and to all advertised keys."""
-    return digest(Label.SESSION, params_digest, root)
+def session_id(agreed_digest: bytes, root: bytes) -> bytes:
+    """Session id: binds every derived key to what was agreed beforehand and to all advertised keys."""
+    return digest(Label.SESSION, agreed_digest, root)

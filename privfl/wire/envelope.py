@@ -10,7 +10,7 @@ Layout, little-endian, 48 bytes of header:
 | 6 | 1 | message type |
 | 7 | 1 | role of the sender |
 | 8 | 4 | number of the sender |
-| 12 | 32 | session id (before keys are exchanged: the params digest) |
+| 12 | 32 | session id (before keys are exchanged: the digest of what was agreed) |
 | 44 | 4 | bytes of the struct, without padding |
 
 The struct follows, then zero bytes up to a multiple of 16, then the tail: one vector of raw words, whose length the

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from known_answers.recording import Recording
+from known_answers.recording import Recording, seeded
 from privfl import Phase, ServerModel
 from privfl.params import WireForm
 
@@ -13,12 +13,17 @@ from privfl.params import WireForm
 def drops(
     silent: dict[Phase, set[int]], text: str, *, return_after: bool = False, **agreement: Any
 ) -> Callable[[str], dict[str, Any]]:
-    """A scenario: those clients answer nothing from that phase on, or in it alone, everybody else everything."""
+    """A scenario: those clients answer nothing from that phase on, or in it alone, everybody else everything.
+
+    A context that is to come does so at the last moment.
+    """
 
     def play(name: str) -> dict[str, Any]:
         recording, gone = Recording(name, text, **agreement), set[int]()
         while recording.cast.server.phase is not Phase.FINISHED:
             gone = silent.get(recording.cast.server.phase, set()) | (set() if return_after else gone)
+            if agreement.get("late") and recording.cast.server.phase is Phase.MASKED_INPUT:
+                recording.bind(seeded(name, "context"))
             recording.step(silent=gone)
         return recording.finish()
 
@@ -71,6 +76,12 @@ SCENARIOS: dict[str, Callable[[str], dict[str, Any]]] = {
         {Phase.ADVERTISE_KEYS: {10}, Phase.SHARE_KEYS: {11}, Phase.MASKED_INPUT: {12}, Phase.UNMASK: {13}},
         "masking: one of seven drops in each phase; the mask between 12 and 13 is derived from 12's rebuilt mask key",
         n=7,
+    ),
+    "masking_late_context": drops(
+        {Phase.MASKED_INPUT: {12}, Phase.UNMASK: {13}},
+        "masking: the context comes when vectors are due; one client of seven drops then, another before Unmask",
+        n=7,
+        late=True,
     ),
     "active": drops(
         {}, "masking, active server: four clients sign keys and, all of them witnesses, both sets", server=ACTIVE
@@ -139,6 +150,14 @@ SCENARIOS: dict[str, Callable[[str], dict[str, Any]]] = {
         **KAHE | {"length": 300, "bound": 6_000_000},
     ),
     "kahe_active": drops({}, "kahe, active server: four clients of three coordinates each", server=ACTIVE, **KAHE),
+    "kahe_active_late_context": drops(
+        {Phase.MASKED_INPUT: {12}},
+        "kahe, active server: the context comes when vectors are due; one witness of five drops then",
+        n=5,
+        server=ACTIVE,
+        late=True,
+        **KAHE,
+    ),
     "kahe_active_packed_dropped_masked_input": drops(
         {Phase.MASKED_INPUT: {12}},
         "kahe, active server: 2,500 coordinates, packed; one witness of five drops after ShareKeys",

@@ -23,6 +23,7 @@ from known_answers.lying_server import (
     Silence,
     key_fields,
     server_keys,
+    session_of,
 )
 from known_answers.recording import Recording, altered, flipped, identity_of, long_form, of_suite, opened
 from privfl import Phase
@@ -214,8 +215,9 @@ def other_survivors(recording: Recording) -> bytes:
     cohort = recording.cast.params.cohort
     signature = agreement.sign_sets(
         identity_of(LIAR),
-        session=told(recording).session,
+        session=session_of(recording),
         number=LIAR,
+        context=recording.cast.params.context,
         participants=agreement.to_bits(cohort, cohort),
         survivors=agreement.to_bits(cohort, cohort[:-1]),
     )

@@ -62,6 +62,9 @@ SIGNATURE_PLACES = (
     slice(2 * SIGNATURE_BYTES, None),
 )
 
+OTHER_CONTEXT = seeded("another context")
+"""Of another model than that of all others."""
+
 REQUESTS: dict[Phase, type[Message]] = {
     Phase.UPLOAD: UploadRequest,
     Phase.ADVERTISE_KEYS: AdvertiseKeysRequest,
@@ -221,6 +224,36 @@ def earlier_request(name: str) -> dict[str, Any]:
     return recording.script()
 
 
+def other_context(text: str, **agreed: Any) -> Scenario:
+    """One client was shown another model than the server and all others."""
+
+    def play(name: str) -> dict[str, Any]:
+        recording = Recording(name, text, late=True, **agreed)
+        recording.to(Phase.MASKED_INPUT)
+        recording.bind(OTHER_CONTEXT, LIED_TO)
+        recording.do("bind", None, seeded(name, "context"))
+        recording.do("respond", LIED_TO, request(recording), fails="DisclosureRefused", match="of another session")
+        return recording.script()
+
+    return play
+
+
+def too_early(name: str) -> dict[str, Any]:
+    recording = Recording(name, "masking: the vectors are asked for while the context is to come", late=True)
+    recording.to(Phase.MASKED_INPUT)
+    recording.do("bind", None, seeded(name, "context"))
+    recording.do("respond", LIED_TO, request(recording), fails="LocalProtocolError", match="call bind")
+    recording.bind(seeded(name, "context"), *recording.cast.params.cohort)
+    return recording.finish()
+
+
+def second_context(name: str) -> dict[str, Any]:
+    recording = Recording(name, "masking: a client that is bound to one context is to be bound to another", late=True)
+    recording.bind(seeded(name, "context"))
+    recording.do("bind", LIED_TO, OTHER_CONTEXT, fails="LocalProtocolError", match="bound to another context")
+    return recording.finish()
+
+
 # -- masking, active model --------------------------------------------------------------------------------------------
 
 
@@ -230,7 +263,7 @@ def server_keys(recording: Recording, *, owner: int, signer: int, session: bytes
     key_id = seeded("the server's own", "key id", length=16)
     signature = agreement.sign_advertisement(
         identity_of(signer),
-        session=session or recording.cast.params.digest,
+        session=session or recording.cast.params.keys_digest,
         number=owner,
         key_id=key_id,
         channel_key=channel.public,
@@ -263,7 +296,7 @@ def under_a_root_of_its_own(owner: int, signer: int, session: bytes | None = Non
             msgspec.structs.replace(honest, **key_fields(keys[honest.number]), proof=proofs[honest.number])
             for honest in asked(recording).neighbours
         )
-        made = session_id(recording.cast.params.digest, root)
+        made = session_id(recording.cast.params.keys_digest, root)
         return asks(root=root, neighbours=shown, own_proof=proofs[LIED_TO], session=made)(recording)
 
     return forge
@@ -292,21 +325,34 @@ def shows(participants: set[int] | None = None, survivors: set[int] | None = Non
     return forge
 
 
-def signed(recording: Recording, signers: Collection[int], sets: Sets) -> dict[str, Any]:
+def session_of(recording: Recording) -> bytes:
+    """The session id that keys follow from; from MaskedInput on, messages carry another."""
+    session: bytes = vars(recording.cast.server)["_book"].session
+    return session
+
+
+def signed(recording: Recording, signers: Collection[int], sets: Sets, context: bytes | None = None) -> dict[str, Any]:
     """Those clients' signatures of any sets, as an UnmaskRequest carries them: lies can find signers, too."""
     participants, survivors = (bits(recording, members) for members in sets)
-    session = opened(request(recording), REQUESTS[recording.cast.server.phase]).session
     made = (
         agreement.sign_sets(
-            identity_of(number), session=session, number=number, participants=participants, survivors=survivors
+            identity_of(number),
+            session=session_of(recording),
+            number=number,
+            context=context or recording.cast.params.context,
+            participants=participants,
+            survivors=survivors,
         )
         for number in signers
     )
     return {"signers": tuple(signers), "signatures": b"".join(made)}
 
 
-def unmask(signers: Collection[int], sets: Sets, over: Sets | None = None) -> Forgery:
-    """Ask, in whatever phase, to unmask these participants and survivors, or with signatures `over` other ones."""
+def unmask(signers: Collection[int], sets: Sets, over: Sets | None = None, context: bytes | None = None) -> Forgery:
+    """Ask, in whatever phase, to unmask these participants and survivors, or with signatures `over` other ones.
+
+    The signatures are of the session's context unless another is given.
+    """
 
     def forge(recording: Recording) -> bytes:
         participants, survivors = sets
@@ -317,7 +363,7 @@ def unmask(signers: Collection[int], sets: Sets, over: Sets | None = None) -> Fo
                 dropped=tuple(sorted(participants - survivors)),
                 participant_bits=bits(recording, participants),
                 survivor_bits=bits(recording, survivors),
-                **signed(recording, signers, over or sets),
+                **signed(recording, signers, over or sets, context),
             ),
             session=opened(request(recording), REQUESTS[recording.cast.server.phase]).session,
         )
@@ -427,12 +473,18 @@ SCENARIOS: dict[str, Scenario] = {
         "masking: UnmaskRequest with survivors 11, 12, 12", UNMASK, named_twice, "ascending"
     ),
     "masking_bad_session_before_keys": refused(
-        "masking: AdvertiseKeysRequest with another params digest in its header",
+        "masking: AdvertiseKeysRequest with another keys digest in its header",
         Phase.ADVERTISE_KEYS, another_session, "of another session",
     ),
     "masking_bad_session": refused(
         "masking: UnmaskRequest of another session", UNMASK, another_session, "of another session"
     ),
+    "masking_bad_context": other_context("masking: MaskedInputRequest to a client that is bound to another context"),
+    "active_bad_context": other_context(
+        "active: MaskedInputRequest to a client that is bound to another context", server=ACTIVE
+    ),
+    "masking_bad_context_before_it_is_known": too_early,
+    "masking_bad_second_context": second_context,
     "masking_bad_root": refused(
         "masking: a root that the session id does not follow from", Phase.SHARE_KEYS, wrong_root, "of another session"
     ),
@@ -610,6 +662,11 @@ SCENARIOS: dict[str, Scenario] = {
     "active_bad_signatures_of_another_session": refused(
         "active: UnmaskRequest with the signatures that the same clients gave to the same sets in another session",
         UNMASK, signed_elsewhere, "0 of the witnesses signed", server=ACTIVE,
+    ),
+    "active_bad_signatures_of_another_context": refused(
+        "active: UnmaskRequest with a quorum's signatures of the same sets under another context, as shown to others",
+        UNMASK, unmask(OTHERS, (FIVE, FIVE), context=OTHER_CONTEXT), "0 of the witnesses signed",
+        n=5, silent=HAS_NOT_SIGNED, server=ACTIVE,
     ),
     "active_bad_signatures_of_other_survivors": refused(
         "active: UnmaskRequest with a quorum's signatures of the same participants and fewer survivors",

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from msgspec import msgpack
+
 from known_answers import reference, reference_kahe
 from known_answers.recording import Opened, opened
 from known_answers.script import abridged
@@ -63,6 +65,12 @@ def clients(script: dict[str, Any]) -> dict[int, reference.Client]:
         )
         for number in script["vectors"]
     }
+
+
+def context(script: dict[str, Any]) -> bytes:
+    """The session's context: its parameters', or what the server was bound to."""
+    late = [one["given"] for one in script["operations"] if one["do"] == "bind" and "client" not in one]
+    return bytes.fromhex(late[0]) if late else _params(script).context
 
 
 def submitted(script: dict[str, Any], number: int) -> list[int]:
@@ -140,8 +148,14 @@ def _neighbours(clients: int, degree: int, root: bytes, client: int) -> dict[str
     return {"neighbours": list(points), "share_points": list(points.values())}
 
 
-def _witnesses(clients: int, params_digest: bytes, count: int) -> list[int]:
-    return sorted(reference.order(b"privfl/v1/masking/witnesses", clients, params_digest)[:count])
+def _witnesses(clients: int, keys_digest: bytes, count: int) -> list[int]:
+    return sorted(reference.order(b"privfl/v1/masking/witnesses", clients, keys_digest)[:count])
+
+
+def _keys_digest(params: bytes) -> bytes:
+    """Of the parameters with their ninth field, the context, empty."""
+    fields = msgpack.decode(params)
+    return reference.digest(b"privfl/v1/keys", msgpack.encode([*fields[:8], b"", *fields[9:]]))
 
 
 def _quorum(clients: int, corrupt: float, dropout: float) -> dict[str, int]:
@@ -196,7 +210,9 @@ _FORMULAS: Mapping[str, Callable[..., Any]] = {
     "digest": _digest,
     "derive": _derive,
     "public_key": reference.public_key,
-    "session_id": lambda *, params_digest, root: reference.digest(b"privfl/v1/session", params_digest, root),
+    "session_id": lambda *, keys_digest, root: reference.digest(b"privfl/v1/session", keys_digest, root),
+    "bound_session": reference.bound_session,
+    "pairwise_mask": lambda *, seed, context, crowd: reference.pair_mask_key(seed, context, crowd),
     "channel_keys": _channel_keys,
     "pair_seed": _pair_seed,
     "self_mask": reference.self_mask_key,
@@ -212,6 +228,7 @@ _FORMULAS: Mapping[str, Callable[..., Any]] = {
     "inclusion_proofs": lambda *, leaves: [reference.inclusion_proof(leaves, index) for index in range(len(leaves))],
     "deal": _deal,
     "params_digest": lambda *, params: reference.digest(b"privfl/v1/params", params),
+    "keys_digest": _keys_digest,
     "roster_digest": _roster_digest,
     "set_bits": reference.set_bits,
     "neighbours": _neighbours,

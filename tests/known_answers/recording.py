@@ -102,6 +102,11 @@ class Recording:
             )
         self._operations.append(operation | came_out)
 
+    def bind(self, context: bytes, *numbers: int) -> None:
+        """Bind these clients, or all and the server, to a context that was to come."""
+        for number in numbers or (None, *self.cast.params.cohort):
+            self.do("bind", number, context)
+
     def answer(self, number: int) -> bytes:
         """Ask a client honestly; its response is not delivered yet."""
         self.do("request", number)
@@ -159,8 +164,9 @@ def agree(
     length: int = LENGTH,
     bound: int = BOUND,
     wire: WireForm = WireForm.WORDS,
+    late: bool = False,
 ) -> SessionParams:
-    """Agree on a small session: n clients from number 10 on, of whom one may be corrupt."""
+    """Agree on a small session: n clients from number 10 on, one perhaps corrupt; a `late` context is to come."""
     cohort = tuple(range(10, 10 + n))
     params = plan_session(
         suite_name,
@@ -170,7 +176,7 @@ def agree(
         wire=wire,
         minimum_contributors=minimum,
         nonce=seeded(name, "nonce", length=16),
-        context=seeded(name, "context"),
+        context=b"" if late else seeded(name, "context"),
         roster=Roster({number: identity_of(number).public for number in cohort}),
     )
     planned = params.setting

@@ -141,9 +141,14 @@ def pair_seed(agreed: bytes, session: bytes, a: int, b: int) -> bytes:
     return derive(agreed, session, b"privfl/v1/masking/pair", sorted((a, b)), 16)
 
 
-def pair_mask_key(seed: bytes, crowd: bytes) -> bytes:
-    """The key of a pairwise mask: the pair's seed, in the active model digested with the participants' bits."""
-    return digest(b"privfl/v1/masking/pair-mask", seed, crowd)[:16] if crowd else seed
+def pair_mask_key(seed: bytes, context: bytes, crowd: bytes) -> bytes:
+    """Key of a pairwise mask, from the pair's seed, the context and, in the active model, the participants' bits."""
+    return digest(b"privfl/v1/masking/pair-mask", seed, context, crowd)[:16]
+
+
+def bound_session(session: bytes, context: bytes) -> bytes:
+    """The session id that messages carry from MaskedInput on."""
+    return digest(b"privfl/v1/masking/bound", session, context)
 
 
 def self_mask_key(seed: bytes, session: bytes, me: int) -> bytes:
@@ -208,9 +213,11 @@ def quorum(clients: int, corrupt: Fraction, dropout: Fraction) -> tuple[int, int
     return clients, (clients + bad) // 2 + 1
 
 
-def signature_of_sets(private: bytes, session: bytes, me: int, participants: bytes, survivors: bytes) -> bytes:
-    """What a witness signs: Ed25519 over a digest of session, itself and both sets."""
-    signed = digest(b"privfl/v1/masking/survivors", session, number(me), participants, survivors)
+def signature_of_sets(
+    private: bytes, session: bytes, me: int, context: bytes, participants: bytes, survivors: bytes
+) -> bytes:
+    """What a witness signs: Ed25519 over a digest of session, itself, the context and both sets."""
+    signed = digest(b"privfl/v1/masking/survivors", session, number(me), context, participants, survivors)
     return Ed25519PrivateKey.from_private_bytes(private).sign(signed)
 
 
@@ -256,13 +263,20 @@ class Client:
         return commitment(self._self_seed, session, me), sealed, confirmations
 
     def masked_input(
-        self, session: bytes, vector: Sequence[int], word_bits: int, peers: Mapping[int, Client], crowd: bytes
+        self,
+        session: bytes,
+        vector: Sequence[int],
+        word_bits: int,
+        peers: Mapping[int, Client],
+        *,
+        context: bytes,
+        crowd: bytes,
     ) -> list[int]:
         """y_u = x_u + PRG(b_u) + Σ_{v<u} PRG(s_uv) − Σ_{v>u} PRG(s_uv), not reduced."""
         masks = [(1, self_mask_key(self._self_seed, session, self._me))]
         for peer, keys in peers.items():
             seed = self._pair_seed(session, peer, keys)
-            masks.append((1 if peer < self._me else -1, pair_mask_key(seed, crowd)))
+            masks.append((1 if peer < self._me else -1, pair_mask_key(seed, context, crowd)))
         streams = [[sign * word for word in words(key, word_bits, len(vector))] for sign, key in masks]
         return [sum(column) for column in zip(vector, *streams, strict=True)]
 

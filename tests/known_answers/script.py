@@ -8,6 +8,7 @@ out:
 | request | `server.request_for(client)` | bytes |
 | respond | `client.respond`: to its last request, or to what is given | bytes |
 | receive | `server.receive`: the client's last response, or what is given | nothing |
+| bind | `bind` of the client, or of the server if none is named, to the context that is given | nothing |
 | advance | `server.advance()` | phase, and who is waited for |
 | result | `server.result` | vector, contributors; the error's deviation where there is one |
 
@@ -105,6 +106,10 @@ class Cast:
 
     def _receive(self, client: int, given: bytes | None = None) -> dict[str, Any]:
         self.server.receive(party(client), self.responses[client] if given is None else given)
+        return {}
+
+    def _bind(self, given: bytes, client: int | None = None) -> dict[str, Any]:
+        (self.server if client is None else self.clients[client]).bind(given)
         return {}
 
     def _advance(self) -> dict[str, Any]:

@@ -62,8 +62,12 @@ def neighbours(*, clients: int, degree: int, root: bytes, client: int) -> dict[s
     return {"neighbours": list(peers), "share_points": [graph.share_point(client, peer) for peer in peers]}
 
 
-def witnesses(*, clients: int, params_digest: bytes, count: int) -> list[int]:
-    return sorted(draw_witnesses(tuple(range(clients)), count, params_digest))
+def witnesses(*, clients: int, keys_digest: bytes, count: int) -> list[int]:
+    return sorted(draw_witnesses(tuple(range(clients)), count, keys_digest))
+
+
+def pairwise_mask(*, seed: bytes, context: bytes, crowd: bytes) -> Secret:
+    return secrets.pairwise_mask(Secret(seed), me=7, peer=300, context=context, crowd=crowd).key
 
 
 def plan(*, clients: int, corrupt: float, dropout: float, server: str) -> dict[str, int]:
@@ -83,7 +87,9 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         Secret(secret), salt=salt, label=label, ends=tuple(ends), length=length
     ),
     "public_key": lambda *, private: pair(private).public,
-    "session_id": lambda *, params_digest, root: session_id(params_digest, root),
+    "session_id": lambda *, keys_digest, root: session_id(keys_digest, root),
+    "bound_session": lambda *, session, context: secrets.bound_session(session, context),
+    "pairwise_mask": pairwise_mask,
     "channel_keys": lambda *, private, peer_public, session, me, peer: list(
         secrets.channel_keys(pair(private), peer_public, session=session, me=me, peer=peer)
     ),
@@ -118,6 +124,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         Roster({int(number): identity for number, identity in identities.items()}).digest
     ),
     "params_digest": lambda *, params: SessionParams.from_bytes(params).digest,
+    "keys_digest": lambda *, params: SessionParams.from_bytes(params).keys_digest,
     "set_bits": lambda *, cohort, members: agreement.to_bits(tuple(cohort), members),
     "neighbours": neighbours,
     "witnesses": witnesses,
@@ -204,7 +211,8 @@ def derivations() -> list[Case]:
         ("public_key", {"private": theirs}),
         *(("digest", {"label": label, "parts": [b"", label.value, bytes(3)]}) for label in Label),
         ("digest", {"label": Label.SESSION, "parts": []}),
-        ("session_id", {"params_digest": seeded("values", "params"), "root": ROOT}),
+        ("session_id", {"keys_digest": seeded("values", "params"), "root": ROOT}),
+        ("bound_session", {"session": SESSION, "context": seeded("values", "context")}),
         *(
             ("derive", {"secret": secret, "salt": SESSION, "label": label, "ends": ends, "length": length})
             for label, ends, length in (
@@ -223,6 +231,11 @@ def derivations() -> list[Case]:
         ("commitment", {"seed": seed, "session": SESSION, "me": 7}),
         ("confirmation", pair_seed | {"me": 7, "peer": 300}),
         ("confirmation", pair_seed | {"me": 300, "peer": 7}),
+        *(
+            ("pairwise_mask", {"seed": pair_seed["seed"], "context": context, "crowd": crowd})
+            for context in (bytes(32), seeded("values", "context"))
+            for crowd in (b"", b"\x0f")
+        ),
         ("sealing_context", {"session": SESSION, "sender": 7, "receiver": 300}),
         ("set_bits", {"cohort": list(range(5, 16)), "members": [5, 7, 12, 15]}),
     ]
@@ -313,7 +326,9 @@ def parameters() -> list[Case]:
         agree("values", n=7, server=ServerModel.ACTIVE, bound=2**31 - 1),
         agree("values", suite_name="kahe", wire=WireForm.PACKED),
     ]
-    return [("params_digest", {"params": params.to_bytes()}) for params in agreed]
+    agreed += [agree("values", late=True), agree("values", n=7, server=ServerModel.ACTIVE, late=True)]
+    kinds = ("params_digest", "keys_digest")
+    return [(kind, {"params": params.to_bytes()}) for params in agreed for kind in kinds]
 
 
 def graphs() -> list[Case]:
@@ -323,7 +338,7 @@ def graphs() -> list[Case]:
         for number in (0, 1, clients - 1)
     ]
     return around + [
-        ("witnesses", {"clients": clients, "params_digest": ROOT, "count": count})
+        ("witnesses", {"clients": clients, "keys_digest": ROOT, "count": count})
         for clients, count in ((5, 5), (12, 1), (12, 7), (100, 31), (1000, 126))
     ]
 
