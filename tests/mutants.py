@@ -379,7 +379,7 @@ MUTANTS = (
     ),
     Mutant(
         "woken states claim nothing",
-        "lockstep/client.py",
+        "lockstep/waking.py",
         "            self._guard.claim(_RESTORED, self._claim_key())\n",
         "",
         (
@@ -399,14 +399,14 @@ MUTANTS = (
     ),
     Mutant(
         "spent states are woken",
-        "lockstep/client.py",
+        "lockstep/waking.py",
         "        if self._guard.claimed(_RESTORED, self._claim_key()):",
         "        if False:",
         (f"{SLEEP}::test_no_earlier_state_is_woken_after_a_later_one_has_answered",),
     ),
     Mutant(
         "a session goes on after it was put to sleep",
-        "lockstep/client.py",
+        "lockstep/waking.py",
         '            self._end("put to sleep: wake it from its bytes")\n',
         "",
         (f"{SLEEP}::test_a_session_put_to_sleep_is_over",),

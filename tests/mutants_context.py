@@ -54,8 +54,8 @@ MUTANTS = (
     Mutant(
         "restored states claimed for one context only",
         "lockstep/client.py",
-        "        return self.params.keys_digest + ",
-        "        return self.params.digest + ",
+        "        return self.params.keys_digest\n",
+        "        return self.params.digest\n",
         (f"{LATE}::test_a_state_woken_twice_and_bound_to_two_contexts_answers_once",),
     ),
     Mutant(

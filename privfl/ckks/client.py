@@ -127,7 +127,7 @@ class CkksClient(LockstepClient):
             workers=workers,
             remember_response=remember_response,
         )
-        session._wake(slept)
+        session._wake_from(slept)
         return session
 
     def _write_state(self, state: Waiting) -> bytes:  # noqa: ARG002 - there is one state only

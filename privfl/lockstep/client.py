@@ -10,10 +10,11 @@ import numpy as np
 
 from privfl.encoding import bitpack
 from privfl.encoding.residues import Ring
-from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused, LocalProtocolError
-from privfl.guard import MemoryGuard, StateGuard
-from privfl.lockstep.party import Incoming, LockstepParty, SessionOver, bound
+from privfl.errors import ConfigurationError, DecodeError, LocalProtocolError
+from privfl.guard import StateGuard
+from privfl.lockstep.party import Incoming, SessionOver, bound
 from privfl.lockstep.sleep import Slept, seal_slept
+from privfl.lockstep.waking import SleepingParty
 from privfl.params import SessionParams, VectorSpec
 from privfl.primitives.prg import AddMasks, Mask, Words, sweep
 from privfl.primitives.secret import Secret
@@ -21,10 +22,9 @@ from privfl.session import ClientPolicy, Vector
 from privfl.wire import Message, client
 
 _ANY_NUMBER: Final = 1 << 16
-_RESTORED: Final = "restored state"
 
 
-class LockstepClient(LockstepParty):
+class LockstepClient(SleepingParty):
     """Base of client sessions: parties that bring a vector, have a policy, and may sleep.
 
     Guarantees:
@@ -50,16 +50,16 @@ class LockstepClient(LockstepParty):
         if number not in params.cohort:
             raise ConfigurationError(f"client {number} is not in the cohort: {_some(params.cohort)} are")
         super().__init__(
-            client(number), state=state, body_limit_bytes=body_limit_bytes, remember_response=remember_response
+            client(number),
+            state=state,
+            body_limit_bytes=body_limit_bytes,
+            remember_response=remember_response,
+            guard=guard,
         )
         self.params = params
         self._policy = policy
-        self._guard = guard or MemoryGuard()
-        self._may_sleep = guard is not None
         self._vector: Vector | Iterable[Vector] | None = None
         self._vector_taken = False
-        self._woken = False
-        self._claimed: object = None  # the state that this session, woken, has claimed for itself
 
     @abstractmethod
     def _write_state(self, state: Any) -> bytes:
@@ -73,35 +73,18 @@ class LockstepClient(LockstepParty):
             ValueError: another version wrote it.
         """
 
-    def to_bytes(self, key: bytes) -> bytes:
-        """See `ClientSession.to_bytes`."""
-        if not self._at_work.acquire(blocking=False):
-            raise LocalProtocolError(f"{self.party} is answering a request: it cannot be put to sleep")
-        try:
-            if isinstance(self._state, SessionOver):
-                raise LocalProtocolError(f"the session of {self.party} is over: {self._state.why}")
-            if not self._may_sleep:
-                raise ConfigurationError(
-                    "a session that sleeps needs a guard that does not: such as guard=FileGuard(…)"
-                )
-            if self._claimed is self._state:
-                raise LocalProtocolError(f"{self.party} has begun to answer: finish it in this process")
-            slept = Slept(
-                params=self.params,
-                number=self.party.number,
-                policy=self._policy,
-                vector_taken=self._vector_taken,
-                last=self._last,
-                state=Secret(self._write_state(self._state)),
-            )
-            sealed = seal_slept(slept, key, suite=self._suite)
-            # From here on the bytes are the session: two of them could tell what one must not tell twice.
-            self._end("put to sleep: wake it from its bytes")
-            return sealed
-        finally:
-            self._at_work.release()
+    def _sealed(self, state: Any, key: bytes) -> bytes:
+        slept = Slept(
+            params=self.params,
+            number=self.party.number,
+            policy=self._policy,
+            vector_taken=self._vector_taken,
+            last=self._last,
+            state=Secret(self._write_state(state)),
+        )
+        return seal_slept(slept, key, suite=self._suite)
 
-    def _wake(self, slept: Slept) -> None:
+    def _wake_from(self, slept: Slept) -> None:
         """Take over where a session at rest left off.
 
         Raises:
@@ -109,12 +92,11 @@ class LockstepClient(LockstepParty):
             DisclosureRefused: its state has answered already.
         """
         try:
-            self._state = self._read_state(slept.state.reveal())
+            state = self._read_state(slept.state.reveal())
         except ValueError as error:
             raise DecodeError(f"a session at rest of another version: {error}") from None
-        self._vector_taken, self._last, self._woken = slept.vector_taken, slept.last, True
-        if self._guard.claimed(_RESTORED, self._claim_key()):
-            raise DisclosureRefused("this state of a session has answered already: it is not restored again")
+        self._vector_taken = slept.vector_taken
+        self._wake(state, slept.last)
 
     def _before(self, incoming: Incoming, *, expected: bool) -> None:
         if expected and isinstance(incoming.message, self._upload_request):
@@ -122,22 +104,12 @@ class LockstepClient(LockstepParty):
                 raise LocalProtocolError(f"{self.party} has no context to upload under: call bind() first")
             if self._vector is None:
                 raise LocalProtocolError(f"{self.party} has no vector to upload: call submit() first")
-        self._claim_state()
+        super()._before(incoming, expected=expected)
 
-    def _claim_state(self) -> None:
-        """See that of all sessions woken from one state at most one answers.
-
-        Raises:
-            DisclosureRefused: another did.
-        """
-        if self._woken and self._claimed is not self._state:
-            self._guard.claim(_RESTORED, self._claim_key())
-            self._claimed = self._state
-
-    def _claim_key(self) -> bytes:
+    def _agreed(self) -> bytes:
         # Nonces are used once, so that this digest names the session before its id is known. It leaves the context out:
         # else one state, woken twice and bound to two contexts, would answer under both.
-        return self.params.keys_digest + self.party.number.to_bytes(4, "big") + type(self._state).__name__.encode()
+        return self.params.keys_digest
 
     def _end(self, why: str) -> None:
         super()._end(why)

@@ -214,7 +214,7 @@ class MaskingClient(LockstepClient):
             workers=workers,
             remember_response=remember_response,
         )
-        session._wake(slept)
+        session._wake_from(slept)
         return session
 
     def _write_state(self, state: State) -> bytes:

@@ -61,7 +61,7 @@ class PlainClient(LockstepClient):
         """Wake a session that `to_bytes` put to sleep; arguments and errors as those of `MaskingClient.from_bytes`."""
         slept = open_slept(raw, key, suite=cls._suite)
         session = cls(slept.params, slept.number, policy=slept.policy, guard=guard, remember_response=remember_response)
-        session._wake(slept)
+        session._wake_from(slept)
         return session
 
     def _write_state(self, state: Waiting) -> bytes:  # noqa: ARG002 - there is one state only
