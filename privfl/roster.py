@@ -7,13 +7,16 @@ what matters is that every party holds the same one, which its digest (part of t
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from privfl.errors import ConfigurationError
+from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.labels import Label
 from privfl.primitives.signatures import IDENTITY_BYTES, Identity, check_identity
 from privfl.primitives.transcript import digest
@@ -149,3 +152,33 @@ class Credentials:
         """
         if self.roster.identities.get(number) != self.identity.public:
             raise ConfigurationError(f"the roster lists another identity for client {number} than the one given")
+
+
+def own_identity(path: Path) -> Identity:
+    """Return the signing key in a file; make it, readable by its owner alone, if there is none.
+
+    Of several processes that make it at once, one wins, and all get its key.
+
+    Raises:
+        ConfigurationError: the file cannot be made or read, or holds no key.
+    """
+    try:
+        if not path.exists():
+            _make_identity(path)
+        return Identity.from_pem(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be made or read: {error.strerror}") from None
+
+
+def _make_identity(path: Path) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    # Readable by its owner alone from the first byte on, and whole or not there.
+    with os.fdopen(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        file.write(Identity.generate(OsEntropy()).to_pem())
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        with suppress(FileExistsError):
+            os.link(beside, path)
+    finally:
+        beside.unlink()

@@ -13,11 +13,11 @@ from privfl.dp.ledger import Ledger, read_ledger
 from privfl.dp.records import Opening
 from privfl.errors import ConfigurationError, LedgerError
 from privfl.journal.chain import Head
-from privfl.learning.client_books import own_identity
 from privfl.learning.guarantee import Guarantee, noise_multiplier_of
 from privfl.learning.job import Job, job_to_toml
 from privfl.learning.opacus_books import OpacusBooks
 from privfl.primitives.signatures import Identity
+from privfl.roster import own_identity
 
 LEDGER: Final = "ledger.jsonl"
 COORDINATOR: Final = "coordinator.pem"

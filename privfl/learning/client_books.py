@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from privfl.dp.budget import Budget
 from privfl.dp.client_ledger import ClientLedger
-from privfl.errors import BudgetExceeded, ConfigurationError
+from privfl.errors import BudgetExceeded
 from privfl.guard import append_line, make_folder
 from privfl.learning.guarantee import Guarantee, unamplified
 from privfl.learning.job import Job
 from privfl.params import SessionParams
 from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.signatures import Identity
+from privfl.roster import own_identity
 from privfl.session import Vector
 
 CLIENTS: Final = "clients"
 RECEIPTS: Final = "receipts.jsonl"
-
-
-def own_identity(path: Path) -> Identity:
-    """Return the signing key in a file; make it, readable by its owner alone, if there is none.
-
-    Raises:
-        ConfigurationError: the file cannot be read, or holds no key.
-    """
-    if path.exists():
-        try:
-            return Identity.from_pem(path.read_bytes())
-        except OSError as error:
-            raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
-    identity = Identity.generate(OsEntropy())
-    beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)
-    # Readable by its owner alone from the first byte on, and whole or not there.
-    with os.fdopen(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-        file.write(identity.to_pem())
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    return identity
 
 
 class ClientBooks:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, Final
 
-from privfl.dp.accountants import RdpAccountant, account
 from privfl.dp.budget import Budget
 from privfl.dp.calibration import calibrate
 from privfl.dp.events import DiscreteGaussian, Event, Gaussian, PoissonSampled, Relation, Repeated, Skellam
-from privfl.dp.noise import Mechanism
+from privfl.dp.fitting import epsilon_of, fitted
 from privfl.dp.planner import MOST_CORRECTNESS_BITS, IntegerPlan, effective, plan
 from privfl.dp.records import Mode, Opening, Unit
 from privfl.errors import ConfigurationError
@@ -20,8 +18,6 @@ from privfl.learning.job import Job
 from privfl.learning.privacy_job import AdaptiveJob, PrivacyJob, PrivacyMode
 from privfl.learning.private_trainer import ExamplePlan
 
-_NUDGE: Final = 1.002
-_NUDGES: Final = 50
 _NEGLIGIBLE_SHARE: Final = 1e-3
 """Of δ: what may go unaccounted for."""
 _EVERY_CLIENT: Final = 20
@@ -79,12 +75,7 @@ class Guarantee:
         Raises:
             MissingExtra: dp-accounting is not installed.
         """
-        return _total(self.planned, job.rounds, job.privacy.failure, self.relation)
-
-
-@lru_cache(maxsize=64)
-def _total(planned: Repeated, rounds: int, delta: float, relation: Relation) -> float:
-    return account([replace(planned, count=planned.count * rounds)], delta, relation).epsilon
+        return epsilon_of(self.planned, job.rounds, job.privacy.failure, self.relation)
 
 
 def guarantee_of(job: Job, *, parameters: int, examples: int) -> Guarantee | None:
@@ -109,7 +100,7 @@ def guarantee_of(job: Job, *, parameters: int, examples: int) -> Guarantee | Non
 def _require_room(job: Job, promised: Guarantee) -> None:
     """Refuse budgets that afford no round; what cannot be accounted for, or without an extra, shows here as well."""
     promised.planned_epsilon(job)
-    one = _total(promised.planned, 1, job.privacy.failure, promised.relation)
+    one = epsilon_of(promised.planned, 1, job.privacy.failure, promised.relation)
     if job.privacy.epsilon is not None and one > job.privacy.epsilon:
         raise ConfigurationError(
             f"privacy.epsilon is {job.privacy.epsilon:g}, and one round costs {one:.4g} with privacy.noise_multiplier "
@@ -125,7 +116,7 @@ def _require_room(job: Job, promised: Guarantee) -> None:
 
 def one_round(job: Job, promised: Guarantee) -> float:
     """ε of one round at the most, for a unit that is known to take part."""
-    return _total(unamplified(promised), 1, job.privacy.failure, promised.relation)
+    return epsilon_of(unamplified(promised), 1, job.privacy.failure, promised.relation)
 
 
 def unamplified(promised: Guarantee) -> Repeated:
@@ -302,26 +293,14 @@ def _fitted(
     """Find the whole numbers whose cost over all rounds is within the budget."""
     if privacy.noise_multiplier is not None:
         return made_for(privacy.noise_multiplier)
-    budget = privacy.epsilon or math.inf
-
-    def continuous(noise_multiplier: float) -> list[Repeated]:
-        event: Event = Gaussian(noise_multiplier=noise_multiplier)
-        if probability is not None:
-            event = PoissonSampled(sampling_probability=probability, event=event)
-        return [Repeated(event=event, count=rounds)]
-
-    # Whole numbers cost up to 2 % more than the continuous Gaussian, from which the search starts: making a plan takes
-    # tables, so that a search among plans would take long. The accountant is the one that the plan is charged by.
-    accountant = RdpAccountant if privacy.noise is Mechanism.SKELLAM else None
-    noise_multiplier = calibrate(budget, privacy.failure, continuous, relation, accountant)
-    for _ in range(_NUDGES):
-        made, planned = made_for(noise_multiplier)
-        if _total(planned, rounds, privacy.failure, relation) <= budget:
-            return made, planned
-        noise_multiplier *= _NUDGE
-    raise ConfigurationError(
-        f"privacy.epsilon {budget:g} is not met by whole numbers near noise_multiplier {noise_multiplier:.4g}: give "
-        f"privacy.noise_multiplier as well, somewhat above"
+    return fitted(
+        privacy.epsilon or math.inf,
+        privacy.failure,
+        rounds,
+        made_for,
+        mechanism=privacy.noise,
+        relation=relation,
+        probability=probability,
     )
 
 

@@ -25,7 +25,7 @@ from privfl.learning.books import (
     job_digest,
 )
 from privfl.learning.checkpoint import write_whole
-from privfl.learning.client_books import CLIENTS, ClientBooks, own_identity
+from privfl.learning.client_books import CLIENTS, ClientBooks
 from privfl.learning.guarantee import Guarantee
 from privfl.learning.job import Job, job_to_toml
 from privfl.learning.sessions import Held
@@ -33,6 +33,7 @@ from privfl.learning.witness import EVIDENCE, Subject, Witness
 from privfl.params import SessionParams
 from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.signatures import Identity
+from privfl.roster import own_identity
 from privfl.suites import suite
 
 JOB: Final = "job.toml"
