@@ -186,6 +186,18 @@ class ClientSession(Protocol):
         """
         ...
 
+    def check_upload(self, request: bytes) -> None:
+        """See that this is the request for the vector, and one that `respond` would answer; nothing changes.
+
+        For callers to whom a vector costs something, or tells something: ask before one is made.
+
+        Raises:
+            DecodeError: not a message.
+            DisclosureRefused: not a request for the vector, or one that must not be answered; nothing is destroyed.
+            LocalProtocolError: the context is not known, or the session is over.
+        """
+        ...
+
     def respond(self, request: bytes) -> bytes:
         """Answer one request.
 

@@ -95,8 +95,8 @@ MUTANTS = (
     Mutant(
         "clients upload before they know the context",
         "lockstep/client.py",
-        "            if not self.params.context:\n",
-        "            if False:\n",
+        "        if not self.params.context:\n",
+        "        if False:\n",
         (f"{LATE}::test_vectors_are_not_uploaded_before_the_context_is_known",),
     ),
     Mutant(

@@ -139,9 +139,17 @@ class CkksClient(LockstepClient):
     def _handlers(self) -> Mapping[tuple[type, type[Message]], Handler]:
         return {(Waiting, UploadRequest): self._upload}
 
-    def _upload(self, _state: Waiting, incoming: Incoming) -> tuple[SessionOver, bytes]:
+    def _check_upload(self, state: Waiting, incoming: Incoming) -> None:  # noqa: ARG002 - there is one state only
+        self._require_session(incoming)
+        if self._guard.claimed(NONCE, self.params.nonce) or self._guard.claimed(CONTEXT, self.params.context):
+            raise DisclosureRefused("an update to this context was sent before: it is never sent again", peer=SERVER)
+
+    def _require_session(self, incoming: Incoming) -> None:
         if incoming.session != self.params.digest:
             raise DisclosureRefused("an UploadRequest of another session", peer=SERVER)
+
+    def _upload(self, _state: Waiting, incoming: Incoming) -> tuple[SessionOver, bytes]:
+        self._require_session(incoming)
         modulus, length = modulus_of(self._setting.epoch), self.params.vector.length
         source, most_workers = self._take_vector()
         own, common = self._committee.statement.joint_key.encrypt(

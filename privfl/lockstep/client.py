@@ -10,7 +10,7 @@ import numpy as np
 
 from privfl.encoding import bitpack
 from privfl.encoding.residues import Ring
-from privfl.errors import ConfigurationError, DecodeError, LocalProtocolError
+from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused, LocalProtocolError
 from privfl.guard import StateGuard
 from privfl.lockstep.party import Incoming, SessionOver, bound
 from privfl.lockstep.sleep import Slept, seal_slept
@@ -19,7 +19,7 @@ from privfl.params import SessionParams, VectorSpec
 from privfl.primitives.prg import AddMasks, Mask, Words, sweep
 from privfl.primitives.secret import Secret
 from privfl.session import ClientPolicy, Vector
-from privfl.wire import Message, client
+from privfl.wire import SERVER, Message, client
 
 _ANY_NUMBER: Final = 1 << 16
 
@@ -100,8 +100,7 @@ class LockstepClient(SleepingParty):
 
     def _before(self, incoming: Incoming, *, expected: bool) -> None:
         if expected and isinstance(incoming.message, self._upload_request):
-            if not self.params.context:
-                raise LocalProtocolError(f"{self.party} has no context to upload under: call bind() first")
+            self._require_context()
             if self._vector is None:
                 raise LocalProtocolError(f"{self.party} has no vector to upload: call submit() first")
         super()._before(incoming, expected=expected)
@@ -125,6 +124,33 @@ class LockstepClient(SleepingParty):
             self.params = bound(self.params, context)
         finally:
             self._at_work.release()
+
+    def check_upload(self, request: bytes) -> None:
+        """See `ClientSession.check_upload`."""
+        if not self._at_work.acquire(blocking=False):
+            raise LocalProtocolError(f"{self.party} is answering a request: it cannot look at another")
+        try:
+            if isinstance(self._state, SessionOver):
+                raise LocalProtocolError(f"the session of {self.party} is over: {self._state.why}")
+            incoming = self._decoded(request)
+            if not isinstance(incoming.message, self._upload_request) or self._handler(incoming) is None:
+                raise DisclosureRefused("a request that is not one for the vector, or comes out of turn", peer=SERVER)
+            self._require_context()
+            self._check_upload(self._state, incoming)
+        finally:
+            self._at_work.release()
+
+    def _require_context(self) -> None:
+        if not self.params.context:
+            raise LocalProtocolError(f"{self.party} has no context to upload under: call bind() first")
+
+    @abstractmethod
+    def _check_upload(self, state: Any, incoming: Incoming) -> None:
+        """Raise unless a request for the vector may be answered; nothing changes.
+
+        Raises:
+            DisclosureRefused: it may not.
+        """
 
     def submit(self, vector: Vector | Iterable[Vector]) -> None:
         """See `ClientSession.submit`."""

@@ -123,19 +123,8 @@ class LockstepParty(ABC):
             if self._last[1] is None:
                 raise LocalProtocolError("this session was told not to remember its responses, and cannot repeat one")
             return self._last[1]
-        handlers, tails = self._handlers(), self._tail_bytes_of()
-        kinds = {message_type(kind): kind for _, kind in handlers}
-        envelope = open_envelope(
-            request,
-            body_limit_bytes=self._body_limit_bytes,
-            tail_bytes_of={number: tails.get(kind, 0) for number, kind in kinds.items()},
-        )
-        if envelope.sender != SERVER or envelope.suite is not self._suite:
-            raise DecodeError(f"a request of {envelope.suite.name} by {envelope.sender}", peer=envelope.sender)
-        message = decode_message(envelope, kinds[envelope.type_number])
-        vector = self._read_tail(type(message), envelope.tail)
-        incoming = Incoming(message=message, session=envelope.session, tail=envelope.tail, vector=vector)
-        handler = handlers.get((type(self._state), type(message)))
+        incoming = self._decoded(request)
+        handler = self._handler(incoming)
         try:
             self._before(incoming, expected=handler is not None)
             state, response = (handler or _refuse_out_of_order)(self._state, incoming)
@@ -149,6 +138,28 @@ class LockstepParty(ABC):
         self._state = state
         self._last = (fingerprint, response if self._remember else None)
         return response
+
+    def _decoded(self, request: bytes) -> Incoming:
+        """Decode a request.
+
+        Raises:
+            DecodeError: it is none of this session's.
+        """
+        tails = self._tail_bytes_of()
+        kinds = {message_type(kind): kind for _, kind in self._handlers()}
+        envelope = open_envelope(
+            request,
+            body_limit_bytes=self._body_limit_bytes,
+            tail_bytes_of={number: tails.get(kind, 0) for number, kind in kinds.items()},
+        )
+        if envelope.sender != SERVER or envelope.suite is not self._suite:
+            raise DecodeError(f"a request of {envelope.suite.name} by {envelope.sender}", peer=envelope.sender)
+        message = decode_message(envelope, kinds[envelope.type_number])
+        vector = self._read_tail(type(message), envelope.tail)
+        return Incoming(message=message, session=envelope.session, tail=envelope.tail, vector=vector)
+
+    def _handler(self, incoming: Incoming) -> Handler | None:
+        return self._handlers().get((type(self._state), type(incoming.message)))
 
     def _frame(self, message: Message, session: bytes, *, tail_bytes: int = 0) -> OutgoingFrame:
         return encode_message(message, suite=self._suite, session=session, sender=self.party, tail_bytes=tail_bytes)

@@ -293,19 +293,34 @@ class MaskingClient(LockstepClient):
             state.channel, neighbour.channel_key, session=session, me=self._me, peer=neighbour.number
         )
 
-    def _masked_input(self, state: Shared, incoming: Incoming) -> tuple[Masked, bytes]:
+    def _check_upload(self, state: Shared, incoming: Incoming) -> None:
+        self._checked_shares(state, incoming)
+
+    def _checked_shares(self, state: Shared, incoming: Incoming) -> dict[int, PeerShares]:
+        """Check a request for the vector, and return the neighbours' shares that are for this client.
+
+        Raises:
+            DisclosureRefused: it must not be answered.
+        """
         request = incoming.message
         assert isinstance(request, MaskedInputRequest)  # noqa: S101 - as above
-        context, session = self.params.context, self._require_bound(state, incoming)
+        self._require_bound(state, incoming)
         checks.check_participants(request, state.pair_seeds.keys(), self._limits)
         if self._witness:
             self._witness.check_crowd(state, request)
         else:
             checks.check_no_crowd(request)
-        if self._guard.claimed(CONTEXT, context):
+        if self._guard.claimed(CONTEXT, self.params.context):
             raise DisclosureRefused("an update to this context was sent before: it is never sent again", peer=SERVER)
         held = self._open_shares(state, request)
         checks.check_opened(len(held), self._limits)
+        return held
+
+    def _masked_input(self, state: Shared, incoming: Incoming) -> tuple[Masked, bytes]:
+        request = incoming.message
+        assert isinstance(request, MaskedInputRequest)  # noqa: S101 - as above
+        context, session = self.params.context, self._require_bound(state, incoming)
+        held = self._checked_shares(state, incoming)
 
         # Masks go with every neighbour on the list, whether or not its share opened: a neighbour must not be able to
         # thin out a client's masks by sending it rubbish.

@@ -73,7 +73,10 @@ class PlainClient(LockstepClient):
     def _handlers(self) -> Mapping[tuple[type, type[Message]], Handler]:
         return {(Waiting, UploadRequest): self._upload}
 
-    def _upload(self, _state: Waiting, incoming: Incoming) -> tuple[SessionOver, bytes]:
+    def _check_upload(self, state: Waiting, incoming: Incoming) -> None:  # noqa: ARG002 - there is one state only
         if incoming.session != self.params.digest:
             raise DisclosureRefused("an UploadRequest of another session", peer=SERVER)
+
+    def _upload(self, state: Waiting, incoming: Incoming) -> tuple[SessionOver, bytes]:
+        self._check_upload(state, incoming)
         return SessionOver("the vector was uploaded"), self._vector_frame(Upload(), self.params.digest)
