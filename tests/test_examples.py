@@ -107,7 +107,7 @@ def seconds_a_round(name, *overrides):
 
 def test_every_example_is_known():
     assert {path.stem for path in EXAMPLES.glob("*.toml")} == set(HAS)
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(WITH_PROGRAMS)
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*WITH_PROGRAMS, "embedding"}
     assert {path.suffix for path in EXAMPLES.iterdir() if path.is_file()} == {".toml", ".py"}
 
 
