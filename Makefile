@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-scale fuzz soak crash crash-exact vectors clean
+.PHONY: help demo test test-flower lint format bench bench-flower bench-scale fuzz soak crash crash-exact vectors clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(PIP) --group dev
+	$(PIP) --editable ".[learning,ckks,dp,flower]" --group dev
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.dev
@@ -37,6 +37,9 @@ demo: $(VENV)/.demo ## train a model across ten simulated hospitals, whose updat
 test: $(VENV)/.dev ## run all tests: behaviour, types, style, import contracts, planted mutants
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
+test-flower: $(VENV)/.dev ## Flower's runtimes, processes and all: nodes die, and what a SuperLink is sent is searched (8 min)
+	$(BIN)/python -m pytest -m slow tests/test_flower_deployment.py
+
 lint: $(VENV)/.dev ## style, types and import contracts alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,6 +52,9 @@ format: $(VENV)/.dev ## put the code into the house's form
 
 bench: $(VENV)/.bench ## measure kernels against their limits, Flower's SecAgg+ and NVFlare's CKKS
 	$(BIN)/python -m pytest benchmarks -o addopts= --benchmark-only -q -s
+
+bench-flower: $(VENV)/.bench ## rounds inside Flower, beside plain FedAvg and its own SecAgg+
+	$(BIN)/python benchmarks/flower_rounds.py
 
 bench-scale: $(VENV)/.demo ## a thousand clients of a million parameters, ten thousand of ten thousand
 	$(BIN)/python benchmarks/scale.py

@@ -17,13 +17,25 @@ from mutants_ckks import MUTANTS as OF_CKKS
 from mutants_compression import MUTANTS as OF_COMPRESSION
 from mutants_context import MUTANTS as OF_CONTEXT
 from mutants_dp import MUTANTS as OF_DP
+from mutants_flower import MUTANTS as OF_FLOWER
+from mutants_flower_privacy import MUTANTS as OF_FLOWER_PRIVACY
 from mutants_learning import MUTANTS as OF_LEARNING
 
 import privfl
 
 TESTS = Path(__file__).parent
 SOURCE = Path(privfl.__file__).parent
-MUTANTS = (*OTHERS, *OF_CKKS, *OF_COMPRESSION, *OF_CONTEXT, *OF_DP, *OF_AUDIT, *OF_LEARNING)
+MUTANTS = (
+    *OTHERS,
+    *OF_CKKS,
+    *OF_COMPRESSION,
+    *OF_CONTEXT,
+    *OF_DP,
+    *OF_AUDIT,
+    *OF_LEARNING,
+    *OF_FLOWER,
+    *OF_FLOWER_PRIVACY,
+)
 NAMED = {}
 """By file, the tests that catch something."""
 for _test in sorted({test for mutant in MUTANTS for test in mutant.caught_by}):

@@ -55,3 +55,6 @@ class Label(Enum):
     PROBE = b"privfl/v1/probe"
     COMPRESSION = b"privfl/v1/compression"
     ROUNDING = b"privfl/v1/rounding"
+    FLOWER_CONTEXT = b"privfl/v1/flower/context"
+    FLOWER_REQUEST = b"privfl/v1/flower/request"
+    FLOWER_ENROLMENT = b"privfl/v1/flower/enrolment"

@@ -1,0 +1,1 @@
+"""privfl inside other stacks; each an extra, imported by nothing else here."""
