@@ -56,14 +56,16 @@ MUTANTS = (
         "what is wrong with an app's answer is told",
         f"{FOLDER}/mod.py",
         '            _LOG.error("privfl sends no contribution: %s", error)\n',
-        '            _LOG.error("privfl sends no contribution: %s", error)\n            self.why = _why(error)\n',
+        '            _LOG.error("privfl sends no contribution: %s", error)\n            self.why = str(error)\n',
         (f"{MOD}::test_a_reply_that_is_not_as_agreed_stays_with_the_node_and_the_others_go_on",),
     ),
     Mutant(
         "the node's own settings are told",
         f"{FOLDER}/mod.py",
-        'Message(Error(_REFUSED, "this node cannot answer: its log says why"), reply_to=message)',
-        "Message(Error(_REFUSED, _why(error)), reply_to=message)",
+        '"privfl cannot answer for this node: %s", error, exc_info=not isinstance(error, PrivflError))\n'
+        "            return Message(Error(_REFUSED, UNTOLD), reply_to=message)\n",
+        '"privfl cannot answer for this node: %s", error, exc_info=not isinstance(error, PrivflError))\n'
+        "            return Message(Error(_REFUSED, str(error)), reply_to=message)\n",
         (
             f"{MOD}::test_a_policy_that_cannot_be_read_stops_the_node",
             f"{MOD}::test_a_home_that_others_can_get_at_is_refused",

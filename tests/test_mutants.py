@@ -18,6 +18,7 @@ from mutants_compression import MUTANTS as OF_COMPRESSION
 from mutants_context import MUTANTS as OF_CONTEXT
 from mutants_dp import MUTANTS as OF_DP
 from mutants_flower import MUTANTS as OF_FLOWER
+from mutants_flower_attacks import MUTANTS as OF_FLOWER_ATTACKS
 from mutants_flower_privacy import MUTANTS as OF_FLOWER_PRIVACY
 from mutants_learning import MUTANTS as OF_LEARNING
 
@@ -34,6 +35,7 @@ MUTANTS = (
     *OF_AUDIT,
     *OF_LEARNING,
     *OF_FLOWER,
+    *OF_FLOWER_ATTACKS,
     *OF_FLOWER_PRIVACY,
 )
 NAMED = {}

@@ -7,12 +7,15 @@ from importlib import import_module
 
 import numpy as np
 import pytest
-from harness import Play, make_params
+from harness import Play, make_params, read
+from msgspec import structs
 
 from privfl import (
     SUITE_NAMES,
     ConfigurationError,
     DecodeError,
+    DisclosureRefused,
+    LocalProtocolError,
     MemoryGuard,
     Phase,
     RoundAborted,
@@ -23,6 +26,7 @@ from privfl import (
     suite,
     wake,
 )
+from privfl.guard import CONTEXT
 from privfl.kahe.client import KaheClient
 from privfl.lockstep.sleep import sleeping_suite
 from privfl.params import CommitteeShape, KaheSetting, PlainSetting, SessionParams, SettingWishes
@@ -150,3 +154,116 @@ def test_a_sum_beyond_its_bound_is_not_released_as_one(name):
     params = make_params(n=5, length=50, suite_name=name, bound=500, sum_bound=1000, wire=WireForm.PACKED)
     with pytest.raises(RoundAborted, match="out of range"):
         Play(params, vectors).to(Phase.FINISHED)
+
+
+# A look at a request before a vector is made
+
+
+class Watched(MemoryGuard):
+    """A guard that shows what was claimed."""
+
+    @property
+    def claims(self):
+        return set(self._claims)
+
+
+def asked_for_vectors(suite_name, **options):
+    """A session in which one client is asked for its vector, and has none yet."""
+    late = suite_name in ("masking", "kahe")
+    play = Play(make_params(suite_name=suite_name, context=b"" if late and options.pop("late", False) else bytes(32)))
+    guard = Watched()
+    number = play.params.cohort[0]
+    play.clients[number] = play.fresh_client(number, guard=guard)
+    play.to(Phase.MASKED_INPUT if late else Phase.UPLOAD)
+    return play, number, guard
+
+
+def other_requests(play, number):
+    """Requests that are not to be answered with a vector, by what is wrong with them."""
+    from privfl.masking.messages import MaskedInputRequest, UnmaskRequest
+
+    request = play.ask(number)
+    elsewhere = request[:12] + bytes(32) + request[44:]
+    wrong = {"another session": (elsewhere, DisclosureRefused)}
+    wrong |= {
+        "garbage": (b"x", DecodeError),
+        "no bytes": (b"", DecodeError),
+        "more": (request + b"\0", DecodeError),
+        "another suite": (forged_for(play, request), DecodeError),
+    }
+    if play.params.suite in ("masking", "kahe"):
+        said = read(request, MaskedInputRequest)
+        earlier = play.requests[Phase.SHARE_KEYS, number]
+        unmask = UnmaskRequest(contributors=5, survivors=said.peers, dropped=())
+        wrong |= {
+            "out of turn": (play.forge_request(unmask), DisclosureRefused),
+            "answered already": (earlier, DisclosureRefused),
+            "closed shares": (
+                play.forge_request(structs.replace(said, sealed=bytes(len(said.sealed)))),
+                DisclosureRefused,
+            ),
+            "few participants": (play.forge_request(structs.replace(said, participants=1)), DisclosureRefused),
+        }
+    return wrong
+
+
+def forged_for(play, request):
+    other = next(code for code in SuiteCode if code is not play.code)
+    return request[:5] + bytes([other]) + request[6:]
+
+
+@pytest.mark.parametrize("name", SUITE_NAMES)
+def test_a_look_at_a_request_for_the_vector_changes_nothing(name):
+    play, number, guard = asked_for_vectors(name)
+    session, before = play.clients[number], guard.claims
+    state = session._state
+    for what, (request, error) in other_requests(play, number).items():
+        with pytest.raises(error):
+            session.check_upload(request)
+        assert (session._state is state, guard.claims) == (True, before), what
+    for _ in range(2):
+        session.check_upload(play.ask(number))
+    assert (session._state is state, guard.claims) == (True, before)
+    session.submit(play.vectors[number])
+    play.to(Phase.FINISHED)
+    assert np.array_equal(play.server.result.vector, play.exact_sum(play.params.cohort)) or name == "ckks"
+    with pytest.raises(LocalProtocolError, match="is over"):
+        session.check_upload(play.requests[Phase.UPLOAD if name in ("plain", "ckks") else Phase.MASKED_INPUT, number])
+
+
+@pytest.mark.parametrize("name", ["masking", "kahe"])
+def test_a_look_at_a_request_needs_the_context(name):
+    play, number, _ = asked_for_vectors(name, late=True)
+    play.server.bind(bytes(32))
+    session = play.clients[number]
+    with pytest.raises(LocalProtocolError, match="no context to upload under"):
+        session.check_upload(play.ask(number))
+    session.bind(b"\1" * 32)
+    with pytest.raises(DisclosureRefused):  # a request under the server's context is none of this one
+        session.check_upload(play.ask(number))
+    for other, one in play.clients.items():
+        if other != number:
+            one.bind(bytes(32))
+    play.step(silent={number})
+    play.to(Phase.FINISHED)
+
+
+@pytest.mark.parametrize("name", ["masking", "kahe", "ckks"])
+def test_a_look_tells_that_an_update_to_the_context_was_sent_before(name):
+    play, number, guard = asked_for_vectors(name)
+    guard.claim(CONTEXT, play.params.context)
+    session, before = play.clients[number], guard.claims
+    with pytest.raises(DisclosureRefused, match="was sent before"):
+        session.check_upload(play.ask(number))
+    assert guard.claims == before
+    session.submit(play.vectors[number])
+    with pytest.raises(DisclosureRefused):  # and so does the answer
+        session.respond(play.ask(number))
+
+
+def test_a_look_is_not_taken_at_two_requests_at_once():
+    play, number, _ = asked_for_vectors("masking")
+    session = play.clients[number]
+    with session._at_work, pytest.raises(LocalProtocolError, match="is answering a request"):
+        session.check_upload(play.ask(number))
+    session.check_upload(play.ask(number))

@@ -209,6 +209,7 @@ class NodeHome:
         Raises:
             ConfigurationError: it cannot be made or read, others can get at it, or a file in it is not as it should be.
         """
+        folder = folder.absolute()
         if named and not folder.is_dir():
             raise ConfigurationError(f"the node's directory {folder} ({HOME_KEY}) is not there: mkdir -m 700 makes it")
         try:

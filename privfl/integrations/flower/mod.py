@@ -17,7 +17,7 @@ from privfl.integrations.flower import carrying
 from privfl.integrations.flower.home import Home, NodeHome, NodePolicy, home_of, stricter
 from privfl.integrations.flower.messages import Answer, ClientStep, EnrolStep, Request, Step, StepAnswer, Terms
 from privfl.integrations.flower.model import NOTHING, Setting, context_of, difference, learned, model_digest
-from privfl.integrations.flower.node import Node
+from privfl.integrations.flower.node import UNTOLD, Node
 from privfl.integrations.flower.node_books import Cost
 from privfl.integrations.flower.terms import Encoding, codec_of
 from privfl.params import ServerModel
@@ -31,7 +31,6 @@ _REFUSED: Final = 6
 """`Error.code` of a refusal: what Flower calls a failed precondition of a mod."""
 _RAISED: Final = 2
 """`Error.code` of an app that raised."""
-_WHY_LENGTH: Final = 500
 _ACTIVE: Final = frozenset({ServerModel.ACTIVE})
 _KEPT: Final = "this node sends no contribution: its log says why"
 
@@ -82,10 +81,10 @@ class SecureAggregationMod:
         """Answer a message (Flower's signature of a mod)."""
         try:
             node = self._node(context)
-        except PrivflError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, Flower would tell the server, in its own words
             # Paths and settings of the node are its own business.
-            _LOG.error("privfl cannot answer for this node: %s", error)
-            return Message(Error(_REFUSED, "this node cannot answer: its log says why"), reply_to=message)
+            _LOG.error("privfl cannot answer for this node: %s", error, exc_info=not isinstance(error, PrivflError))
+            return Message(Error(_REFUSED, UNTOLD), reply_to=message)
         try:
             carried = carrying.take(message.content)
             if carried is None:
@@ -97,7 +96,10 @@ class SecureAggregationMod:
                 work = self._work(node, request, carried, message, context)
         except PrivflError as error:
             _LOG.error("privfl refuses a %s message: %s", message.metadata.message_type, error)
-            return Message(Error(_REFUSED, _why(error)), reply_to=message)
+            return Message(Error(_REFUSED, node.told(error)), reply_to=message)
+        except Exception:  # noqa: BLE001 - likewise
+            _LOG.exception("privfl cannot answer a %s message", message.metadata.message_type)
+            return Message(Error(_REFUSED, UNTOLD), reply_to=message)
         if request is None:
             return call_next(message, context)
         asked = [one for one in work if one.asked is not None]
@@ -219,7 +221,7 @@ def _answered(node: Node, step: Step, request: bytes, message: Message, context:
         if session is not None and isinstance(error, DecodeError):
             node.keep(session)  # it has not moved
         _LOG.error("privfl refuses a request: %s", error)
-        return _Work(why=_why(error))
+        return _Work(why=node.told(error))
     return _Work(response=response)
 
 
@@ -229,7 +231,7 @@ def _enrolled(node: Node, step: EnrolStep) -> _Work:
     except ConfigurationError as error:
         # Most nodes are no members of a committee: that is no refusal.
         _LOG.log(logging.INFO if step.committee else logging.ERROR, "privfl: %s", error)
-        return _Work(why=_why(error))
+        return _Work(why=node.told(error))
 
 
 def _asked(
@@ -296,7 +298,3 @@ def _message(answers: list[StepAnswer], message: Message) -> Message:
     content = RecordDict()
     carrying.put(content, said, long)
     return Message(content, reply_to=message)
-
-
-def _why(error: PrivflError) -> str:
-    return (str(error) or type(error).__name__)[:_WHY_LENGTH]

@@ -8,7 +8,7 @@ from typing import Final
 from flwr.app import Context
 from msgspec import structs
 
-from privfl.errors import ConfigurationError, DisclosureRefused, LocalProtocolError
+from privfl.errors import ConfigurationError, DisclosureRefused, LedgerError, LocalProtocolError, PrivflError
 from privfl.integrations.flower.carrying import Carried
 from privfl.integrations.flower.home import NodeHome, NodePolicy
 from privfl.integrations.flower.keeping import Kept, Shelf
@@ -33,6 +33,8 @@ from privfl.suites import suite, wake
 _TERMS_OF_RUN: Final = "terms of a run"
 _TERMS: Final = "terms"
 _EVALUATED: Final = "evaluated model"
+_WHY_LENGTH: Final = 500
+UNTOLD: Final = "this node cannot answer: its log says why"
 
 
 class Node:
@@ -89,6 +91,12 @@ class Node:
             verify(self.policy.server, carried.signature, Label.FLOWER_REQUEST, *parts)
         except Exception:  # noqa: BLE001 - whatever is wrong with it
             raise DisclosureRefused("a request that the server which this node trusts has not signed") from None
+
+    def told(self, error: PrivflError) -> str:
+        """Return what the server is told of a refusal: nothing of where the node keeps what, nor of its books."""
+        why = str(error) or type(error).__name__
+        own = isinstance(error, LedgerError) or str(self._home.folder) in why
+        return UNTOLD if own else why[:_WHY_LENGTH]
 
     def enrol(self, step: EnrolStep) -> bytes:
         """Say which number of a roster this node is, and prove it.

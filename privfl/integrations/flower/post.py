@@ -14,7 +14,7 @@ from msgspec import structs
 
 from privfl.errors import DecodeError, PrivflError, RemoteProtocolError
 from privfl.integrations.flower import carrying
-from privfl.integrations.flower.holding import LOG, Held
+from privfl.integrations.flower.holding import LOG, Held, printable
 from privfl.integrations.flower.messages import Answer, Enrolment, EnrolStep, Request, decode, encode
 from privfl.integrations.flower.node import enrolment_parts
 from privfl.primitives.labels import Label
@@ -95,7 +95,8 @@ class Post:
                 found[node] = number
             except PrivflError as error:
                 level = logging.INFO if committee else logging.WARNING  # that most nodes are no members is no news
-                LOG.log(level, "privfl: node %d is left out, because it did not prove who it is: %s", node, error)
+                why = printable(str(error))  # it may be the node's own words
+                LOG.log(level, "privfl: node %d is left out, because it did not prove who it is: %s", node, why)
         return found
 
     def _enrolled(self, node: int, response: bytes, why: str, challenge: bytes, roster: Roster) -> int:
@@ -129,7 +130,7 @@ class Post:
         for reply in self._grid.send_and_receive(messages, timeout=self._timeout) if messages else ():
             node = reply.metadata.src_node_id
             if reply.has_error():
-                LOG.warning("privfl: no answer of a node (%d): %s", node, reply.error.reason)
+                LOG.warning("privfl: no answer of a node (%d): %s", node, printable(str(reply.error.reason)))
             elif node in contents:
                 got.append((node, reply))
         return got
