@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -171,14 +172,14 @@ def own_identity(path: Path) -> Identity:
 
 
 def _make_identity(path: Path) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     # Readable by its owner alone from the first byte on, and whole or not there.
-    with os.fdopen(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-        file.write(Identity.generate(OsEntropy()).to_pem())
-        file.flush()
-        os.fsync(file.fileno())
+    file, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
+        with os.fdopen(file, "wb") as target:
+            target.write(Identity.generate(OsEntropy()).to_pem())
+            target.flush()
+            os.fsync(file)
         with suppress(FileExistsError):
             os.link(beside, path)
     finally:
-        beside.unlink()
+        Path(beside).unlink()
