@@ -253,8 +253,8 @@ def _asked(
             "this node was shown another model, configuration or run configuration than the server says (the wrapper "
             "in the server's app needs run_config=context.run_config)"
         )
-    model = model_digest(message.content)
-    if terms.kind == "evaluate":
+    model = model_digest(message.content) if terms.kind == "evaluate" else b""
+    if model:
         node.check_not_evaluated(model)
     cost = node.books.cost(terms, codec, session.params, corrupt=node.policy.session.corrupt_clients)
     node.books.require_room(cost)
