@@ -277,8 +277,8 @@ MUTANTS = (
     Mutant(
         "the last of several keys stays",
         "roster.py",
-        "            os.link(beside, path)\n    finally:\n        beside.unlink()\n",
-        "            os.replace(beside, path)\n    finally:\n        beside.unlink(missing_ok=True)\n",
+        "            os.link(beside, path)\n    finally:\n        Path(beside).unlink()\n",
+        "            os.replace(beside, path)\n    finally:\n        Path(beside).unlink(missing_ok=True)\n",
         (KEY,),
     ),
     Mutant(
@@ -291,7 +291,7 @@ MUTANTS = (
     Mutant(
         "drafts of keys stay behind",
         "roster.py",
-        "    finally:\n        beside.unlink()\n",
+        "    finally:\n        Path(beside).unlink()\n",
         "    finally:\n        pass\n",
         (KEY,),
     ),
