@@ -30,10 +30,11 @@ from harness import identity_of
 from msgspec import structs
 
 from privfl import ServerModel, ThreatModel
+from privfl.encoding.layout import Layout
 from privfl.errors import ConfigurationError
 from privfl.integrations.flower import RoundRecord, SecureAggregation, carrying
 from privfl.integrations.flower.messages import Answer, ClientStep, EnrolStep, StepAnswer
-from privfl.integrations.flower.model import difference
+from privfl.integrations.flower.model import difference, layout_of, learned
 from privfl.masking.messages import AdvertiseKeysRequest
 from privfl.params import SessionParams
 from privfl.roster import Credentials
@@ -378,10 +379,18 @@ def test_messages_that_no_sum_can_serve_are_refused(tmp_path, kind, why):
         fleet.start(fleet.strategy(fleet.fedavg(kind)))
 
 
-def test_a_model_without_floats_is_refused(tmp_path):
+@pytest.mark.parametrize("arrays", [{"steps": np.arange(3)}, {"weight": np.empty((0, 3), np.float32)}])
+def test_a_model_with_nothing_to_learn_is_refused(tmp_path, arrays):
     fleet = Fleet(tmp_path)
     with pytest.raises(ConfigurationError, match="nothing to learn"):
-        fleet.start(initial=model(steps=np.arange(3)))
+        fleet.start(initial=model(**arrays))
+
+
+def test_the_server_knows_a_models_layout_without_reading_its_arrays():
+    weights = {"b": np.float32(2), "a": np.zeros((3, 2)), "steps": np.arange(3), "half": np.ones(5, np.float16)}
+    record = model(**weights)
+    assert layout_of(record) == Layout.of(learned(record))
+    assert layout_of(record).entries == (("a", (3, 2)), ("b", ()), ("half", (5,)))
 
 
 def test_too_few_nodes_are_an_error_that_names_the_knob(tmp_path):

@@ -33,10 +33,26 @@ def learned(record: ArrayRecord) -> dict[str, npt.NDArray[Any]]:
     Raises:
         ConfigurationError: there are none, or an array is not numpy's.
     """
-    arrays = {name: array_of(name, record[name]) for name in sorted(record) if record[name].dtype in _FLOATS}
-    if not arrays:
+    return {name: array_of(name, record[name]) for name in _names_of_learned(record)}
+
+
+def layout_of(record: ArrayRecord) -> Layout:
+    """Return names, shapes and order of the arrays that are learned, from what the record says of them: none is read.
+
+    Raises:
+        ConfigurationError: there are none, or they hold no value.
+    """
+    layout = Layout(tuple((name, tuple(record[name].shape)) for name in _names_of_learned(record)))
+    if not layout.length:
+        raise ConfigurationError("the model's floating-point arrays are empty: there is nothing to learn")
+    return layout
+
+
+def _names_of_learned(record: ArrayRecord) -> list[str]:
+    names = [name for name in sorted(record) if record[name].dtype in _FLOATS]
+    if not names:
         raise ConfigurationError("the model has no floating-point array (16, 32 or 64 bits): there is nothing to learn")
-    return arrays
+    return names
 
 
 def array_of(name: str, array: Array) -> npt.NDArray[Any]:
@@ -200,8 +216,3 @@ def _of_value(value: object) -> tuple[bytes, ...]:
         case bytes():
             return b"bytes", value
     raise ConfigurationError(f"a record holds a {type(value).__name__}: numbers, texts, bytes and lists of them work")
-
-
-def layout_of(arrays: Mapping[str, npt.NDArray[Any]]) -> Layout:
-    """Return names, shapes and order of the learned arrays."""
-    return Layout.of(arrays)

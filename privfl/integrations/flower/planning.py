@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Final
 from flwr.app import ArrayRecord
 from msgspec import structs
 
-from privfl.encoding.layout import Layout
 from privfl.errors import ConfigurationError
 from privfl.integrations.flower.holding import SecureSum
 from privfl.integrations.flower.messages import Kind, Terms
-from privfl.integrations.flower.model import NOTHING, learned
+from privfl.integrations.flower.model import NOTHING, layout_of
 from privfl.integrations.flower.private_sums import PrivateSums
 from privfl.integrations.flower.records import RoundRecord
 from privfl.integrations.flower.terms import Encoding, TermsCodec, codec_of
@@ -103,7 +102,7 @@ class Plans:
                     "the strategy evaluates on nodes beside privacy=, and no noise covers what they find: return no "
                     "messages from configure_evaluate (fraction_evaluate=0.0)"
                 )
-            self.private.begin(Layout.of(learned(model)).length)
+            self.private.begin(layout_of(model).length)
             self.private.require_room()
             return self.private.terms(number, self.training.weighted_by)
         return structs.replace(self.training if kind == "train" else self.evaluation, round=number)
@@ -112,7 +111,7 @@ class Plans:
         """Return the encoding of a model's updates under terms, or of metrics alone if there is no model."""
         return codec_of(
             terms,
-            NOTHING if model is None else Layout.of(learned(model)),
+            NOTHING if model is None else layout_of(model),
             error_std=error_std,
             workers=self.workers,
         )

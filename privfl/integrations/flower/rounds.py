@@ -79,6 +79,7 @@ class Rounds:
     Args:
         plans: what sums are to be.
         arrays_key: name of the record of arrays in the replies that the strategy is given.
+        evaluates: whether an evaluation is to be expected before there was one.
         phase_timeout: seconds that nodes have for a phase that needs no training.
         train_timeout: seconds that nodes have for training or evaluation.
         identity: key that requests are signed with, or None.
@@ -87,7 +88,6 @@ class Rounds:
     Attributes:
         records: how every sum went.
         last: number of the last round, if it is known: no keys are made for a later one.
-        evaluates: whether an evaluation is to be expected before there was one.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from privfl.errors import ConfigurationError
 from privfl.integrations.flower.holding import LOG
 from privfl.integrations.flower.linear import check_linear
 from privfl.integrations.flower.messages import Terms
-from privfl.integrations.flower.model import in_types_of, layout_of, learned
+from privfl.integrations.flower.model import in_types_of, layout_of
 from privfl.integrations.flower.planning import EVALUATION_BITS, Plans
 from privfl.integrations.flower.privacy import ClientDistributed
 from privfl.integrations.flower.private_sums import PrivateSums
@@ -179,7 +179,7 @@ class SecureAggregation(Strategy):
         private = self._plans.private
         if private is None:
             return super().start(grid, initial_arrays, num_rounds, *args, **named)
-        private.begin(layout_of(learned(initial_arrays)).length)
+        private.begin(layout_of(initial_arrays).length)
         try:
             private.require_room(num_rounds)
             return super().start(grid, initial_arrays, num_rounds, *args, **named)

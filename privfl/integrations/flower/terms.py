@@ -62,7 +62,7 @@ class TermsCodec:
 
         Raises:
             ConfigurationError: a metric is missing or no number, the weight is above `weight_max`, or an array is not
-                as agreed. Without the value: the text is for the server as well.
+                as agreed. Without the value, which is nobody's business but the node's.
         """
         terms = self._terms
         weight = _number(metrics, terms.weighted_by)
