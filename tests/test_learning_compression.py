@@ -15,9 +15,9 @@ from privfl.encoding.layout import Layout
 from privfl.errors import ConfigurationError
 from privfl.learning.averaging import WeightedAveraging
 from privfl.learning.compression_job import CompressionJob
+from privfl.learning.contributing import rounding_seed
 from privfl.learning.encoding_job import EncodingJob, Rounding
 from privfl.learning.job import job_from_table
-from privfl.learning.local_work import rounding_seed
 from privfl.learning.residuals import Residuals
 from privfl.learning.rounds import FederatedRun
 from privfl.learning.sessions import RoundInputs, Sessions

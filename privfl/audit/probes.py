@@ -19,9 +19,9 @@ from privfl.encoding.layout import Layout
 from privfl.errors import LedgerError
 from privfl.evidence import SessionRecord
 from privfl.learning.averaging import WeightedAveraging
+from privfl.learning.contributing import rounding_seed
 from privfl.learning.job import Job
 from privfl.learning.known_inputs import INPUTS_VERSION, KnownInputs
-from privfl.learning.local_work import rounding_seed
 from privfl.learning.npz import DAMAGE, read_npz
 from privfl.learning.private import PrivateAveraging
 from privfl.learning.witness import seed_after

@@ -19,10 +19,10 @@ from privfl.dp.records import Mode
 from privfl.encoding.layout import Layout
 from privfl.errors import ConfigurationError, LedgerError
 from privfl.learning.averaging import WeightedAveraging
+from privfl.learning.contributing import rounding_seed
 from privfl.learning.guarantee import Guarantee, one_round
 from privfl.learning.job import Job
 from privfl.learning.known_inputs import layout_from_json
-from privfl.learning.local_work import rounding_seed
 from privfl.learning.private import PrivateAveraging
 from privfl.learning.training_probe import TrainingProbe, canaries_for
 from privfl.learning.witness import EVIDENCE, seed_after

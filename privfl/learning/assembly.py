@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from privfl.compression.compressor import Compressor, Keep
@@ -13,7 +14,7 @@ from privfl.errors import ConfigurationError
 from privfl.learning.averaging import Averaging, WeightedAveraging
 from privfl.learning.buffered import Buffered
 from privfl.learning.checked_trainer import CheckedTrainer
-from privfl.learning.data import FederatedData, load
+from privfl.learning.data import FederatedData, PublicFacts, load
 from privfl.learning.feasibility import require_in_time
 from privfl.learning.fleet import Fleet
 from privfl.learning.guarantee import Guarantee, guarantee_of
@@ -74,13 +75,13 @@ def data_of(job: Job) -> FederatedData:
 
 
 def trainer_of(
-    job: Job, data: FederatedData, model_name: str, given: Trainer | None
+    job: Job, facts: PublicFacts, model_name: str, given: Trainer | None
 ) -> tuple[Trainer, Guarantee | None]:
     """Return who trains, and what the run promises: all that can be wrong about it shows here.
 
     Args:
         job: the job.
-        data: its data.
+        facts: of its data.
         model_name: of the model that it trains.
         given: who trains instead.
 
@@ -96,9 +97,9 @@ def trainer_of(
     settings = job.strategy.local_training()
     made = given
     if given is None:
-        built = model_or_trainer(model_name, feature_shape=data.feature_shape, classes=data.classes, seed=job.seed)
+        built = model_or_trainer(model_name, feature_shape=facts.feature_shape, classes=facts.classes, seed=job.seed)
         if not isinstance(built, Trainer):
-            return _trainer_of_model(job, data, built)
+            return _trainer_of_model(job, facts, built)
         made = built
     assert made is not None  # noqa: S101 - for the type checker
     whose = f"model is {model_name!r}, which makes a trainer of its own ({type(made).__name__})"
@@ -110,7 +111,7 @@ def trainer_of(
             f"let the function return a torch.nn.Module"
         )
     trainer: Trainer = made if _is_ours(made) else CheckedTrainer(made, settings)
-    guarantee = _promised(job, data, trainer)
+    guarantee = _promised(job, facts, trainer)
     unnoised = given is not None and getattr(given, UNNOISED, False) is True
     if guarantee is not None and guarantee.training is not None and not unnoised:
         if not isinstance(made, PrivateTrainer) or not _is_ours(made):
@@ -151,13 +152,13 @@ def compressor_of(job: Job, trainer: Trainer) -> Compressor:
 
 
 def averaging_of(
-    job: Job, data: FederatedData, guarantee: Guarantee | None, layout: Layout, *, workers: int = 1
+    job: Job, facts: PublicFacts, guarantee: Guarantee | None, layout: Layout, *, workers: int = 1
 ) -> Averaging:
     """Return how updates become vectors, and sums steps of the model.
 
     Args:
         job: the job.
-        data: its data.
+        facts: of its data.
         guarantee: what it promises.
         layout: of what travels of an update.
         workers: threads for long vectors.
@@ -168,18 +169,18 @@ def averaging_of(
             job, layout, guarantee.integers, clip=job.privacy.clip, entropy=OsEntropy(), workers=workers
         )
     # The public size of the data set over the number of clients; what single clients hold stays with them.
-    average = sum(len(examples) for examples in data.clients) / len(data.clients)
+    average = facts.examples / facts.clients
     return WeightedAveraging.of(job, layout, weight_max=job.strategy.weight_max or math.ceil(2 * average))
 
 
 def scheduler_of(
-    job: Job, data: FederatedData, guarantee: Guarantee | None, fleet: Fleet | None, traffic: Traffic
+    job: Job, examples: Sequence[int], guarantee: Guarantee | None, fleet: Fleet | None, traffic: Traffic
 ) -> Scheduler:
     """Return who plans the rounds.
 
     Args:
         job: the job.
-        data: its data.
+        examples: to train on, of every client; only the time that clients of a fleet take follows from it.
         guarantee: what it promises.
         fleet: the clients' machines; None where no time passes.
         traffic: what messages weigh.
@@ -187,7 +188,6 @@ def scheduler_of(
     Raises:
         ConfigurationError: too few clients of the fleet can be had in time.
     """
-    examples = tuple(len(one) for one in data.clients)
     if guarantee is not None:
         # Who is late, or in a buffer, decides whose updates a sum holds beside a client's: it must not follow from
         # how much that client has. So all take the time that a public number of examples takes.
@@ -200,12 +200,12 @@ def scheduler_of(
     return Synchronous(job, fleet=fleet, examples=examples, traffic=traffic)
 
 
-def _trainer_of_model(job: Job, data: FederatedData, model: nn.Module) -> tuple[Trainer, Guarantee | None]:
+def _trainer_of_model(job: Job, facts: PublicFacts, model: nn.Module) -> tuple[Trainer, Guarantee | None]:
     from privfl.learning.adapters import prepared  # noqa: PLC0415 - imports torch
 
     settings, model = job.strategy.local_training(), prepared(model, job.training, seed=job.seed)
     trainer = TorchTrainer(model, settings, buffers=job.training.buffers)
-    guarantee = _promised(job, data, trainer)
+    guarantee = _promised(job, facts, trainer)
     if guarantee is None or guarantee.training is None:
         return trainer, guarantee
     return PrivateTrainer(model, settings, guarantee.training, grad_sample=job.privacy.grad_sample), guarantee
@@ -217,6 +217,6 @@ def _is_ours(made: Trainer) -> bool:
     return ours and not any(hasattr(type(made), name) for name in vars(made))
 
 
-def _promised(job: Job, data: FederatedData, trainer: Trainer) -> Guarantee | None:
+def _promised(job: Job, facts: PublicFacts, trainer: Trainer) -> Guarantee | None:
     sent = compressor_of(job, trainer).sent
-    return guarantee_of(job, parameters=sent.length, examples=sum(len(examples) for examples in data.clients))
+    return guarantee_of(job, parameters=sent.length, examples=facts.examples)

@@ -70,6 +70,23 @@ class Examples:
         return len(self.labels)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicFacts:
+    """What everybody may know of a federation's data, also who holds none of them.
+
+    Attributes:
+        clients: number of clients.
+        examples: to train on, at all clients together.
+        classes: number of classes; labels are 0 .. classes - 1.
+        feature_shape: shape of one example, without the batch axis.
+    """
+
+    clients: int
+    examples: int
+    classes: int
+    feature_shape: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FederatedData:
     """A data set as a federation sees it.
@@ -112,6 +129,16 @@ class FederatedData:
                     f"classes is {self.classes} but some label is {examples.labels.max()}; "
                     f"set classes to {examples.labels.max() + 1} or more"
                 )
+
+    @property
+    def facts(self) -> PublicFacts:
+        """What of it is public."""
+        return PublicFacts(
+            clients=len(self.clients),
+            examples=sum(len(examples) for examples in self.clients),
+            classes=self.classes,
+            feature_shape=self.feature_shape,
+        )
 
 
 def load(

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-
-from privfl.compression.compressor import Chosen, Compressed
+from privfl.compression.compressor import Chosen
 from privfl.errors import ConfigurationError, DisclosureRefused, MissingExtra
-from privfl.learning.averaging import CHANCE_BYTES, Averaging
+from privfl.learning.averaging import Averaging
+from privfl.learning.contributing import contribute, contribute_nothing
 from privfl.learning.data import Examples
 from privfl.learning.job import Job
 from privfl.learning.own_code import OwnCodeFailed, told
 from privfl.learning.records import Observer, Progress
 from privfl.learning.residuals import Residuals
 from privfl.learning.scheduling import Assignment, RoundPlan
-from privfl.learning.trainer import LocalResult, Trainer
+from privfl.learning.trainer import Trainer
 from privfl.learning.versions import model_digest
-from privfl.primitives.labels import Label
-from privfl.primitives.transcript import digest
 from privfl.session import Vector
 
 ClientLog = Callable[[int, str, Exception], None]
@@ -122,24 +119,22 @@ class LocalWork:
             self._observe(Progress(round=number, stage="training", done=done, of=len(assignments)))
             try:
                 weight = self._weight(plan, assignment, agrees=context == expected)
-                result = self._trainer.train(
-                    assignment.model.weights,
+                contribution = contribute(
+                    self._trainer,
                     self._clients[client],
-                    seed=assignment.seed,
-                    settings=assignment.training,
-                )
-                sent = chosen.compress(result.update, residuals.of(client))
-                result = _with(result, sent)
-                vectors[client] = averaging.encode(
-                    result,
+                    assignment,
+                    averaging,
+                    chosen,
+                    client=client,
                     context=context,
                     weight=weight,
-                    chance=rounding_seed(context, client, assignment.seed),
+                    residual=residuals.of(client),
                 )
-                if not self.succeeded and (why := averaging.too_coarse(result)) is not None:
+                vectors[client] = contribution.vector
+                if not self.succeeded and (why := averaging.too_coarse(contribution.result)) is not None:
                     too_coarse[client] = why
-                if sent.residual is not None:
-                    residuals.stage(number, client, sent.residual)
+                if contribution.residual is not None:
+                    residuals.stage(number, client, contribution.residual)
             except MissingExtra:
                 raise
             except (Exception, SystemExit) as raised:  # noqa: BLE001 - a trainer may be anybody's: its client's loss
@@ -155,9 +150,7 @@ class LocalWork:
         self.succeeded |= bool(vectors)
         if self._zeros:
             for client in [one for one, error in errors.items() if not isinstance(error, DisclosureRefused)]:
-                nothing = _nothing(assignments[client])
-                sent = chosen.compress(nothing.update)
-                vectors[client] = averaging.encode(_with(nothing, sent), context=context)
+                vectors[client] = contribute_nothing(assignments[client], averaging, chosen, context=context)
                 del errors[client]
         return Worked(vectors=vectors, failed={client: self._told(error) for client, error in errors.items()})
 
@@ -192,33 +185,12 @@ class LocalWork:
         ) from error
 
 
-def rounding_seed(context: bytes, client: int, seed: int = 0) -> bytes:
-    """Return the seed of a client's roundings in a session: whoever repeats the training repeats them.
-
-    Args:
-        context: of the session.
-        client: its number.
-        seed: of its training.
-    """
-    return digest(Label.ROUNDING, context, client.to_bytes(8, "big"), seed.to_bytes(8, "big"))[:CHANCE_BYTES]
-
-
-def _with(result: LocalResult, sent: Compressed) -> LocalResult:
-    return result if sent.arrays is result.update else replace(result, update=dict(sent.arrays))
-
-
 def _of_client(raised: BaseException) -> Exception:
     if isinstance(raised, Exception):
         return raised
     error = OwnCodeFailed(f"the trainer ended the program: {told(raised)}")
     error.__cause__ = raised
     return error
-
-
-def _nothing(assignment: Assignment) -> LocalResult:
-    """What a client that has learned nothing says: the model as it was."""
-    still = {name: np.zeros_like(array) for name, array in assignment.model.weights.items()}
-    return LocalResult(update=still, examples=1, loss=0.0, correct=0)
 
 
 def told_of(what: str, error: Exception) -> str:

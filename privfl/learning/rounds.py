@@ -9,9 +9,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
-from privfl.compression.rotation import SEED_BYTES
 from privfl.encoding.layout import Layout
 from privfl.errors import BudgetExceeded, ConfigurationError, RoundAborted
 from privfl.guard import append_line, cut_torn_line
@@ -28,6 +25,7 @@ from privfl.learning.checkpoint import (
 from privfl.learning.client_books import RECEIPTS
 from privfl.learning.cohort import Losses
 from privfl.learning.cohort_job import Sampling
+from privfl.learning.contributing import compression_seed, round_context, scaled
 from privfl.learning.evaluating import Evaluated, FederatedEvaluations
 from privfl.learning.feasibility import require_reachable
 from privfl.learning.fleet import Fleet
@@ -42,19 +40,17 @@ from privfl.learning.private import PrivateAveraging
 from privfl.learning.private_trainer import PrivateTrainer
 from privfl.learning.records import Observer, UploadView
 from privfl.learning.residuals import Residuals
-from privfl.learning.scheduling import Model, RoundPlan, merged
-from privfl.learning.sessions import RoundInputs, Sessions
+from privfl.learning.scheduling import Model, RoundPlan
+from privfl.learning.sessions import Sessions
+from privfl.learning.site import Elsewhere, InProcess, Site
 from privfl.learning.stopping import Stopping
 from privfl.learning.strategy import Weights, server_optimiser
 from privfl.learning.torch_trainer import TorchClassifier
 from privfl.learning.traffic import FLOAT32_BYTES, SessionTraffic
 from privfl.learning.trainer import Trainer
 from privfl.params import SessionParams
-from privfl.primitives.labels import Label
 from privfl.primitives.signatures import Identity
-from privfl.primitives.transcript import digest
 from privfl.round_metrics import RoundMetrics
-from privfl.session import Phase
 from privfl.simulate import Simulation
 
 METRICS: Final = "metrics.jsonl"
@@ -75,6 +71,7 @@ class FederatedRun:
         workers: threads for long vectors.
         trainer: who trains, with whatever it likes; what it returns is checked. PyTorch, as the job says, unless given.
         identity: of the coordinator, who signs the privacy ledger; one of the run's own unless given.
+        elsewhere: the run's clients, if they are not simulated in this process.
 
     Attributes:
         weights: the global model.
@@ -108,6 +105,7 @@ class FederatedRun:
         workers: int = 1,
         trainer: Trainer | None = None,
         identity: Identity | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self.job = job
         self._observe = observe or (lambda _progress: None)
@@ -116,12 +114,16 @@ class FederatedRun:
             raise ConfigurationError(f"--out {out} holds a run already: name another, or use --resume {out}")
         if out is not None:
             require_writable(out, "--out")
-        self.data = data_of(job)
+        self._elsewhere = elsewhere
+        if elsewhere is not None:
+            elsewhere.check(job)
+        self.data = data_of(job) if elsewhere is None else elsewhere.data
         self.model_name = job.model or default_model(job.data.name)
         self.fleet = None if job.timed is None else Fleet(job.timed, clients=job.data.clients, seed=job.seed)
         if self.fleet is not None:
             require_reachable(job, self.fleet)
-        self._trainer, self.guarantee = trainer_of(job, self.data, self.model_name, trainer)
+        facts = self.data.facts
+        self._trainer, self.guarantee = trainer_of(job, facts, self.model_name, trainer)
         self.weights: Weights = self._trainer.initial_weights()
         self.evaluate_int8()  # a model that cannot be shows now
         self.metrics: list[RoundMetrics] = []
@@ -131,12 +133,23 @@ class FederatedRun:
         self._compressor = compressor_of(job, self._trainer)
         self._residuals = Residuals(out, clients=job.data.clients, length=self.parameters)
         self._paperwork = Paperwork(job, self.guarantee, self._compressor.sent, out, identity)
-        self.averaging = averaging_of(job, self.data, self.guarantee, self._compressor.sent, workers=workers)
-        self._sessions = Sessions(job, self.averaging.vector, context=bytes(32), workers=workers)
+        self.averaging = averaging_of(job, facts, self.guarantee, self._compressor.sent, workers=workers)
+        self._sessions = Sessions(
+            job,
+            self.averaging.vector,
+            context=bytes(32),
+            roster=None if elsewhere is None else elsewhere.roster,
+            workers=workers,
+        )
         self._memory = Memory(
             job=job,
             scheduler=scheduler_of(
-                job, self.data, self.guarantee, self.fleet, SessionTraffic(self._sessions, self.parameters)
+                job,
+                tuple(len(examples) for examples in self.data.clients)
+                or (facts.examples // facts.clients,) * facts.clients,
+                self.guarantee,
+                self.fleet,
+                SessionTraffic(self._sessions, self.parameters),
             ),
             strategy=server_optimiser(job.strategy),
             best=Stopping(job.evaluation),
@@ -152,6 +165,7 @@ class FederatedRun:
             observe=self._observe,
             log=self._paperwork.log,
         )
+        self._site: Site = self._in_process() if elsewhere is None else elsewhere.site(self._sessions)
         self._evaluations = self._make_evaluations()
 
     @property
@@ -179,6 +193,15 @@ class FederatedRun:
         """The run's privacy ledger, once it has begun."""
         return self._paperwork.books
 
+    def _in_process(self) -> InProcess:
+        return InProcess(
+            self._work,
+            self._sessions,
+            self._residuals,
+            self._paperwork,
+            before_uploads=self.guarantee is not None and self.guarantee.training is not None,
+        )
+
     def _make_evaluations(self) -> FederatedEvaluations | None:
         if not self.job.evaluation.federated:
             return None
@@ -193,7 +216,13 @@ class FederatedRun:
 
     @classmethod
     def resume(
-        cls, out: Path, *, observe: Observer | None = None, workers: int = 1, identity: Identity | None = None
+        cls,
+        out: Path,
+        *,
+        observe: Observer | None = None,
+        workers: int = 1,
+        identity: Identity | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> FederatedRun:
         """Go on with a run that stopped: from the last round whose model is on disk.
 
@@ -205,6 +234,7 @@ class FederatedRun:
             observe: told of progress.
             workers: threads for long vectors.
             identity: of the coordinator, if the run was begun with one.
+            elsewhere: the run's clients, if they are not simulated in this process.
 
         Raises:
             ConfigurationError: `out` holds no run, or a damaged one.
@@ -212,7 +242,7 @@ class FederatedRun:
         """
         if not (out / JOB).exists():
             raise ConfigurationError(f"--resume {out} holds no run: there is no {JOB} in it")
-        run = cls(load_job(out / JOB), observe=observe, workers=workers, identity=identity)
+        run = cls(load_job(out / JOB), observe=observe, workers=workers, identity=identity, elsewhere=elsewhere)
         run._residuals.keep_in(out)
         state: Mapping[str, Any] = {}
         if (out / MODEL).exists():
@@ -288,14 +318,15 @@ class FederatedRun:
     def _begin(self) -> None:
         papers = self._paperwork
         papers.begin(self.averaging, rounds_left=self.done < self.job.rounds)
-        if self.guarantee is not None and papers.witness is not None:
+        if self.guarantee is not None and papers.witness is not None and self._elsewhere is None:
             papers.witness.probe(self._sessions, self.averaging, last=False)
             if isinstance(self._trainer, PrivateTrainer):
                 papers.witness.train(self._trainer, self.weights, self.data.feature_shape)
 
     def _finish(self) -> None:
         papers = self._paperwork
-        if papers.witness is not None and self.metrics:  # without a round there is nothing to test
+        # Without a round there is nothing to test; what distant clients do, sums of simulated ones would not tell.
+        if papers.witness is not None and self.metrics and self._elsewhere is None:
             papers.witness.probe(self._sessions, self.averaging, last=True)
         if papers.out is not None:
             self._save_best(papers.out)
@@ -308,27 +339,16 @@ class FederatedRun:
         model = Model(weights=self.weights, version=self.version)
         plan = self._memory.scheduler.plan(number, model, self._losses())
         context = self._context(plan)
-        chosen = self._compressor.choose(digest(Label.COMPRESSION, context)[:SEED_BYTES], self.weights)
-        worked = self._work.train(
+        chosen = self._compressor.choose(compression_seed(context), self.weights)
+        summed = self._site.sum(
             plan,
             self.averaging,
             context=context,
             expected=self._expected(plan),
             chosen=chosen,
-            residuals=self._residuals,
+            charge=lambda contributors: self._charge(plan, contributors),
         )
-        drops = merged(plan.drops, {Phase.MASKED_INPUT: frozenset(worked.failed)})
-        plan = replace(plan, drops=drops, because={**plan.because, **worked.failed})
-        inputs = RoundInputs(number=number, cohort=plan.cohort, drops=drops, context=context, vectors=worked.vectors)
-        held = self._sessions.hold(
-            inputs,
-            charge=lambda contributors: self._charge(inputs, contributors),
-            # An update that hides its examples is a release by itself, to whoever reads it, summed or not.
-            before_uploads=self.guarantee is not None and self.guarantee.training is not None,
-            client_books=papers.client_books,
-            before_session=None if papers.client_books is None else lambda params: papers.begin_session(number, params),
-        )
-        plain = self._sessions.plain(inputs, held)
+        plan, held = summed.plan, summed.held
         clip, scale = self.clip, None if isinstance(self.averaging, PrivateAveraging) else self.averaging.clip
         mean, why_not = self._decoded(held.outcome, context)
         if mean is not None:
@@ -341,13 +361,13 @@ class FederatedRun:
         done = Round(
             plan=plan,
             held=held,
-            plain=plain,
+            plain=summed.plain,
             mean=mean,
             why_not=why_not,
             clip=clip,
             scale=scale,
             coordinates=self._compressor.sent.length,
-            float32_bytes=FLOAT32_BYTES * self.parameters * len(worked.vectors),
+            float32_bytes=FLOAT32_BYTES * self.parameters * summed.trained,
             evaluation=self._trainer.evaluate(self.weights, self.data.test),
             evaluated=None,
             seconds=time.perf_counter() - started,
@@ -394,17 +414,17 @@ class FederatedRun:
         online = frozenset(c for c in everyone if fleet is None or fleet.online(c, plan.ends_s))
         return evaluations.hold(plan.number, self.weights, context=context, online=online)
 
-    def _charge(self, inputs: RoundInputs, contributors: int) -> None:
+    def _charge(self, plan: RoundPlan, contributors: int) -> None:
         """Put into the ledger what the round's sum will have cost, before anything is asked that opens it."""
         if self.books is None:
             return
         facts = {
-            "cohort": len(inputs.cohort),
+            "cohort": len(plan.cohort),
             "params_digest": self.params.digest.hex(),
             "clip": self.clip,
             **self._noise_facts(contributors),
         }
-        self.books.charge(inputs.number, contributors, facts)
+        self.books.charge(plan.number, contributors, facts)
 
     @property
     def clip(self) -> float | None:
@@ -435,13 +455,12 @@ class FederatedRun:
         job = self._agreed()
         if plan.versions is not None:
             return plan.versions.context(job)
-        model = b"".join(np.ascontiguousarray(array).tobytes() for array in self.weights.values())
-        return digest(Label.CONTEXT, model, job, plan.number.to_bytes(8, "big"))
+        return round_context(self.weights, job, plan.number)
 
     def _agreed(self) -> bytes:
         """What clients agree on beside the model: the job, and how their updates are scaled, if that moves."""
-        scale = self.averaging.clip if self.job.encoding.adaptive else None
-        return job_to_toml(self.job).encode() + (b"" if scale is None else f"# clip = {scale!r}\n".encode())
+        agreed = job_to_toml(self.job).encode() if self._elsewhere is None else self._elsewhere.agreed
+        return scaled(agreed, self.averaging.clip if self.job.encoding.adaptive else None)
 
     def _record(self, done: Round) -> None:
         papers, evaluated = self._paperwork, done.evaluated

@@ -19,6 +19,7 @@ from privfl.learning.job import Job
 from privfl.learning.records import UploadView
 from privfl.params import NONCE_BYTES, ServerModel, SessionParams, Setting, ThreatModel, VectorSpec
 from privfl.primitives.signatures import Identity
+from privfl.roster import Roster
 from privfl.session import Phase, Vector
 from privfl.simulate import BeforeOpening, Simulation, draw_identities, roster_of, simulate, simulated_committee
 from privfl.suites import plan_session
@@ -77,6 +78,7 @@ class Sessions:
         context: of the first round: parameters that do not work show now.
         clients: invited to a session, at most; a cohort unless given.
         identities: the clients' signing keys against an active server; fresh ones unless given.
+        roster: of clients that are not simulated here, who have their keys themselves.
         workers: threads for long vectors.
 
     Attributes:
@@ -95,6 +97,7 @@ class Sessions:
         context: bytes,
         clients: int | None = None,
         identities: Mapping[int, Identity] | None = None,
+        roster: Roster | None = None,
         workers: int = 1,
     ) -> None:
         self._job = job
@@ -102,8 +105,9 @@ class Sessions:
         self._clients = job.cohort_size if clients is None else clients
         self._workers = workers
         active = job.threat.server is ServerModel.ACTIVE
-        self.identities = (identities or draw_identities(range(job.data.clients))) if active else None
-        self._roster = roster_of(self.identities) if self.identities else None
+        own = active and roster is None
+        self.identities = (identities or draw_identities(range(job.data.clients))) if own else None
+        self._roster = roster_of(self.identities) if self.identities else roster if active else None
         self._committee = simulated_committee(self._setting())
         self._refused: dict[int, str | None] = {}
         self._unbooked = self._committee  # whose ceremony no round has paid for yet

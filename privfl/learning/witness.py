@@ -19,6 +19,7 @@ from privfl.guard import make_folder
 from privfl.journal.chain import Head
 from privfl.learning.averaging import Averaging
 from privfl.learning.checkpoint import write_whole
+from privfl.learning.contributing import rounding_seed
 from privfl.learning.guarantee import Guarantee, one_round
 from privfl.learning.job import Job
 from privfl.learning.known_inputs import (
@@ -29,7 +30,6 @@ from privfl.learning.known_inputs import (
     carriers_of,
     layout_to_json,
 )
-from privfl.learning.local_work import rounding_seed
 from privfl.learning.private import PrivateAveraging
 from privfl.learning.private_trainer import PrivateTrainer
 from privfl.learning.sessions import Held, RoundInputs, Sessions
