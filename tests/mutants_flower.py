@@ -210,7 +210,7 @@ MUTANTS = (
     ),
     Mutant(
         "a directory that is not there is made",
-        f"{FOLDER}/home.py",
+        "integrations/home.py",
         "        if named and not folder.is_dir():",
         "        if False:",
         (f"{MOD}::test_a_home_that_its_owner_names_must_be_there",),
@@ -218,7 +218,7 @@ MUTANTS = (
     # The node: sessions and states.
     Mutant(
         "a guard that forgets",
-        f"{FOLDER}/home.py",
+        "integrations/home.py",
         "            guard=FileGuard(folder / _CLAIMS),\n",
         "            guard=FileGuard(folder.with_name(os.urandom(8).hex())),\n",
         (RESTORED, f"{MOD}::test_of_a_nonce_no_second_session_is_begun_with_another_cohort"),
@@ -261,21 +261,21 @@ MUTANTS = (
     ),
     Mutant(
         "suites of either policy",
-        f"{FOLDER}/home.py",
+        "integrations/policy.py",
         "        suites=a.suites & b.suites,\n",
         "        suites=a.suites | b.suites,\n",
         (POLICY, f"{MOD}::test_policies_are_joined_strictly"),
     ),
     Mutant(
         "the smaller minimum of two policies",
-        f"{FOLDER}/home.py",
+        "integrations/policy.py",
         "        minimum_contributors=max(a.minimum_contributors, b.minimum_contributors),\n",
         "        minimum_contributors=min(a.minimum_contributors, b.minimum_contributors),\n",
         (POLICY, f"{MOD}::test_policies_are_joined_strictly"),
     ),
     Mutant(
         "what is unsaid of corrupt clients is loosened",
-        f"{FOLDER}/home.py",
+        "integrations/policy.py",
         "        return max(said, ThreatModel().corrupt) if said else None\n",
         "        return said\n",
         (f"{MOD}::test_what_is_unsaid_of_corrupt_clients_is_not_loosened",),
@@ -303,7 +303,7 @@ MUTANTS = (
     ),
     Mutant(
         "unknown words of a policy are passed over",
-        f"{FOLDER}/home.py",
+        "integrations/policy.py",
         "        for key in table:\n            if key not in known:",
         "        for key in [key for key in table if key not in known and table.pop(key) is None]:\n"
         "            if key not in known:",
@@ -311,21 +311,21 @@ MUTANTS = (
     ),
     Mutant(
         "a policy that cannot be opened is none",
-        f"{FOLDER}/home.py",
+        "integrations/home.py",
         '        raise ConfigurationError(f"{path} cannot be read: {error}") from None\n',
         "        return None\n",
         (f"{MOD}::test_a_policy_is_not_left_out_because_it_cannot_be_opened",),
     ),
     Mutant(
         "a directory that others can read is used",
-        f"{FOLDER}/home.py",
+        "integrations/home.py",
         "_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO",
         "_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH",
         (f"{MOD}::test_a_home_that_others_can_get_at_is_refused",),
     ),
     Mutant(
         "a directory of somebody else is used",
-        f"{FOLDER}/home.py",
+        "integrations/home.py",
         "    if said.st_uid != os.geteuid() or said.st_mode & _OTHERS:",
         "    if said.st_mode & _OTHERS:",
         (f"{MOD}::test_a_home_of_somebody_else_is_refused",),

@@ -208,14 +208,14 @@ MUTANTS = (
     ),
     Mutant(
         "the fewer bits of two policies",
-        f"{FOLDER}/home.py",
+        "integrations/policy.py",
         "        bits=max(one.bits, other.bits),\n",
         "        bits=min(one.bits, other.bits),\n",
         (BITS,),
     ),
     Mutant(
         "an app's policy without a least number of bits",
-        f"{FOLDER}/home.py",
+        "integrations/policy.py",
         "    bits: int = 8\n",
         "    bits: int = 2\n",
         (BITS,),
@@ -262,14 +262,14 @@ MUTANTS = (
     # Directories and keys.
     Mutant(
         "a link to nothing is a directory that can be made",
-        f"{FOLDER}/home.py",
+        "integrations/home.py",
         "        if named and not folder.is_dir():",
         "        if named and not (folder.parent.is_dir() or folder.is_dir()):",
         (f"{ATTACKS}::test_a_volume_that_is_not_mounted_stops_the_node",),
     ),
     Mutant(
         "a link to nothing is no policy",
-        f"{FOLDER}/home.py",
+        "integrations/home.py",
         "        if path.is_symlink():",
         "        if False:",
         (f"{ATTACKS}::test_a_link_to_nothing_is_no_missing_file",),

@@ -171,7 +171,7 @@ MUTANTS = (
     ),
     Mutant(
         "budgets of Flower's nodes not looked at",
-        f"{FLOWER}/home.py",
+        "integrations/policy.py",
         "        budget=other.budget or one.budget,",
         "        budget=None,",
         (

@@ -152,6 +152,17 @@ def test_much_saturation_warns_and_suggests_a_clip(job, capsys):
         (["identity", "roster", "0=none.pub"], "public key of client 0, none.pub, cannot be read"),
         (["identity", "roster", "0=small.toml"], "public key of client 0, small.toml, is no hexadecimal"),
         (["identity", "new", "no/where.pem"], "cannot be written"),
+        (["identity", "new", "."], ". is no name for a private key"),
+        (["identity", "new", "alice.pub"], "alice.pub is no name for a private key"),
+        (["identity", "ca", "no/where.pem"], "cannot be written"),
+        (["identity", "ca", "ca.crt"], "ca.crt is no name for a private key"),
+        (["identity", "ca", "ca.pem", "--days", "4000"], "days is 4000: a whole number from 1 to 3650 works"),
+        (["identity", "ca", "ca.pem", "--name", ""], "name is '': 1 to 64 printable characters work"),
+        (["identity", "cert", "a.pem", "--host", "localhost"], "--ca"),
+        (["identity", "cert", "a.pem", "--ca", "none.pem"], "--host is missing"),
+        (["identity", "cert", "a.pem", "--ca", "none.pem", "--host", "a"], "none.pem cannot be read"),
+        (["identity", "cert", "a.pem", "--ca", ".", "--host", "a"], "--ca .: . cannot be read"),
+        (["identity", "cert", "a.pem", "--ca", "small.toml", "--host", "a"], "small.crt cannot be read"),
         (["identity"], "required"),
         (["plan", "--suite", "masking", "--clients", "10", "--parameters", "0"], "--parameters is 0"),
         (["bench", "--suites", "magic"], "suite is 'magic'"),
@@ -520,6 +531,16 @@ def test_identities_make_a_roster_and_nothing_is_overwritten(tmp_path, monkeypat
     assert main(["identity", "roster", "0=a.pub", "1=a.pub", "--out", "q.json"]) == 64
     assert "clients 0 and 1 have the same identity" in said(capsys)[1]
     assert {path: path.read_bytes() for path in Path().iterdir()} == before
+
+
+def test_half_of_a_pair_is_not_left_behind(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for arguments, public in ((["new", "a.pem"], "a.pub"), (["ca", "a.pem"], "a.crt")):
+        Path(public).write_text("another's")
+        assert main(["identity", *arguments]) == 64
+        assert said(capsys)[1] == f"privfl: {public} exists already: name another file\n"
+        assert [(path.name, path.read_text()) for path in Path().iterdir()] == [(public, "another's")]
+        Path(public).unlink()
 
 
 def test_plan_for_an_active_server(capsys):

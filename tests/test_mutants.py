@@ -15,6 +15,7 @@ from mutants import MUTANTS as OTHERS
 from mutants_audit import MUTANTS as OF_AUDIT
 from mutants_ckks import MUTANTS as OF_CKKS
 from mutants_compression import MUTANTS as OF_COMPRESSION
+from mutants_consortium_home import MUTANTS as OF_HOMES
 from mutants_context import MUTANTS as OF_CONTEXT
 from mutants_dp import MUTANTS as OF_DP
 from mutants_flower import MUTANTS as OF_FLOWER
@@ -31,6 +32,7 @@ MUTANTS = (
     *OF_CKKS,
     *OF_COMPRESSION,
     *OF_CONTEXT,
+    *OF_HOMES,
     *OF_DP,
     *OF_AUDIT,
     *OF_LEARNING,

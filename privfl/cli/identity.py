@@ -1,14 +1,15 @@
-"""`privfl identity`: who the clients of a consortium are."""
+"""`privfl identity`: who the parties of a consortium are."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from privfl.cli import identity_certificates
 from privfl.cli.exits import Exit
+from privfl.cli.new_files import write_new, write_pair
 from privfl.errors import ConfigurationError
 from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.signatures import Identity
@@ -19,9 +20,10 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
     """Add the verb."""
     parser = verbs.add_parser(
         "identity",
-        help="make identities and rosters",
+        help="make identities, rosters and certificates",
         description="Make a client's signing key, and the roster of a consortium's public keys. The roster is what "
-        "clients trust when the server may lie: hand it out by a way that the server does not control.",
+        "clients trust when the server may lie: hand it out by a way that the server does not control. And make a "
+        "private certificate authority, and the TLS certificates that connections need.",
         epilog="example: privfl identity new alice.pem && privfl identity roster 0=alice.pub 1=bob.pub 2=carol.pub",
     )
     kinds = parser.add_subparsers(title="what", metavar="WHAT", required=True)
@@ -47,16 +49,12 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
     roster.add_argument("--json", action="store_true", help="print one JSON object")
     roster.set_defaults(call=_roster)
 
+    identity_certificates.register(kinds)
+
 
 def _new(options: argparse.Namespace) -> int:
-    public_path = options.path.with_suffix(".pub")
-    if public_path == options.path:
-        raise ConfigurationError(f"{options.path} would be its own public key: name the private key alice.pem, say")
-    if public_path.exists():
-        raise ConfigurationError(f"{public_path} exists already: name another file")
     identity = Identity.generate(OsEntropy())
-    _write_new(options.path, identity.to_pem(), mode=0o600)
-    _write_new(public_path, identity.public.hex().encode() + b"\n", mode=0o644)
+    public_path = write_pair(options.path, identity.to_pem(), ".pub", identity.public.hex().encode() + b"\n")
     answer = {"private": str(options.path), "public": str(public_path), "identity": identity.public.hex()}
     print(json.dumps(answer) if options.json else f"wrote {options.path} (keep it secret) and {public_path}")
     return Exit.GOOD
@@ -72,7 +70,7 @@ def _roster(options: argparse.Namespace) -> int:
             raise ConfigurationError(f"client {name} is given twice: name each client once")
         identities[int(name)] = _public_key(name, Path(path))
     roster = Roster(identities)
-    _write_new(options.out, roster.to_json().encode(), mode=0o644)
+    write_new(options.out, roster.to_json().encode(), mode=0o644)
     answer = {"roster": str(options.out), "clients": len(identities), "digest": roster.digest.hex()}
     print(json.dumps(answer) if options.json else f"wrote {options.out}: {len(identities)} clients, {answer['digest']}")
     return Exit.GOOD
@@ -87,15 +85,3 @@ def _public_key(name: str, path: Path) -> bytes:
         raise ConfigurationError(
             f"the public key of client {name}, {path}, is no hexadecimal number: give the .pub file, never the .pem"
         ) from None
-
-
-def _write_new(path: Path, content: bytes, *, mode: int) -> None:
-    """Write a file that must not exist, with its permissions from the first byte on."""
-    try:
-        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
-    except FileExistsError:
-        raise ConfigurationError(f"{path} exists already: name another file") from None
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
-    with os.fdopen(file, "wb") as opened:
-        opened.write(content)

@@ -15,63 +15,17 @@ from typing import Any, Final
 from privfl.dp.budget import Budget
 from privfl.dp.client_ledger import ClientLedger
 from privfl.dp.events import NonPrivate, Relation, Repeated
-from privfl.errors import BudgetExceeded, ConfigurationError
+from privfl.errors import BudgetExceeded
 from privfl.integrations.flower.messages import Terms
 from privfl.integrations.flower.private_terms import PrivateTermsCodec
+from privfl.integrations.policy import DELTA, PartyBudget
 from privfl.params import SessionParams
 from privfl.primitives.signatures import Identity
 from privfl.roster import own_identity
 
 _LEDGER: Final = "ledger.jsonl"
 _KEY: Final = "ledger.pem"
-_DELTA: Final = 1e-5
 _LOG: Final = logging.getLogger("flwr.privfl")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeBudget:
-    """`[budget]` of a node's `policy.toml`: what its owner is willing to spend in all runs together.
-
-    Attributes:
-        epsilon: ε.
-        delta: δ.
-        excluded: releases without noise that are not counted, each with the reason why that is right: "train" or
-            "evaluate" for sums, or a type of messages that `clear` lets pass.
-    """
-
-    epsilon: float
-    delta: float = _DELTA
-    excluded: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Refuse what no ledger would open with."""
-        object.__setattr__(self, "excluded", dict(self.budget.excluded))
-
-    @property
-    def budget(self) -> Budget:
-        """As a ledger has it: without a plan, since runs are not the node's to plan."""
-        return Budget(epsilon=self.epsilon, delta=self.delta, relation=Relation.ZERO_OUT, excluded=self.excluded)
-
-    @classmethod
-    def of_table(cls, table: object, what: str) -> NodeBudget:
-        """Read it.
-
-        Args:
-            table: as TOML has it.
-            what: where, for error messages.
-
-        Raises:
-            ConfigurationError: names the key that is not as it should be.
-        """
-        known = {"epsilon", "delta", "excluded"}
-        if not isinstance(table, dict) or "epsilon" not in table or not table.keys() <= known:
-            raise ConfigurationError(
-                f"{what} is {table!r}: epsilon, delta and excluded work, and epsilon must be there"
-            )
-        try:
-            return cls(**table)
-        except (ConfigurationError, TypeError) as error:
-            raise ConfigurationError(f"{what}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +55,7 @@ class NodeBooks:
     """
 
     def __init__(
-        self, folder: Path, identity: Identity | None, budget: NodeBudget | None, coordinator: bytes | None
+        self, folder: Path, identity: Identity | None, budget: PartyBudget | None, coordinator: bytes | None
     ) -> None:
         self._path, self._key = folder / _LEDGER, folder / _KEY
         self._identity = identity
@@ -156,7 +110,7 @@ class NodeBooks:
                     raise _spent(error) from None
 
     def _ledger(self) -> ClientLedger:
-        budget = self._budget.budget if self._budget else Budget(delta=_DELTA, relation=Relation.ZERO_OUT)
+        budget = self._budget.budget if self._budget else Budget(delta=DELTA, relation=Relation.ZERO_OUT)
         return ClientLedger.open(self._path, self._signer(), budget)
 
     def _signer(self) -> Identity:
