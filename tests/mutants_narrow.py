@@ -36,8 +36,8 @@ MUTANTS = (
     Mutant(
         "an adaptive clip that sessions do not know of",
         "learning/rounds.py",
-        "self.averaging.clip if self.job.encoding.adaptive else None",
-        "None",
+        "scaled(agreed, self.averaging.clip if moves else None)",
+        "scaled(agreed, None)",
         (f"{TESTS}::test_an_adaptive_clip_is_part_of_what_a_session_is_about",),
     ),
     Mutant(

@@ -18,6 +18,7 @@ MOST_CLASSES: Final = 1_000_000
 """A model has an output for each."""
 
 _CLIENT_SAMPLE: Final = "def {}(client): return features, labels"
+_OFFERED: Final = ("client", "clients", "seed")
 _TEST_SAMPLE: Final = "def {}(): return features, labels"
 
 
@@ -57,24 +58,21 @@ def load_own(
         1. The arrays are copies: what the functions do with theirs afterwards changes nothing.
         2. If `private`, the number of classes does not depend on what clients hold, and no label of theirs is refused.
     """
-    load_client = own_function("data.name", name, sample=_CLIENT_SAMPLE, offered=("client", "clients", "seed"))
+    load_client = own_function("data.name", name, sample=_CLIENT_SAMPLE, offered=_OFFERED)
     if clients < 1:
         raise ConfigurationError(f"data.clients is {clients}: 1 or more works, such as 10")
-    offered = {"clients": clients, "seed": seed}
-    tested, key = f"{name.partition(':')[0]}:{TEST_FUNCTION}" if test is None else test, "data.test"
+    tested = _test_name(name, test)
     most = MOST_CLASSES if classes is None else classes
-    of_server = f"{key} is {tested!r}"
-    server = _examples(of_server, _test_function(tested, given=test is not None)(**offered))
-    _require_classes(of_server, server, most, given=classes is not None)
-    public = max(int(server.labels.max()) + 1, 2) if classes is None else classes
+    server, public = load_own_test(name, clients=clients, seed=seed, test=test, classes=classes)
     held = []
     for client in range(clients):
         where = f"data.name is {name!r}, client {client}"
-        examples = _examples(where, load_client(client=client, **offered), classes=public if private else None)
+        returned = load_client(client=client, clients=clients, seed=seed)
+        examples = _examples(where, returned, classes=public if private else None)
         _require_classes(where, examples, most, given=classes is not None)
         held.append(examples)
     for client, examples in enumerate((*held, server)):
-        whose = f"client {client}" if client < clients else f"{key} {tested!r}"
+        whose = f"client {client}" if client < clients else f"data.test {tested!r}"
         _require_alike(f"data.name is {name!r}, {whose}", examples, held[0])
     if classes is None:  # private labels are none beyond the public ones by now
         public = max(public, *(int(one.labels.max()) + 1 for one in held))
@@ -89,6 +87,49 @@ def load_own(
         feature_shape=server.features.shape[1:],
         validation=validation,
     )
+
+
+def load_own_test(
+    name: str, *, clients: int, seed: int, test: str | None = None, classes: int | None = None
+) -> tuple[Examples, int]:
+    """Load what the server holds out of data of the user's own, and say how many classes there are by it.
+
+    Args and errors as those of `load_own`.
+    """
+    tested = _test_name(name, test)
+    where = f"data.test is {tested!r}"
+    server = _examples(where, _test_function(tested, given=test is not None)(clients=clients, seed=seed))
+    _require_classes(where, server, MOST_CLASSES if classes is None else classes, given=classes is not None)
+    return server, max(int(server.labels.max()) + 1, 2) if classes is None else classes
+
+
+def load_own_client(
+    name: str, *, key: str, client: int, clients: int, seed: int, classes: int, private: bool = False
+) -> Examples:
+    """Load what one client holds.
+
+    Args:
+        name: `module:function`, as for `load_own`.
+        key: what named it, for complaints.
+        client: its number.
+        clients: how many there are.
+        seed: of the job.
+        classes: how many there are of these.
+        private: whether a label beyond them counts as the last one, or below 0 as 0.
+
+    Raises:
+        ConfigurationError: as for `load_own`.
+    """
+    function = own_function(key, name, sample=_CLIENT_SAMPLE, offered=_OFFERED)
+    where = f"{key} is {name!r}"
+    returned = function(client=client, clients=clients, seed=seed)
+    examples = _examples(where, returned, classes=classes if private else None)
+    _require_classes(where, examples, classes, given=True)
+    return examples
+
+
+def _test_name(name: str, test: str | None) -> str:
+    return f"{name.partition(':')[0]}:{TEST_FUNCTION}" if test is None else test
 
 
 def _test_function(name: str, *, given: bool) -> Callable[..., Any]:

@@ -460,7 +460,8 @@ class FederatedRun:
     def _agreed(self) -> bytes:
         """What clients agree on beside the model: the job, and how their updates are scaled, if that moves."""
         agreed = job_to_toml(self.job).encode() if self._elsewhere is None else self._elsewhere.agreed
-        return scaled(agreed, self.averaging.clip if self.job.encoding.adaptive else None)
+        moves = self.job.encoding.adaptive or self._elsewhere is not None
+        return scaled(agreed, self.averaging.clip if moves else None)
 
     def _record(self, done: Round) -> None:
         papers, evaluated = self._paperwork, done.evaluated

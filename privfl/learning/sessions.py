@@ -214,6 +214,11 @@ class Sessions:
                 self._refused[clients] = str(error)
         return self._refused[clients]
 
+    def begun(self, context: bytes, cohort: tuple[int, ...]) -> SessionParams:
+        """Return the parameters of a round's session that is held elsewhere; arguments as those of `planned`."""
+        self.params = self.planned(context, cohort)
+        return self.params
+
     def planned(self, context: bytes, cohort: tuple[int, ...], suite_name: str | None = None) -> SessionParams:
         """Return the parameters of a session, under a nonce of its own.
 

@@ -1,0 +1,235 @@
+"""A client's part in a run that is held elsewhere: it trains what it is shown, on examples of its own."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from privfl.encoding.layout import Layout
+from privfl.errors import ConfigurationError, DecodeError
+from privfl.learning.assembly import averaging_of, compressor_of, trainer_of
+from privfl.learning.contributing import compression_seed, contribute, contribute_nothing, round_context, scaled
+from privfl.learning.data import Examples, PublicFacts
+from privfl.learning.job import Job
+from privfl.learning.models import default_model
+from privfl.learning.own_code import OwnCodeFailed, is_own, told
+from privfl.learning.privacy_job import PrivacyMode
+from privfl.learning.private import PrivateAveraging
+from privfl.learning.schedules import learning_rate_at
+from privfl.learning.scheduling import Assignment, Model, training_seed
+from privfl.learning.strategy import Weights
+from privfl.params import VectorSpec
+from privfl.session import Vector
+from privfl.suites import suite
+
+_FLOAT: Final = np.dtype("<f4")
+_LOG: Final = logging.getLogger("privfl.client")
+
+
+class Participation:
+    """What a client does in a run.
+
+    Args:
+        job: the run's, as its coordinator shows it.
+        facts: what is public of the data of all clients, likewise.
+        agreed: all that was shown, as bytes: the context of every round follows from it, so that clients that were
+            shown different runs have masks that do not cancel.
+        number: of this client.
+        examples: its own.
+        model: name of the function of the client's own that builds the model, `module:function`; None where the job
+            names a built-in one. A function is never imported because somebody else's job names it.
+        workers: threads for long vectors.
+
+    Attributes:
+        job: likewise.
+
+    Raises:
+        ConfigurationError: the job does not work here; names the key.
+        MissingExtra: something that it takes is not installed.
+
+    Guarantees:
+        1. No code runs that the job names and the client's owner did not.
+        2. A vector is made under the clip that all clients of the round were shown, as its context says.
+        3. In `client` modes of privacy a client whose training fails adds its share of the noise to nothing, so that
+           nobody sees that its examples made it fail.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        facts: PublicFacts,
+        *,
+        agreed: bytes,
+        number: int,
+        examples: Examples,
+        model: str | None = None,
+        workers: int = 1,
+    ) -> None:
+        refuse_what_is_not_for_distant_clients(job)
+        name = job.model or default_model(job.data.name)
+        if is_own(name) and name != model:
+            raise ConfigurationError(
+                f"the job's model is {name!r}, code that this client's owner has not named: look at it, and join with "
+                f"--model {name}"
+            )
+        _require_fit(examples, facts)
+        self.job = job
+        self._agreed, self._number, self._examples = agreed, number, examples
+        self._trainer, guarantee = trainer_of(job, facts, name, None)
+        self._like = self._trainer.initial_weights()
+        self._compressor = compressor_of(job, self._trainer)
+        self._averaging = averaging_of(job, facts, guarantee, self._compressor.sent, workers=workers)
+        self._first_clip = self._averaging.clip
+
+    @property
+    def vector_spec(self) -> VectorSpec:
+        """Length and bounds of the vectors of this run's sessions."""
+        return self._averaging.vector
+
+    @property
+    def model_bytes(self) -> int:
+        """Length of the model as it travels."""
+        return _FLOAT.itemsize * Layout.of(self._like).length
+
+    def read(self, raw: bytes) -> Weights:
+        """Read a model.
+
+        Raises:
+            DecodeError: it has another length, or holds what is no finite number.
+        """
+        return read_model(raw, self._like)
+
+    def context(self, weights: Weights, number: int, clip: float) -> bytes:
+        """Return what a round's session is about, as this client was shown it.
+
+        Args:
+            weights: the model.
+            number: of the round.
+            clip: scale of the round's updates.
+
+        Raises:
+            ConfigurationError: the clip is not the job's, and the job does not let it move.
+        """
+        moves = self.job.encoding.adaptive or self.job.privacy.adaptive is not None
+        if not (math.isfinite(clip) and clip > 0) or (not moves and clip != self._first_clip):
+            raise ConfigurationError(
+                f"updates of round {number} are to be scaled by {clip!r}, and the job says {self._first_clip!r}"
+            )
+        return round_context(weights, scaled(self._agreed, clip), number)
+
+    def vector(self, weights: Weights, number: int, clip: float, context: bytes) -> Vector:
+        """Train, and write the update as a vector.
+
+        Args:
+            weights: the model.
+            number: of the round.
+            clip: as for `context`.
+            context: what that returned.
+
+        Raises:
+            ConfigurationError: training failed, or its update is not in order: the client takes no part.
+        """
+        rate = learning_rate_at(self.job.strategy, number, self.job.rounds)
+        assignment = Assignment(
+            model=Model(weights=weights, version=0),
+            training=replace(self.job.strategy.local_training(), learning_rate=rate),
+            seed=training_seed(self.job, number, self._number),
+        )
+        self._averaging.clip = clip
+        chosen = self._compressor.choose(compression_seed(context), weights)
+        try:
+            return contribute(
+                self._trainer,
+                self._examples,
+                assignment,
+                self._averaging,
+                chosen,
+                client=self._number,
+                context=context,
+            ).vector
+        except (Exception, SystemExit) as raised:
+            if not isinstance(self._averaging, PrivateAveraging):
+                if isinstance(raised, Exception):
+                    raise
+                raise OwnCodeFailed(f"the trainer ended the program: {told(raised)}") from raised
+            _LOG.exception("training failed in round %d: this client adds nothing but its noise", number)
+            return contribute_nothing(assignment, self._averaging, chosen, context=context)
+
+
+def write_model(weights: Weights) -> bytes:
+    """Write a model as it travels: its arrays, one behind the other, float32, little-endian."""
+    return b"".join(np.ascontiguousarray(array, _FLOAT).tobytes() for array in weights.values())
+
+
+def read_model(raw: bytes, like: Mapping[str, npt.NDArray[np.float32]]) -> Weights:
+    """Read what `write_model` wrote.
+
+    Args:
+        raw: the bytes.
+        like: arrays of the same names, order and shapes.
+
+    Raises:
+        DecodeError: another length, or not finite.
+    """
+    values = np.frombuffer(raw, _FLOAT) if len(raw) % _FLOAT.itemsize == 0 else np.empty(0, _FLOAT)
+    layout = Layout.of(like)
+    if values.size != layout.length:
+        raise DecodeError(f"a model of {len(raw)} bytes where {_FLOAT.itemsize * layout.length} are due")
+    if not np.isfinite(values).all():
+        raise DecodeError("a model that holds what is no finite number")
+    arrays = {}
+    for name, shape, place in layout.spans():
+        arrays[name] = values[place].reshape(shape).astype(np.float32)  # a copy, in this machine's own order
+    return arrays
+
+
+def refuse_what_is_not_for_distant_clients(job: Job) -> None:
+    """Refuse a job with keys that speak of simulated clients, or of what distant ones do not do.
+
+    Raises:
+        ConfigurationError: names the key, and what works.
+    """
+    for why in _why_not(job):
+        raise ConfigurationError(why)
+
+
+def _why_not(job: Job) -> Iterator[str]:
+    simulated = "speaks of simulated clients: leave it out, distant ones come and go by themselves"
+    if job.fleet is not None:
+        yield f"fleet {simulated}"
+    if job.failures != type(job.failures)():
+        yield f"failures {simulated}"
+    if job.cohort.by_presence:
+        yield (
+            f"cohort.sampling is {job.cohort.sampling.value!r}, by which simulated clients check in: 'uniform' works, "
+            f"and invites those who are there"
+        )
+    if job.strategy.buffering() is not None:
+        yield f"strategy.name is {job.strategy.name!r}, whose buffers are simulated ones: 'fedavg' works"
+    if suite(job.suite).has_committee:
+        yield f"suite is {job.suite!r}, whose committee would be the coordinator itself: 'kahe' or 'masking' works"
+    if job.evaluation.federated:
+        yield "evaluation.federated is true, and distant clients evaluate nothing: leave it out"
+    if job.compression.feedback:
+        yield "compression.feedback is set, and distant clients keep nothing from round to round: leave it out"
+    if job.privacy.mode is PrivacyMode.EXAMPLE:
+        yield "privacy.mode is 'example', which distant clients do not do: 'client-distributed' works"
+    if job.privacy.client_epsilon is not None:
+        yield "privacy.client_epsilon is set, and distant clients have budgets of their own: leave it out"
+
+
+def _require_fit(examples: Examples, facts: PublicFacts) -> None:
+    if examples.features.shape[1:] != facts.feature_shape:
+        raise ConfigurationError(
+            f"this client's examples have shape {examples.features.shape[1:]}, and the run's {facts.feature_shape}"
+        )
+    if int(examples.labels.max()) >= facts.classes:
+        raise ConfigurationError(
+            f"this client's labels hold {int(examples.labels.max())}, and the run's go up to {facts.classes - 1}"
+        )
