@@ -15,6 +15,7 @@ from mutants import MUTANTS as OTHERS
 from mutants_audit import MUTANTS as OF_AUDIT
 from mutants_ckks import MUTANTS as OF_CKKS
 from mutants_compression import MUTANTS as OF_COMPRESSION
+from mutants_consortium import MUTANTS as OF_CONSORTIUM
 from mutants_consortium_home import MUTANTS as OF_HOMES
 from mutants_context import MUTANTS as OF_CONTEXT
 from mutants_dp import MUTANTS as OF_DP
@@ -32,6 +33,7 @@ MUTANTS = (
     *OF_CKKS,
     *OF_COMPRESSION,
     *OF_CONTEXT,
+    *OF_CONSORTIUM,
     *OF_HOMES,
     *OF_DP,
     *OF_AUDIT,

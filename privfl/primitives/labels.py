@@ -58,3 +58,8 @@ class Label(Enum):
     FLOWER_CONTEXT = b"privfl/v1/flower/context"
     FLOWER_REQUEST = b"privfl/v1/flower/request"
     FLOWER_ENROLMENT = b"privfl/v1/flower/enrolment"
+    CONSORTIUM_GREETING = b"privfl/v1/consortium/greeting"
+    CONSORTIUM_RUN = b"privfl/v1/consortium/run"
+    CONSORTIUM_MODEL = b"privfl/v1/consortium/model"
+    CONSORTIUM_ANSWER = b"privfl/v1/consortium/answer"
+    HTTP_REQUEST = b"privfl/v1/http/request"

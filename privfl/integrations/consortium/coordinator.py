@@ -1,0 +1,264 @@
+"""A federated run whose clients are elsewhere: its rounds are held in a hall, where clients come and go."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import msgspec
+
+from privfl.compression.compressor import Chosen
+from privfl.errors import ConfigurationError, DecodeError
+from privfl.integrations.consortium.hall import Hall
+from privfl.integrations.consortium.messages import Facts, Greeting, encode
+from privfl.integrations.consortium.orders import Order, Outcome
+from privfl.learning.averaging import Averaging
+from privfl.learning.distant_data import held_out_of
+from privfl.learning.job import Job, job_to_toml
+from privfl.learning.participation import refuse_what_is_not_for_distant_clients, write_model
+from privfl.learning.scheduling import RoundPlan
+from privfl.learning.sessions import Held, Sessions
+from privfl.learning.site import Charge, HeldOut, Site, Summed
+from privfl.params import ServerModel, SessionParams
+from privfl.primitives.signatures import Identity
+from privfl.roster import Roster
+from privfl.session import Phase
+from privfl.simulate import PhaseCost, Simulation
+from privfl.suites import suite
+from privfl.wire import Role
+
+TRAIN: Final = "train"
+_NO_ANSWER: Final = "no answer in {phase}"
+
+
+class RoundTerms(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What clients have to know of a round beside its model.
+
+    Attributes:
+        clip: scale of its updates.
+    """
+
+    clip: float
+
+    def to_bytes(self) -> bytes:
+        """Write it down."""
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> RoundTerms:
+        """Read it.
+
+        Raises:
+            DecodeError: it is none.
+        """
+        try:
+            return msgspec.msgpack.decode(raw, type=cls)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise DecodeError(f"not the terms of a round: {error}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a coordinator waits.
+
+    Attributes:
+        phase_s: for answers of a phase in which nobody trains.
+        upload_s: for uploads, which clients train for.
+        gather_s: for clients to come before a round.
+        clients: that have to be there for a round to begin; a cohort, or as many as come in `gather_s`.
+    """
+
+    phase_s: float = 60.0
+    upload_s: float = 600.0
+    gather_s: float = 60.0
+    clients: int | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("phase_s", "upload_s", "gather_s"):
+            if not 0 < getattr(self, key) <= 1e6:
+                raise ConfigurationError(f"{key} is {getattr(self, key)!r}: seconds above 0 work, such as 60")
+
+
+class DistantClients:
+    """The clients of a run, as its coordinator knows them.
+
+    Args:
+        job: the run's.
+        run: 16 random bytes that name it, the same as long as it lasts.
+        identity: of the coordinator.
+        roster: of all clients, numbered from 0.
+        patience: how long it waits for them.
+        workers: threads for long vectors.
+
+    Attributes:
+        hall: where transports bring them.
+        data: what the coordinator holds of their data.
+        roster: likewise.
+        agreed: the run as everybody is shown it.
+
+    Raises:
+        ConfigurationError: distant clients cannot do the job, or the roster does not list them all.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        run: bytes,
+        identity: Identity,
+        roster: Roster,
+        patience: Patience | None = None,
+        workers: int = 1,
+    ) -> None:
+        self.check(job)
+        numbers = range(job.data.clients)
+        roster.require(numbers)
+        strangers = sorted(roster.identities.keys() - set(numbers))
+        if strangers:
+            raise ConfigurationError(
+                f"the roster lists client {strangers[0]}, and data.clients is {job.data.clients}: as many clients, "
+                f"numbered from 0, work"
+            )
+        self.roster: Roster = roster
+        self.data: HeldOut = held_out_of(job)
+        facts = self.data.facts
+        greeting = Greeting(
+            run=run,
+            job=job_to_toml(job),
+            facts=Facts(
+                clients=facts.clients,
+                examples=facts.examples,
+                classes=facts.classes,
+                feature_shape=facts.feature_shape,
+            ),
+            coordinator=identity.public,
+        )
+        self.agreed: bytes = encode(greeting)
+        self.hall = Hall(greeting, clients=numbers)
+        self.patience = patience or Patience()
+        self._job = job
+        self._workers = workers
+
+    def check(self, job: Job) -> None:
+        """See `Elsewhere.check`."""
+        refuse_what_is_not_for_distant_clients(job)
+
+    def site(self, sessions: Sessions) -> Site:
+        """See `Elsewhere.site`."""
+        return _Distant(self, self._job, sessions, self._workers)
+
+
+class _Distant:
+    """Sums of one run."""
+
+    def __init__(self, clients: DistantClients, job: Job, sessions: Sessions, workers: int) -> None:
+        self._clients = clients
+        self._job = job
+        self._sessions = sessions
+        self._workers = workers
+
+    def sum(
+        self,
+        plan: RoundPlan,
+        averaging: Averaging,
+        *,
+        context: bytes,
+        expected: bytes | None,  # noqa: ARG002 - of buffers, which distant clients have none of
+        chosen: Chosen,  # noqa: ARG002 - clients choose likewise, by the context
+        charge: Charge,
+    ) -> Summed:
+        """See `Site.sum`."""
+        begun = time.perf_counter()
+        plan = self._invited(plan)
+        why_not = self._sessions.why_not(len(plan.cohort))
+        if why_not is not None:
+            return self._summed(plan, None, Simulation.without_session(why_not), begun)
+        params = self._sessions.begun(context, plan.cohort)
+        active = params.threat.server is ServerModel.ACTIVE and suite(params.suite).protects
+        patience = self._clients.patience
+        outcome = self._clients.hall.hold(
+            Order(
+                round=plan.number,
+                kind=TRAIN,
+                params=params,
+                server=suite(params.suite).server(
+                    params, roster=self._clients.roster if active else None, workers=self._workers
+                ),
+                terms=RoundTerms(clip=averaging.clip).to_bytes(),
+                model=write_model(next(iter(plan.assignments.values())).model.weights),
+                phase_timeout_s=patience.phase_s,
+                upload_timeout_s=patience.upload_s,
+            ),
+            before_opening=charge,
+        )
+        return self._summed(_as_it_went(plan, outcome), params, _simulation(outcome), begun)
+
+    def _invited(self, plan: RoundPlan) -> RoundPlan:
+        """Leave those out of a drawn cohort who are not there, if enough are: nobody need wait for them.
+
+        Where privacy counts on a secret draw, the cohort is who was drawn.
+        """
+        patience, hall = self._clients.patience, self._clients.hall
+        wanted = len(plan.cohort) if patience.clients is None else min(patience.clients, self._job.data.clients)
+        there = hall.gather(wanted, patience.gather_s)
+        invited = tuple(client for client in plan.cohort if client in there)
+        if self._job.privacy.amplification or self._sessions.why_not(len(invited)) is not None:
+            return plan
+        return replace(plan, cohort=invited)
+
+    def _summed(self, plan: RoundPlan, params: SessionParams | None, outcome: Simulation, begun: float) -> Summed:
+        held = Held(
+            outcome=outcome,
+            params=params,
+            seconds=time.perf_counter() - begun,
+            ceremony_cpu_s=0.0,
+            ceremony_bytes=0,
+            view=None,
+        )
+        uploaded = {one.client for one in outcome.messages if one.phase in {Phase.MASKED_INPUT, Phase.UPLOAD}}
+        return Summed(plan=plan, held=held, plain=(self._plain(plan, len(uploaded)), 0.0), trained=len(uploaded))
+
+    def _plain(self, plan: RoundPlan, uploads: int) -> Simulation:
+        """Say what the same vectors would have weighed under `plain`; nobody has measured how long they take."""
+        params = self._sessions.planned(bytes(32), plan.cohort, "plain")
+        size = suite("plain").message_sizes(params)[Role.CLIENT, Phase.UPLOAD].most
+        cost = PhaseCost(upload_bytes=uploads * size)
+        return replace(Simulation.without_session("not held"), phases={Phase.UPLOAD: cost})
+
+
+def _as_it_went(plan: RoundPlan, outcome: Outcome) -> RoundPlan:
+    """Return the plan with who fell silent, from which phase on, and why."""
+    answered: dict[str, set[int]] = defaultdict(set)
+    for message in outcome.messages:
+        answered[message.phase].add(message.client)
+    there, drops, because = set(plan.cohort), {}, {}
+    for phase in outcome.phases:
+        # Only some have to answer in the last phase; who is not asked has not dropped out.
+        if not answered[phase]:
+            break
+        gone = there - answered[phase]
+        drops[phase] = frozenset(gone)
+        because.update({client: _NO_ANSWER.format(phase=phase.value) for client in gone})
+        there &= answered[phase]
+    return replace(plan, drops={phase: gone for phase, gone in drops.items() if gone}, because=because)
+
+
+def _simulation(outcome: Outcome) -> Simulation:
+    phases: Mapping[Phase, PhaseCost] = {
+        phase: PhaseCost(
+            server_cpu_s=cost.server_cpu_s, upload_bytes=cost.upload_bytes, download_bytes=cost.download_bytes
+        )
+        for phase, cost in outcome.phases.items()
+    }
+    return Simulation(
+        aggregate=outcome.aggregate,
+        contributors=outcome.contributors,
+        aborted=outcome.aborted,
+        failures=outcome.failures,
+        member_failures={},
+        phases=phases,
+        messages=outcome.messages,
+    )

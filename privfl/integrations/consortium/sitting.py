@@ -1,0 +1,296 @@
+"""One session while it is held: who is waited for, what was said, and what came of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from privfl.errors import ConfigurationError, DecodeError, RemoteProtocolError, RoundAborted
+from privfl.evidence import MessageRecord
+from privfl.integrations.consortium.messages import UPLOADS, Step, model_digest
+from privfl.integrations.consortium.orders import Order, Outcome, PhaseTraffic
+from privfl.integrations.consortium.phases import Counters, OpenPhase, View
+from privfl.integrations.consortium.refusals import NotWaited, one_line
+from privfl.session import Phase
+from privfl.suites import suite
+from privfl.wire import PartyId, Role
+from privfl.wire import client as client_named
+
+
+class Sitting:
+    """One session while it is held.
+
+    Args:
+        order: what is to be summed.
+        changed: the hall's lock: all bookkeeping here is under it. It is notified when nobody is waited for any more.
+        counters: the hall's.
+        clock: likewise.
+
+    Attributes:
+        order: likewise.
+        model: digest of the model.
+
+    Raises:
+        ConfigurationError: no session can be held under these parameters, or not without a committee.
+    """
+
+    def __init__(
+        self, order: Order, *, changed: threading.Condition, counters: Counters, clock: Callable[[], float]
+    ) -> None:
+        self.order = order
+        self.model = model_digest(order.model)
+        chosen = suite(order.params.suite)
+        if chosen.has_committee:
+            raise ConfigurationError(
+                f"suite {chosen.name!r} waits for members of a committee, and a hall knows clients only: 'kahe' works"
+            )
+        self._params = order.params.to_bytes()
+        self._sizes = chosen.message_sizes(order.params)
+        self._changed = changed
+        self._counters = counters
+        self._clock = clock
+        self._server = order.server
+        # Taken before the hall's lock, never after it: the session works for long, the hall must not wait meanwhile.
+        self._server_lock = threading.Lock()
+        self._phase: OpenPhase | None = None
+        self._failures: dict[int, str] = {}
+        self._phases: dict[Phase, PhaseTraffic] = {}
+        self._messages: list[MessageRecord] = []
+        self._contributors: tuple[int, ...] = ()
+        self._aborted: str | None = None
+
+    # Asked by transports, through the hall.
+
+    def step_for(self, client: int) -> Step | None:
+        """Return the step that waits for a client; None if none does."""
+        with self._changed:
+            phase = self._phase
+            if phase is None or not phase.waits_for(client):
+                return None
+            request = phase.requests.get(client)
+            if request is not None:
+                return self._shown(phase, client, request)
+        with self._server_lock:
+            with self._changed:
+                if not phase.waits_for(client):
+                    return None
+            request = self._asked(phase, client)  # the phase cannot end meanwhile: that takes the session's lock
+            with self._changed:
+                if not phase.waits_for(client):  # it declined meanwhile
+                    return None
+                phase.requests[client] = request
+                return self._shown(phase, client, request)
+
+    def room(self, client: int, session: bytes, phase: str) -> int:
+        """See `Hall.room`."""
+        with self._changed:
+            open_phase = self._open_phase(client, session, phase)
+            if client not in open_phase.waiting:
+                raise NotWaited(f"client {client} has answered in {phase}: ask for an offer")
+            return open_phase.most_bytes(client)
+
+    def take(self, client: int, session: bytes, phase: str, body: bytes) -> None:
+        """See `Hall.answer`."""
+        raw: object = body
+        if not isinstance(raw, bytes):
+            raise DecodeError(f"an answer is bytes, not {type(raw).__name__}", peer=client_named(client))
+        with self._changed:
+            if client in self._open_phase(client, session, phase).answered:
+                return
+        party = client_named(client)
+        record = MessageRecord.of(party, phase, body)  # hashes megabytes: under no lock
+        with self._server_lock:
+            with self._changed:
+                open_phase = self._open_phase(client, session, phase)
+                if client in open_phase.answered:
+                    return
+                self._counters.bytes_in += len(body)
+            begun = time.thread_time()
+            try:
+                _check_length(body, open_phase.most_bytes(client), party)
+                self._server.receive(party, body)
+            except RemoteProtocolError as error:
+                with self._changed:
+                    self._counters.refused += 1
+                    self._gone(client, one_line(str(error)))
+                raise
+            with self._changed:
+                self._counters.answers += 1
+                self._messages.append(record)
+                open_phase.traffic.upload_bytes += len(body)
+                open_phase.traffic.server_cpu_s += time.thread_time() - begun
+                open_phase.answered.add(client)
+                self._not_waited(client)
+
+    def decline(self, client: int, session: bytes, why: str) -> None:
+        """See `Hall.decline`."""
+        with self._changed:
+            if session != self.order.params.nonce or self._phase is None or client not in self.order.params.cohort:
+                raise NotWaited("this session is not open for this client: ask for an offer")
+            if client not in self._failures:
+                self._counters.declined += 1
+                self._gone(client, one_line(f"declined: {why}"))
+
+    def view(self, now: float) -> View | None:
+        """Return how it stands; None before the first phase, and after the last. The caller holds the hall's lock."""
+        phase = self._phase
+        if phase is None:
+            return None
+        waiting = () if phase.closed else tuple(sorted(phase.waiting))
+        return View(phase=phase.phase, phase_age_s=now - phase.begun, waiting=waiting)
+
+    # Asked by the run, through the hall.
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anybody is waited for. The caller holds the hall's lock."""
+        return self._phase is not None and bool(self._phase.waiting)
+
+    @property
+    def deadline(self) -> float:
+        """When the phase ends at the latest, by the clock."""
+        return self._phase.deadline if self._phase else self._clock()
+
+    def open(self) -> bool:
+        """Open the session's next phase, if there is one.
+
+        Returns:
+            Whether there is.
+
+        Raises:
+            LocalProtocolError: the server has no request to make: its context is to come.
+        """
+        with self._server_lock:
+            phase = self._server.phase
+            if phase is Phase.FINISHED:
+                return False
+            with self._changed:
+                gone = set(self._failures)
+            now = self._clock()
+            seconds = self.order.upload_timeout_s if phase in UPLOADS else self.order.phase_timeout_s
+            opened = OpenPhase(
+                phase=phase,
+                begun=now,
+                deadline=now + seconds,
+                sizes=self._sizes[Role.CLIENT, phase],
+                waiting={party.number for party in self._server.waiting} - gone,
+                traffic=self._phases.setdefault(phase, PhaseTraffic()),
+            )
+            if opened.waiting:
+                # One request is made here, in the run's thread: what the run did wrong is raised there.
+                first = min(opened.waiting)
+                opened.requests[first] = self._asked(opened, first)
+            with self._changed:
+                # Who declined while the request was made.
+                opened.waiting -= self._failures.keys()
+                self._phase = opened
+        return True
+
+    def close_phase(self, before_opening: Callable[[int], None] | None) -> bool:
+        """Close the phase under way and open the next: who has not answered has dropped.
+
+        Returns:
+            Whether there is a next one; if not, the session is over.
+
+        Raises:
+            Exception: whatever `before_opening` raises, or `open`.
+        """
+        with self._server_lock, self._changed:
+            phase = self._phase
+            if phase is None:
+                return False
+            phase.closed = True  # from here on nobody else touches the server: whoever asks looks at this first
+        if phase.phase in UPLOADS:
+            self._contributors = tuple(sorted(phase.answered))
+            if before_opening is not None and self._server.ready:
+                before_opening(len(self._contributors))
+        begun = time.process_time()
+        try:
+            with self._server_lock:
+                self._server.advance()
+            phase.traffic.server_cpu_s += time.process_time() - begun
+            going_on = self.open()
+        except RoundAborted as error:
+            self._aborted, going_on = str(error), False
+        phase.traffic.seconds += self._clock() - phase.begun
+        return going_on
+
+    def dissolve(self) -> None:
+        """End it, whatever is under way: nothing is taken any more, and the server is not used."""
+        with self._server_lock, self._changed:
+            if self._phase is not None:
+                self._phase.closed = True
+            self._phase = None
+
+    def outcome(self) -> Outcome:
+        """Return what came of it, when it is over."""
+        aggregate = None if self._aborted is not None else self._server.result
+        return Outcome(
+            aggregate=aggregate,
+            contributors=self._contributors if aggregate else (),
+            aborted=self._aborted,
+            failures=dict(self._failures),
+            phases=self._phases,
+            messages=tuple(self._messages),
+        )
+
+    # Helpers; the caller holds the lock that each names.
+
+    def _open_phase(self, client: int, session: bytes, phase: str) -> OpenPhase:
+        """Return the phase under way, if it is this one, and this client's; under the hall's lock.
+
+        Raises:
+            NotWaited: it is not.
+        """
+        open_phase = self._phase
+        if open_phase is None or open_phase.closed or session != self.order.params.nonce or phase != open_phase.phase:
+            raise NotWaited("nobody waits for an answer in this session and phase: ask for an offer")
+        if client not in open_phase.waiting and client not in open_phase.answered:
+            raise NotWaited(f"client {client} takes no part in this phase: ask for an offer")
+        return open_phase
+
+    def _asked(self, phase: OpenPhase, client: int) -> bytes:
+        """Have the server make a request; under the session's lock."""
+        begun = time.thread_time()
+        request = self._server.request_for(PartyId(Role.CLIENT, client))
+        phase.traffic.server_cpu_s += time.thread_time() - begun
+        return request
+
+    def _shown(self, phase: OpenPhase, client: int, request: bytes) -> Step:
+        """Make a step of a request; under the hall's lock."""
+        self._counters.bytes_out += len(request)
+        if client not in phase.shown:
+            phase.shown.add(client)
+            phase.traffic.download_bytes += len(request)
+        return Step(
+            round=self.order.round,
+            kind=self.order.kind,
+            session=self.order.params.nonce,
+            phase=phase.phase,
+            params=self._params,
+            terms=self.order.terms,
+            model=self.model,
+            model_bytes=len(self.order.model),
+            request=request,
+            most_bytes=phase.most_bytes(client),
+        )
+
+    def _gone(self, client: int, why: str) -> None:
+        """Write down that a client takes no further part; under the hall's lock."""
+        self._failures.setdefault(client, why)
+        self._not_waited(client)
+
+    def _not_waited(self, client: int) -> None:
+        """Wait for a client no more in this phase; under the hall's lock."""
+        if self._phase is None:
+            return
+        self._phase.waiting.discard(client)
+        self._phase.requests.pop(client, None)
+        if not self._phase.waiting:
+            self._changed.notify_all()
+
+
+def _check_length(body: bytes, most: int, party: PartyId) -> None:
+    if len(body) > most:
+        raise RemoteProtocolError(f"an answer of {len(body)} bytes where {most} are the most", peer=party)
