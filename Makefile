@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-flower lint format bench bench-flower bench-scale fuzz soak crash crash-exact vectors clean
+.PHONY: help demo demo-https test test-flower lint format bench bench-flower bench-scale fuzz soak crash crash-coordinator crash-exact vectors clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,11 +19,11 @@ $(VENV)/.made:
 
 # Installed again only when what is installed changes.
 $(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
-	$(PIP) --editable ".[learning,ckks,dp]"
+	$(PIP) --editable ".[learning,ckks,dp,http]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(PIP) --editable ".[learning,ckks,dp,flower]" --group dev
+	$(PIP) --editable ".[learning,ckks,dp,http,flower]" --group dev
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.dev
@@ -33,6 +33,9 @@ $(VENV)/.bench: $(VENV)/.dev
 demo: $(VENV)/.demo ## train a model across ten simulated hospitals, whose updates nobody reads
 	rm -rf runs/demo
 	$(BIN)/privfl run examples/hospitals.toml --out runs/demo
+
+demo-https: $(VENV)/.demo ## five hospitals and a coordinator as six processes over HTTPS, one killed in the middle
+	$(BIN)/python examples/consortium/run.py --kill-client 3
 
 test: $(VENV)/.dev ## run all tests: behaviour, types, style, import contracts, planted mutants
 	$(BIN)/python -m pytest -n auto --dist worksteal
@@ -69,6 +72,9 @@ soak: $(VENV)/.dev ## a hundred rounds of a thousand clients under kahe, with ra
 crash: $(VENV)/.dev ## runs with and without a privacy budget, killed 20 and 50 times and gone on with; and at every step
 	PRIVFL_CRASHES=50 $(BIN)/python -m pytest tests/test_crash.py
 	PRIVFL_EXACT_CRASHES=20 PRIVFL_EVERY_STEP=1 $(BIN)/python -m pytest -n auto --dist worksteal tests/test_crash_exact.py
+
+crash-coordinator: $(VENV)/.dev ## a coordinator of distant clients, killed 20 times, and gone on with
+	PRIVFL_COORDINATOR_CRASHES=20 $(BIN)/python -m pytest tests/test_consortium_processes.py -k coordinator
 
 crash-exact: $(VENV)/.dev ## runs without privacy, killed 20 times and ended at some of their steps: the same model, bit for bit
 	PRIVFL_EXACT_CRASHES=20 $(BIN)/python -m pytest -n auto --dist worksteal tests/test_crash_exact.py

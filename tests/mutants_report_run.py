@@ -67,7 +67,7 @@ MUTANTS = (
     ),
     Mutant(
         "an early stop taken for a failure",
-        "cli/run.py",
+        "cli/run_parts.py",
         "and run.stopped is None else",
         "and run.stopped is None and run.enough is None else",
         (f"{CLI}::test_an_early_stop_is_a_good_ending_and_is_said",),

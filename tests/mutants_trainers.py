@@ -163,7 +163,7 @@ MUTANTS = (
     ),
     Mutant(
         "modules in a folder before those of Python",
-        "cli/run.py",
+        "cli/code_path.py",
         "            sys.path.append(found)",
         "            sys.path.insert(0, found)",
         (f"{OWN}::test_the_command_finds_modules_beside_the_job_and_in_the_current_directory",),

@@ -17,11 +17,13 @@ from mutants_ckks import MUTANTS as OF_CKKS
 from mutants_compression import MUTANTS as OF_COMPRESSION
 from mutants_consortium import MUTANTS as OF_CONSORTIUM
 from mutants_consortium_home import MUTANTS as OF_HOMES
+from mutants_consortium_learning import MUTANTS as OF_DISTANT
 from mutants_context import MUTANTS as OF_CONTEXT
 from mutants_dp import MUTANTS as OF_DP
 from mutants_flower import MUTANTS as OF_FLOWER
 from mutants_flower_attacks import MUTANTS as OF_FLOWER_ATTACKS
 from mutants_flower_privacy import MUTANTS as OF_FLOWER_PRIVACY
+from mutants_http import MUTANTS as OF_HTTP
 from mutants_learning import MUTANTS as OF_LEARNING
 
 import privfl
@@ -34,7 +36,9 @@ MUTANTS = (
     *OF_COMPRESSION,
     *OF_CONTEXT,
     *OF_CONSORTIUM,
+    *OF_DISTANT,
     *OF_HOMES,
+    *OF_HTTP,
     *OF_DP,
     *OF_AUDIT,
     *OF_LEARNING,

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from privfl import __version__
-from privfl.cli import audit, bench, calibrate, epsilon, identity, init, plan, run
+from privfl.cli import audit, bench, calibrate, epsilon, identity, init, join, plan, run, serve
 from privfl.cli.exits import Exit
 from privfl.errors import ConfigurationError, MissingExtra, PrivflError
 
-_VERBS: Final = (run, plan, epsilon, calibrate, audit, bench, identity, init)
+_VERBS: Final = (run, serve, join, plan, epsilon, calibrate, audit, bench, identity, init)
 
 
 class _Parser(argparse.ArgumentParser):

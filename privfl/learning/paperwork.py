@@ -37,6 +37,8 @@ from privfl.roster import own_identity
 from privfl.suites import suite
 
 JOB: Final = "job.toml"
+RUN: Final = "run.id"
+"""What distant clients know a run by; there is none where clients are simulated."""
 
 
 class Paperwork:

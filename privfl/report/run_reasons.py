@@ -17,6 +17,7 @@ BATTERY: Final = "battery empty"
 LATE: Final = "late"
 TRAINING_FAILED: Final = "training failed"
 EVALUATION_FAILED: Final = "evaluation failed"
+NO_ANSWER: Final = "no answer"
 REFUSED: Final = "refused"
 SILENT: Final = "silent"
 MEANINGS: Final = MappingProxyType(
@@ -30,6 +31,7 @@ MEANINGS: Final = MappingProxyType(
         LATE: "its upload had not arrived when uploads closed (simulated)",
         TRAINING_FAILED: "its training raised an error; nobody else was harmed by it",
         EVALUATION_FAILED: "its evaluation raised an error",
+        NO_ANSWER: "it did not answer in time: away, ended, or too slow",
         REFUSED: "it refused to go on, or what it sent was refused",
         SILENT: "the job's own script, or chance, took it away (`failures`)",
     }
@@ -37,7 +39,7 @@ MEANINGS: Final = MappingProxyType(
 """Kinds of reasons, in the order in which they are told, and what they mean."""
 SIMULATED: Final = frozenset({OFFLINE, WENT_OFFLINE, BATTERY, LATE})
 """Kinds that only the simulation of a fleet can tell apart."""
-_FAILED: Final = (TRAINING_FAILED, EVALUATION_FAILED)
+_SAYING_MORE: Final = (TRAINING_FAILED, EVALUATION_FAILED, NO_ANSWER)
 _MOST_SPANS: Final = 12
 
 Reasons = Mapping[str, Sequence[int]]
@@ -68,7 +70,7 @@ def kind_of(reason: str) -> str:
     """
     if reason in MEANINGS:
         return reason
-    return next((kind for kind in _FAILED if reason.startswith(f"{kind}:")), REFUSED)
+    return next((kind for kind in _SAYING_MORE if reason.startswith(f"{kind}:")), REFUSED)
 
 
 def detail_of(reason: str) -> str:

@@ -31,7 +31,7 @@ from privfl.suites import suite
 from privfl.wire import Role
 
 TRAIN: Final = "train"
-_NO_ANSWER: Final = "no answer in {phase}"
+_NO_ANSWER: Final = "no answer: in {phase}"
 
 
 class RoundTerms(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

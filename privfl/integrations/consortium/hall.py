@@ -69,13 +69,15 @@ class Hall:
     # Asked by transports, in any thread.
 
     def offer(self, client: int) -> Offer:
-        """Return what there is for a client, which is present from now on.
+        """Return what there is for a client, which is present from now on: until it has heard that all is over.
 
         Raises:
             RemoteProtocolError: it is none of the run's clients.
         """
         sitting = self._met(client)
         if self._over is not None:
+            with self._changed:
+                self._seen.pop(client, None)
             return Over(why=self._over)
         step = sitting.step_for(client) if sitting else None
         return step or Wait(seconds=_PAUSE_S)

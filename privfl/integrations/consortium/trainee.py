@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from privfl.errors import ConfigurationError
 from privfl.integrations.consortium.coordinator import TRAIN, RoundTerms
 from privfl.integrations.consortium.messages import Greeting, Step, encode
+from privfl.integrations.policy import OwnerPolicy
 from privfl.learning.data import PublicFacts
 from privfl.learning.distant_data import examples_of
 from privfl.learning.job import Job, job_from_toml
 from privfl.learning.participation import Participation, refuse_what_is_not_for_distant_clients
+from privfl.learning.privacy_job import PrivacyMode
 from privfl.learning.strategy import Weights
 from privfl.params import SessionParams
 from privfl.session import Vector
@@ -31,10 +33,28 @@ class Trainee:
         number: of the client.
         data: `module:function` that returns what it holds; None: its part of a built-in data set.
         model: `module:function` that builds the job's model, if the job names one such.
+        policy: what its owner insists on.
         workers: threads for long vectors.
+
+    Raises:
+        ConfigurationError: the policy has a budget, which is not kept here.
     """
 
-    def __init__(self, number: int, *, data: str | None = None, model: str | None = None, workers: int = 1) -> None:
+    def __init__(
+        self,
+        number: int,
+        *,
+        data: str | None = None,
+        model: str | None = None,
+        policy: OwnerPolicy | None = None,
+        workers: int = 1,
+    ) -> None:
+        self._policy = policy or OwnerPolicy()
+        if self._policy.budget is not None:
+            raise ConfigurationError(
+                "the policy has a [budget], and no ledger of a client's own is kept here: leave [budget] out, or take "
+                "part where it is kept, inside Flower"
+            )
         self._number = number
         self._data = data
         self._model = model
@@ -51,6 +71,10 @@ class Trainee:
         """See `Work.enter`."""
         job = job_from_toml(greeting.job.encode(), what="the job of this run")
         refuse_what_is_not_for_distant_clients(job)
+        if job.privacy.mode is PrivacyMode.NONE and job.encoding.bits < self._policy.bits:
+            raise ConfigurationError(
+                f"encoding.bits is {job.encoding.bits}, and this client wants {self._policy.bits} or more (bits)"
+            )
         said = greeting.facts
         facts = PublicFacts(
             clients=said.clients,

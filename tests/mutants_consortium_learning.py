@@ -1,0 +1,72 @@
+"""Defects of runs whose clients are elsewhere, planted on purpose."""
+
+from mutants import Mutant
+
+TESTS = "test_consortium_learning.py"
+_PART = "learning/participation.py"
+
+MUTANTS = (
+    Mutant(
+        "somebody else's code is run",
+        _PART,
+        "if is_own(name) and name != model:",
+        "if False:",
+        (f"{TESTS}::test_no_code_is_imported_because_a_coordinators_job_names_it",),
+    ),
+    Mutant(
+        "somebody else's function is asked for data",
+        "learning/distant_data.py",
+        '    if is_own(job.data.name):\n        raise ConfigurationError(\n            f"the job is for',
+        '    if False:\n        raise ConfigurationError(\n            f"the job is for',
+        (f"{TESTS}::test_data_of_ones_own_need_a_public_weight_and_stay_where_they_are",),
+    ),
+    Mutant(
+        "any scale of a round's updates",
+        _PART,
+        "or (not moves and clip != self._first_clip)",
+        "",
+        (f"{TESTS}::test_updates_are_scaled_as_the_job_says",),
+    ),
+    Mutant(
+        "a context without the run",
+        _PART,
+        "scaled(self._agreed, clip)",
+        'scaled(b"", clip)',
+        (f"{TESTS}::test_the_context_follows_from_all_that_a_client_was_shown",),
+    ),
+    Mutant(
+        "a context without the scale",
+        _PART,
+        "scaled(self._agreed, clip)",
+        "scaled(self._agreed, None)",
+        (f"{TESTS}::test_an_adaptive_clip_is_the_rounds_and_part_of_what_it_is_about",),
+    ),
+    Mutant(
+        "models of what is no number",
+        _PART,
+        "if not np.isfinite(values).all():",
+        "if False:",
+        (f"{TESTS}::test_models_travel_whole_and_finite",),
+    ),
+    Mutant(
+        "a failed training that is seen under privacy",
+        _PART,
+        "if not isinstance(self._averaging, PrivateAveraging):",
+        "if True:",
+        (f"{TESTS}::test_under_privacy_of_clients_one_whose_training_fails_adds_its_noise_to_nothing",),
+    ),
+    Mutant(
+        "coarser roundings than the owner wants",
+        "integrations/consortium/trainee.py",
+        "job.encoding.bits < self._policy.bits",
+        "job.encoding.bits < 0",
+        (f"{TESTS}::test_a_policys_bits_and_budget_are_kept_or_the_client_stays_away",),
+    ),
+    Mutant(
+        "distant rounds that nobody charges",
+        "integrations/consortium/coordinator.py",
+        "            before_opening=charge,\n",
+        "",
+        (f"{TESTS}::test_a_private_distant_run_charges_every_round_before_it_is_opened",),
+    ),
+)

@@ -1,0 +1,324 @@
+"""Runs whose clients are elsewhere: the same models as simulated ones, and nothing taken on a coordinator's word."""
+
+import os
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from harness import identity_of
+
+from privfl.dp.ledger import read_ledger
+from privfl.errors import ConfigurationError, DecodeError
+from privfl.integrations.consortium import Declined, Facts, NotWaited, Over, Participant, Step, Wait
+from privfl.integrations.consortium.coordinator import DistantClients, Patience, RoundTerms
+from privfl.integrations.consortium.messages import Greeting, decode_offer, encode
+from privfl.integrations.consortium.trainee import Trainee
+from privfl.integrations.home import PartyHome
+from privfl.integrations.policy import OwnerPolicy, PartyBudget
+from privfl.learning.data import Examples
+from privfl.learning.distant_data import examples_of, held_out_of
+from privfl.learning.job import job_from_table, job_to_toml
+from privfl.learning.participation import Participation, read_model, write_model
+from privfl.learning.rounds import FederatedRun
+from privfl.roster import Credentials
+from privfl.simulate import roster_of
+
+pytest.importorskip("torch", reason="the built-in models need PyTorch")
+CLIENTS = 5
+ROSTER = roster_of({number: identity_of(number) for number in range(CLIENTS)})
+COORDINATOR = identity_of(77)
+TABLE = {
+    "rounds": 2,
+    "suite": "masking",
+    "data": {"name": "hospitals", "clients": CLIENTS},
+    "threat": {"server": "active", "corrupt": 0.2, "dropout": 0.2},
+    "strategy": {"epochs": 1},
+}
+PRIVATE = {"mode": "client-distributed", "epsilon": 20.0, "delta": 1e-3, "clip": 1.0}
+
+
+def distant(table=TABLE, **patience):
+    patience = Patience(**{"phase_s": 20, "upload_s": 60, "gather_s": 30} | patience)
+    return DistantClients(
+        job_from_table(table), run=os.urandom(16), identity=COORDINATOR, roster=ROSTER, patience=patience
+    )
+
+
+def participant(folder, number, work):
+    home = folder / f"client-{number}"
+    home.mkdir(mode=0o700, exist_ok=True)
+    opened = replace(PartyHome.open(home), credentials=Credentials(identity_of(number), ROSTER))
+    return Participant(opened, number, work)
+
+
+def take_part(hall, one, number, declined):
+    """A client's life, with its messages written down and read on the way."""
+    one.greet(hall.greeting)
+    while True:
+        offer = decode_offer(encode(hall.offer(number)))
+        match offer:
+            case Over():
+                return
+            case Wait():
+                time.sleep(0.01)
+            case Step():
+                try:
+                    hall.answer(
+                        number, offer.session, offer.phase, one.answer(offer, lambda digest, _: hall.model(digest))
+                    )
+                except Declined as why:
+                    declined.append((number, str(why)))
+                    hall.decline(number, offer.session, why.told)
+                except NotWaited:
+                    pass
+
+
+def run_with(folder, clients, *, numbers=range(CLIENTS), work=Trainee, out=None, table=TABLE):
+    """Hold a run with clients in threads; return it, and who declined why."""
+    declined = []
+    run = FederatedRun(job_from_table(table), out=out, identity=COORDINATOR, elsewhere=clients)
+    threads = [
+        threading.Thread(
+            target=take_part, args=(clients.hall, participant(folder, number, work(number)), number, declined)
+        )
+        for number in numbers
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        list(run)
+    finally:
+        clients.hall.close("over")
+        for thread in threads:
+            thread.join()
+    return run, declined
+
+
+@pytest.mark.parametrize("suite", ["masking", "kahe"])
+def test_a_distant_run_comes_to_the_model_of_a_simulated_one(tmp_path, suite):
+    table = TABLE | {"suite": suite}
+    run, declined = run_with(tmp_path, distant(table), table=table)
+    simulated = FederatedRun(job_from_table(table))
+    list(simulated)
+    assert not declined
+    assert [row.contributors for row in run.metrics] == [CLIENTS] * 2
+    for name, array in simulated.weights.items():
+        assert np.array_equal(run.weights[name], array)
+
+
+def test_a_private_distant_run_charges_every_round_before_it_is_opened(tmp_path):
+    table = TABLE | {"privacy": PRIVATE}
+    run, declined = run_with(tmp_path, distant(table), table=table, out=tmp_path / "out")
+    assert not declined
+    ledger = read_ledger(tmp_path / "out" / "ledger.jsonl")
+    assert [charge.round for charge in ledger.charges] == [1, 2]
+    assert ledger.closed["epsilon"] == pytest.approx(run.metrics[-1].epsilon)
+
+
+def test_clients_that_are_not_there_are_not_invited(tmp_path):
+    run, _ = run_with(tmp_path, distant(gather_s=3), numbers=range(4))
+    assert [(row.cohort, row.contributors) for row in run.metrics] == [(4, 4)] * 2
+
+
+class Failing(Trainee):
+    """A client whose training raises."""
+
+    def vector(self, step, params, model, context):
+        if self._number == 2:
+            raise ValueError("a patient's name")
+        return super().vector(step, params, model, context)
+
+
+def test_a_client_whose_training_fails_drops_out_alone_and_nobody_hears_why(tmp_path):
+    run, declined = run_with(tmp_path, distant(), work=Failing)
+    assert [row.contributors for row in run.metrics] == [CLIENTS - 1] * 2
+    assert {number for number, _ in declined} == {2}
+    assert "patient" not in repr(run.metrics)
+
+
+def test_under_privacy_of_clients_one_whose_training_fails_adds_its_noise_to_nothing(tmp_path, monkeypatch):
+    from privfl.learning import contributing
+
+    table = TABLE | {"privacy": PRIVATE}
+    part = participation(table)
+    monkeypatch.setattr(part._trainer, "train", lambda *_args, **_options: 1 / 0)
+    weights = part._trainer.initial_weights()
+    context = part.context(weights, 1, 1.0)
+    vectors = [np.asarray(part.vector(weights, 1, 1.0, context)) for _ in range(2)]
+    assert all(vector.shape == (part.vector_spec.length,) for vector in vectors)
+    assert not np.array_equal(*vectors)  # fresh noise each time
+    assert contributing.round_context(weights, b"", 1) != context
+
+
+# What a client does not take on a coordinator's word.
+
+
+def participation(table=TABLE, **options):
+    job = job_from_table(table)
+    facts = held_out_of(job_from_table(TABLE)).facts
+    options = {
+        "agreed": b"all that was shown",
+        "number": 0,
+        "examples": examples_of(job_from_table(TABLE), facts, 0, own=None),
+    } | options
+    return Participation(job, facts, **options)
+
+
+def greeting_of(table, **facts):
+    shown = held_out_of(job_from_table(TABLE)).facts
+    shown = Facts(
+        **{
+            "clients": shown.clients,
+            "examples": shown.examples,
+            "classes": shown.classes,
+            "feature_shape": shown.feature_shape,
+        }
+        | facts
+    )
+    return Greeting(run=bytes(16), job=job_to_toml(job_from_table(table)), facts=shown, coordinator=COORDINATOR.public)
+
+
+@pytest.fixture
+def evil_module(tmp_path, monkeypatch):
+    (tmp_path / "evil_things.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "evil_things:run"
+    assert "evil_things" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "evil_things:run"},
+        {
+            "data": {"name": "evil_things:run", "clients": CLIENTS, "classes": 2},
+            "model": "mlp",
+            "strategy": {"weight_max": 10},
+        },
+    ],
+)
+def test_no_code_is_imported_because_a_coordinators_job_names_it(evil_module, changes):
+    with pytest.raises(ConfigurationError, match=r"--model evil_things:run|--data"):
+        Trainee(0).enter(greeting_of(TABLE | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"fleet": {}}, "fleet"),
+        ({"failures": {"rate": 0.1}}, "failures"),
+        ({"cohort": {"sampling": "available"}, "fleet": {}}, "fleet"),
+        ({"suite": "ckks", "threat": {}}, "suite is 'ckks'"),
+        ({"evaluation": {"federated": True}}, "evaluation.federated"),
+        ({"compression": {"fraction": 0.5, "keep": "random", "feedback": 1.0}}, "compression.feedback"),
+        ({"privacy": PRIVATE | {"client_epsilon": 30.0}}, "privacy.client_epsilon"),
+        ({"privacy": {"mode": "example", "epsilon": 8.0, "delta": 1e-4, "clip": 1.0}}, "privacy.mode"),
+    ],
+)
+def test_jobs_that_distant_clients_cannot_do_are_refused_on_both_sides(changes, named):
+    table = TABLE | changes
+    with pytest.raises(ConfigurationError, match=named):
+        distant(table)
+    with pytest.raises(ConfigurationError, match=named):
+        Trainee(0).enter(greeting_of(table))
+
+
+def test_a_policys_bits_and_budget_are_kept_or_the_client_stays_away():
+    with pytest.raises(ConfigurationError, match=r"encoding\.bits is 4.*8 or more"):
+        Trainee(0).enter(greeting_of(TABLE | {"encoding": {"bits": 4}}))
+    Trainee(0, policy=OwnerPolicy(bits=4)).enter(greeting_of(TABLE | {"encoding": {"bits": 4}}))
+    with pytest.raises(ConfigurationError, match=r"\[budget\]"):
+        Trainee(0, policy=OwnerPolicy(budget=PartyBudget(epsilon=1.0)))
+
+
+def test_examples_that_do_not_fit_the_run_are_refused_at_the_client():
+    wrong = Examples(features=np.zeros((4, 7), np.float32), labels=np.zeros(4, np.int64))
+    with pytest.raises(ConfigurationError, match=r"shape \(7,\)"):
+        participation(examples=wrong)
+    beyond = Examples(features=np.zeros((4, 30), np.float32), labels=np.full(4, 9))
+    with pytest.raises(ConfigurationError, match="labels hold 9"):
+        participation(examples=beyond)
+    with pytest.raises(ConfigurationError, match=r"data\.clients = 5"):
+        Trainee(0).enter(greeting_of(TABLE, clients=4))
+
+
+@pytest.mark.parametrize("clip", [0.5, 2.0, float("nan"), float("inf"), 0.0, -1.0])
+def test_updates_are_scaled_as_the_job_says(clip):
+    part = participation()
+    with pytest.raises(ConfigurationError, match=r"the job says 1\.0"):
+        part.context(part._trainer.initial_weights(), 1, clip)
+
+
+def test_an_adaptive_clip_is_the_rounds_and_part_of_what_it_is_about():
+    part = participation(TABLE | {"encoding": {"adaptive": True}})
+    weights = part._trainer.initial_weights()
+    assert part.context(weights, 1, 0.5) != part.context(weights, 1, 1.0)
+    for clip in (float("nan"), float("inf"), 0.0, -1.0):
+        with pytest.raises(ConfigurationError, match="scaled by"):
+            part.context(weights, 1, clip)
+
+
+def test_the_context_follows_from_all_that_a_client_was_shown():
+    one, other = participation(), participation(agreed=b"another run")
+    weights = one._trainer.initial_weights()
+    moved = {name: array + 1 for name, array in weights.items()}
+    found = {
+        one.context(weights, 1, 1.0),
+        one.context(weights, 2, 1.0),
+        one.context(moved, 1, 1.0),
+        other.context(weights, 1, 1.0),
+    }
+    assert len(found) == 4
+
+
+def test_models_travel_whole_and_finite():
+    like = {"a": np.zeros((2, 3), np.float32), "b": np.zeros((), np.float32)}
+    weights = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.float32(7)}
+    raw = write_model(weights)
+    read = read_model(raw, like)
+    assert list(read) == ["a", "b"]
+    assert all(np.array_equal(read[name], weights[name]) for name in like)
+    for wrong in (raw[:-1], raw + bytes(4), b""):
+        with pytest.raises(DecodeError, match="28 are due"):
+            read_model(wrong, like)
+    for bad in (np.nan, np.inf):
+        with pytest.raises(DecodeError, match="finite"):
+            read_model(write_model(weights | {"b": np.float32(bad)}), like)
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x90", b"\x91\xc0", b"\x92\xcb" + bytes(16), b"\x91"])
+def test_terms_that_are_none_are_refused(raw):
+    with pytest.raises(DecodeError, match="terms"):
+        RoundTerms.from_bytes(raw)
+
+
+def test_a_roster_lists_the_jobs_clients_and_no_others():
+    job = job_from_table(TABLE | {"data": {"name": "hospitals", "clients": 4}})
+    with pytest.raises(ConfigurationError, match=r"client 4.*data\.clients is 4"):
+        DistantClients(job, run=bytes(16), identity=COORDINATOR, roster=ROSTER)
+    job = job_from_table(TABLE | {"data": {"name": "hospitals", "clients": 6}})
+    with pytest.raises(ConfigurationError, match="client 5 is not on the roster"):
+        DistantClients(job, run=bytes(16), identity=COORDINATOR, roster=ROSTER)
+
+
+def test_data_of_ones_own_need_a_public_weight_and_stay_where_they_are(tmp_path, monkeypatch):
+    (tmp_path / "own_ward.py").write_text(
+        "import numpy as np\n"
+        "def load_test():\n    return np.zeros((4, 3), np.float32), np.array([0, 1, 0, 1])\n"
+        "def load_client(client):\n    raise RuntimeError('the coordinator asked for a client')\n"
+        "def mine(client):\n    return np.full((2, 3), client, np.float32), np.array([0, 1])\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    table = TABLE | {"data": {"name": "own_ward:load_client", "clients": CLIENTS}, "model": "mlp"}
+    with pytest.raises(ConfigurationError, match=r"strategy\.weight_max"):
+        held_out_of(job_from_table(table))
+    job = job_from_table(table | {"strategy": {"weight_max": 10}})
+    held = held_out_of(job)
+    assert (held.facts.classes, held.facts.feature_shape, held.clients) == (2, (3,), ())
+    own = examples_of(job, held.facts, 3, own="own_ward:mine")
+    assert (own.features == 3).all()
+    with pytest.raises(ConfigurationError, match="--data"):
+        examples_of(job, held.facts, 3, own=None)
