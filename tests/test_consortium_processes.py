@@ -18,7 +18,7 @@ sys.path.append(str(EXAMPLE))
 from consortium import Consortium  # noqa: E402 - lies in the example
 
 CLIENTS = 5
-WAITS = ("--phase-timeout", "10", "--upload-timeout", "60", "--gather", "60")
+WAITS = ("--phase-timeout", "20", "--upload-timeout", "120", "--gather", "120")
 CRASHES = int(os.environ.get("PRIVFL_COORDINATOR_CRASHES", "3"))
 JOB = """
 suite = "{suite}"

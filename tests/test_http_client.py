@@ -8,6 +8,7 @@ import pytest
 from consortium_harness import (
     TinyWork,
     context_of,
+    eventually,
     exact_sum,
     greeting,
     in_thread,
@@ -54,7 +55,7 @@ class Clients:
 
 def session(suite="kahe", *, length=16, **options):
     params, served = make_session(suite, n=N, length=length, **options)
-    return make_order(params, served), make_vectors(params)
+    return make_order(params, served, upload_timeout_s=30.0), make_vectors(params)
 
 
 def test_a_round_over_https(papers, tmp_path):
@@ -111,7 +112,7 @@ def test_downloads_that_are_cut_go_on_where_they_were(papers, tmp_path):
     hall = make_hall(N)
     model = np.random.default_rng(3).bytes(400_000)
     params, served = make_session("plain", n=N, model=model)
-    order, vectors = make_order(params, served, model=model), make_vectors(params)
+    order, vectors = make_order(params, served, model=model, upload_timeout_s=30.0), make_vectors(params)
     assert params.context == context_of(order.terms, model, 1)
     with make_server(hall, papers, n=N) as server:
         proxy = CuttingProxy(server.port, [60_000, 150_000, 100_000, 70_000, 3_000], down=True)

@@ -6,7 +6,6 @@ import argparse
 import os
 import shlex
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -103,8 +102,9 @@ def call(options: argparse.Namespace) -> int:
             with watcher:
                 for metrics in run:
                     watcher.round_done(metrics)
+            there = clients.hall.present()
             clients.hall.close(f"the run is over after {run.done} rounds")
-            _say_farewell(clients)
+            server.farewell(there, _FAREWELL_S)
     except KeyboardInterrupt:
         print(f"privfl: interrupted; privfl serve --resume {shlex.quote(str(out))} goes on", file=sys.stderr)
         return Exit.INTERRUPTED
@@ -192,10 +192,3 @@ def _say_where(options: argparse.Namespace, server: Server, clients: DistantClie
         f"{len(clients.roster.identities)} clients; how it stands: http://127.0.0.1:{server.operator_port}/",
         file=sys.stderr,
     )
-
-
-def _say_farewell(clients: DistantClients) -> None:
-    """Give those who are there the time to hear that all is over."""
-    until = time.monotonic() + _FAREWELL_S
-    while clients.hall.present() and time.monotonic() < until:
-        time.sleep(0.05)

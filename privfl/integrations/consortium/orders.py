@@ -18,7 +18,7 @@ class Order:
     """What a run wants summed.
 
     Attributes:
-        round: of the run, from 0.
+        round: of the run; runs of learning count from 1.
         kind: what is summed: "train".
         params: the session's parameters.
         server: its server's side, nothing asked yet; from now on the hall's alone.
