@@ -5,13 +5,16 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from harness import identity_of
+from msgspec import structs
 
 from privfl.dp.ledger import read_ledger
-from privfl.errors import ConfigurationError, DecodeError
+from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused
+from privfl.guard import MemoryGuard
 from privfl.integrations.consortium import Declined, Facts, NotWaited, Over, Participant, Step, Wait
 from privfl.integrations.consortium.coordinator import DistantClients, Patience, RoundTerms
 from privfl.integrations.consortium.messages import Greeting, decode_offer, encode
@@ -123,6 +126,80 @@ def test_clients_that_are_not_there_are_not_invited(tmp_path):
     assert [(row.cohort, row.contributors) for row in run.metrics] == [(4, 4)] * 2
 
 
+def test_the_ledger_says_who_was_invited(tmp_path):
+    table = TABLE | {"privacy": PRIVATE}
+    run, _ = run_with(tmp_path, distant(table, gather_s=3), numbers=range(4), table=table, out=tmp_path / "out")
+    ledger = read_ledger(tmp_path / "out" / "ledger.jsonl")
+    assert [charge.facts["cohort"] for charge in ledger.charges] == [row.cohort for row in run.metrics] == [4, 4]
+
+
+def test_a_job_that_comes_again_under_another_name_gets_no_second_sum_of_the_same_updates(tmp_path):
+    """Of two sums of the same updates, one with a client less, the difference is that client's."""
+    guards = {number: MemoryGuard() for number in range(CLIENTS)}
+
+    def work(number):
+        return Trainee(number, guard=guards[number])
+
+    first, _ = run_with(tmp_path, distant(), work=work)
+    assert not any(row.aborted for row in first.metrics)
+    again, declined = run_with(tmp_path, distant(gather_s=2), work=work, numbers=range(4))
+    assert all(row.aborted for row in again.metrics)
+    assert any("before" in why for _, why in declined)
+
+
+def test_the_name_of_a_run_is_in_no_context():
+    one, other = distant(), distant()
+    assert one.hall.greeting.run != other.hall.greeting.run
+    assert one.agreed == other.agreed
+
+
+def test_a_client_trains_for_one_session_of_a_round():
+    trainee, run = Trainee(0), distant()
+    trainee.enter(run.hall.greeting)
+    first, second = (SimpleNamespace(nonce=bytes([number]) * 16) for number in (1, 2))
+    step = step_of(trainee)
+    trainee.charge(step, first)
+    trainee.charge(step, first)  # killed, and started again
+    with pytest.raises(DisclosureRefused, match="round 1 of this job before"):
+        trainee.charge(step, second)
+    trainee.charge(structs.replace(step, round=2), second)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"round": 0}, "round 0"),
+        ({"round": 3}, "the job has 2"),
+        ({"kind": "evaluate"}, "kind"),
+        ({"model_bytes": 2**36}, "a model of 68719476736 bytes"),
+    ],
+)
+def test_a_step_that_is_not_of_the_job_is_refused_before_anything_is_fetched(changes, why):
+    trainee = Trainee(0)
+    trainee.enter(distant().hall.greeting)
+    spec = trainee._part.vector_spec
+    trainee.check(step_of(trainee), SimpleNamespace(vector=spec))
+    with pytest.raises(ConfigurationError, match=why):
+        trainee.check(structs.replace(step_of(trainee), **changes), SimpleNamespace(vector=spec))
+    with pytest.raises(ConfigurationError, match="updates are"):
+        trainee.check(step_of(trainee), SimpleNamespace(vector=replace(spec, length=spec.length + 1)))
+
+
+def step_of(trainee):
+    return Step(
+        round=1,
+        kind="train",
+        session=bytes(16),
+        phase="AdvertiseKeys",
+        params=b"",
+        terms=b"",
+        model=bytes(32),
+        model_bytes=trainee._part.model_bytes,
+        request=b"",
+        most_bytes=1,
+    )
+
+
 class Failing(Trainee):
     """A client whose training raises."""
 
@@ -215,6 +292,21 @@ def test_no_code_is_imported_because_a_coordinators_job_names_it(evil_module, ch
         ({"evaluation": {"federated": True}}, "evaluation.federated"),
         ({"compression": {"fraction": 0.5, "keep": "random", "feedback": 1.0}}, "compression.feedback"),
         ({"privacy": PRIVATE | {"client_epsilon": 30.0}}, "privacy.client_epsilon"),
+        (
+            {
+                "suite": "kahe",
+                "privacy": {
+                    "mode": "client-central",
+                    "noise_multiplier": 2.0,
+                    "delta": 1e-3,
+                    "clip": 1.0,
+                    "amplification": True,
+                },
+                "cohort": {"sampling": "poisson", "probability": 0.9},
+                "threat": {"server": "honest-but-curious", "corrupt": 0.0, "dropout": 0.0},
+            },
+            "privacy.amplification",
+        ),
         ({"privacy": {"mode": "example", "epsilon": 8.0, "delta": 1e-4, "clip": 1.0}}, "privacy.mode"),
     ],
 )
@@ -243,6 +335,8 @@ def test_examples_that_do_not_fit_the_run_are_refused_at_the_client():
         participation(examples=beyond)
     with pytest.raises(ConfigurationError, match=r"data\.clients = 5"):
         Trainee(0).enter(greeting_of(TABLE, clients=4))
+    with pytest.raises(ConfigurationError, match="20000000 classes"):
+        Trainee(0).enter(greeting_of(TABLE, classes=20_000_000))
 
 
 @pytest.mark.parametrize("clip", [0.5, 2.0, float("nan"), float("inf"), 0.0, -1.0])

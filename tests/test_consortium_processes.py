@@ -91,8 +91,12 @@ def test_a_coordinator_that_is_killed_at_any_moment_goes_on_with_an_intact_ledge
             one.kill_coordinator()
             one.serve()
         codes = one.await_end()
-        assert set(codes.values()) == {0}, one.log("coordinator")
         done = rows(one)
+        # A crash costs its round at most: who has trained for it does not do so again.
+        lost = [row for row in done if row["aborted"]]
+        assert len(lost) <= CRASHES, one.log("coordinator")
+        assert codes.pop("coordinator") == (2 if lost else 0), one.log("coordinator")
+        assert set(codes.values()) == {0}
         assert [row["round"] for row in done] == list(range(1, rounds + 1))
         ledger = read_ledger(one.out / "ledger.jsonl")  # every hash and signature
         assert ledger.closed is not None

@@ -50,6 +50,7 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
 def call(options: argparse.Namespace) -> int:
     """Run the verb."""
     from privfl.integrations.consortium.participant import Participant  # noqa: PLC0415 - for this verb
+    from privfl.integrations.consortium.refusals import one_line  # noqa: PLC0415 - likewise
     from privfl.integrations.consortium.trainee import Trainee  # noqa: PLC0415 - likewise
     from privfl.integrations.home import PartyHome  # noqa: PLC0415 - likewise
     from privfl.integrations.http.client import join  # noqa: PLC0415 - an extra
@@ -63,7 +64,9 @@ def call(options: argparse.Namespace) -> int:
     assert home.identity is not None  # noqa: S101 - `_own_number` saw to it; for the type checker
     make_importable(Path.cwd())
     _log_to_stderr(quiet=options.json)
-    work = Trainee(number, data=options.data, model=options.model, policy=home.policy, workers=options.workers)
+    work = Trainee(
+        number, data=options.data, model=options.model, policy=home.policy, guard=home.guard, workers=options.workers
+    )
     why = join(
         Participant(home, number, work, workers=options.workers),
         url=options.url,
@@ -73,6 +76,7 @@ def call(options: argparse.Namespace) -> int:
         client_certificate=None if options.certificate is None else (options.certificate, options.key),
         give_up_after_s=options.give_up,
     )
+    why = one_line(why)  # the coordinator's words, on somebody's terminal
     print(json.dumps({"client": number, "over": why}) if options.json else f"client {number}: {why}")
     return Exit.GOOD
 

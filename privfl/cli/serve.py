@@ -102,9 +102,9 @@ def call(options: argparse.Namespace) -> int:
             with watcher:
                 for metrics in run:
                     watcher.round_done(metrics)
-            there = clients.hall.present()
             clients.hall.close(f"the run is over after {run.done} rounds")
-            server.farewell(there, _FAREWELL_S)
+            # All of them: some may be training, or come back to a coordinator that has nothing left to do.
+            server.farewell(range(job.data.clients), _FAREWELL_S)
     except KeyboardInterrupt:
         print(f"privfl: interrupted; privfl serve --resume {shlex.quote(str(out))} goes on", file=sys.stderr)
         return Exit.INTERRUPTED

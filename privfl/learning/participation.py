@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -48,6 +49,7 @@ class Participation:
 
     Attributes:
         job: likewise.
+        agreed: likewise.
 
     Raises:
         ConfigurationError: the job does not work here; names the key.
@@ -80,7 +82,8 @@ class Participation:
             )
         _require_fit(examples, facts)
         self.job = job
-        self._agreed, self._number, self._examples = agreed, number, examples
+        self.agreed = agreed
+        self._number, self._examples = number, examples
         self._trainer, guarantee = trainer_of(job, facts, name, None)
         self._like = self._trainer.initial_weights()
         self._compressor = compressor_of(job, self._trainer)
@@ -121,7 +124,7 @@ class Participation:
             raise ConfigurationError(
                 f"updates of round {number} are to be scaled by {clip!r}, and the job says {self._first_clip!r}"
             )
-        return round_context(weights, scaled(self._agreed, clip), number)
+        return round_context(weights, scaled(self.agreed, clip), number)
 
     def vector(self, weights: Weights, number: int, clip: float, context: bytes) -> Vector:
         """Train, and write the update as a vector.
@@ -195,7 +198,7 @@ def refuse_what_is_not_for_distant_clients(job: Job) -> None:
     Raises:
         ConfigurationError: names the key, and what works.
     """
-    for why in _why_not(job):
+    for why in chain(_why_not(job), _why_not_private(job)):
         raise ConfigurationError(why)
 
 
@@ -218,8 +221,16 @@ def _why_not(job: Job) -> Iterator[str]:
         yield "evaluation.federated is true, and distant clients evaluate nothing: leave it out"
     if job.compression.feedback:
         yield "compression.feedback is set, and distant clients keep nothing from round to round: leave it out"
+
+
+def _why_not_private(job: Job) -> Iterator[str]:
     if job.privacy.mode is PrivacyMode.EXAMPLE:
         yield "privacy.mode is 'example', which distant clients do not do: 'client-distributed' works"
+    if job.privacy.amplification:
+        yield (
+            "privacy.amplification is true, and distant clients come and go, so that who takes part is no secret draw: "
+            "leave it out"
+        )
     if job.privacy.client_epsilon is not None:
         yield "privacy.client_epsilon is set, and distant clients have budgets of their own: leave it out"
 

@@ -419,7 +419,7 @@ class FederatedRun:
         if self.books is None:
             return
         facts = {
-            "cohort": len(plan.cohort),
+            "cohort": len(self.params.cohort),
             "params_digest": self.params.digest.hex(),
             "clip": self.clip,
             **self._noise_facts(contributors),

@@ -59,6 +59,7 @@ class Label(Enum):
     FLOWER_REQUEST = b"privfl/v1/flower/request"
     FLOWER_ENROLMENT = b"privfl/v1/flower/enrolment"
     CONSORTIUM_GREETING = b"privfl/v1/consortium/greeting"
+    CONSORTIUM_ROUND = b"privfl/v1/consortium/round"
     CONSORTIUM_RUN = b"privfl/v1/consortium/run"
     CONSORTIUM_MODEL = b"privfl/v1/consortium/model"
     CONSORTIUM_ANSWER = b"privfl/v1/consortium/answer"

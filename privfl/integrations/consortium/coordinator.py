@@ -82,6 +82,15 @@ class Patience:
                 raise ConfigurationError(f"{key} is {getattr(self, key)!r}: seconds above 0 work, such as 60")
 
 
+def agreed_of(greeting: Greeting) -> bytes:
+    """Return what all parties know of a run, for the contexts of its rounds: all of its greeting but its name.
+
+    A coordinator draws the name. Were it in the contexts, the same job held again would have others: its clients would
+    train the same updates for other sums, of which one, with a client less, tells that client's update.
+    """
+    return encode(msgspec.structs.replace(greeting, run=bytes(len(greeting.run))))
+
+
 class DistantClients:
     """The clients of a run, as its coordinator knows them.
 
@@ -136,7 +145,7 @@ class DistantClients:
             ),
             coordinator=identity.public,
         )
-        self.agreed: bytes = encode(greeting)
+        self.agreed: bytes = agreed_of(greeting)
         self.hall = Hall(greeting, clients=numbers)
         self.patience = patience or Patience()
         self._job = job
@@ -197,15 +206,12 @@ class _Distant:
         return self._summed(_as_it_went(plan, outcome), params, _simulation(outcome), begun)
 
     def _invited(self, plan: RoundPlan) -> RoundPlan:
-        """Leave those out of a drawn cohort who are not there, if enough are: nobody need wait for them.
-
-        Where privacy counts on a secret draw, the cohort is who was drawn.
-        """
+        """Leave those out of a drawn cohort who are not there, if enough are: nobody need wait for them."""
         patience, hall = self._clients.patience, self._clients.hall
         wanted = len(plan.cohort) if patience.clients is None else min(patience.clients, self._job.data.clients)
-        there = hall.gather(wanted, patience.gather_s)
+        there = hall.gather(min(wanted, len(plan.cohort)), patience.gather_s, among=plan.cohort)
         invited = tuple(client for client in plan.cohort if client in there)
-        if self._job.privacy.amplification or self._sessions.why_not(len(invited)) is not None:
+        if self._sessions.why_not(len(invited)) is not None:
             return plan
         return replace(plan, cohort=invited)
 

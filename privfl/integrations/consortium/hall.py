@@ -179,12 +179,13 @@ class Hall:
         with self._changed:
             return self._present(self._clock())
 
-    def gather(self, count: int, timeout_s: float | None) -> frozenset[int]:
+    def gather(self, count: int, timeout_s: float | None, *, among: Collection[int] | None = None) -> frozenset[int]:
         """Wait until so many clients are present.
 
         Args:
             count: how many.
             timeout_s: at most so many seconds; None: for as long as it takes.
+            among: who counts; all unless given.
 
         Returns:
             Who is present: at least so many, unless the time was up.
@@ -201,6 +202,8 @@ class Hall:
                 self._require_open()
                 now = self._clock()
                 here = self._present(now)
+                if among is not None:
+                    here &= frozenset(among)
                 if len(here) >= count or (until is not None and now >= until):
                     return here
                 self._nap(until)

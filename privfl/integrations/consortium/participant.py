@@ -160,6 +160,7 @@ class Participant:
         self._policy.check(params)
         if suite(params.suite).has_committee:
             raise ConfigurationError(f"suite {params.suite!r} has a committee, which has no seat here: 'kahe' works")
+        self._work.check(step, params)
         return params
 
     def _kept(self, step: Step, params: SessionParams) -> Kept | None:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from privfl.errors import ConfigurationError
-from privfl.integrations.consortium.coordinator import TRAIN, RoundTerms
-from privfl.integrations.consortium.messages import Greeting, Step, encode
+from privfl.errors import ConfigurationError, DisclosureRefused
+from privfl.guard import MemoryGuard, StateGuard
+from privfl.integrations.consortium.coordinator import TRAIN, RoundTerms, agreed_of
+from privfl.integrations.consortium.messages import Greeting, Step
 from privfl.integrations.policy import OwnerPolicy
 from privfl.learning.data import PublicFacts
 from privfl.learning.distant_data import examples_of
 from privfl.learning.job import Job, job_from_toml
+from privfl.learning.own_data import MOST_CLASSES
 from privfl.learning.participation import Participation, refuse_what_is_not_for_distant_clients
 from privfl.learning.privacy_job import PrivacyMode
 from privfl.learning.strategy import Weights
 from privfl.params import SessionParams
+from privfl.primitives.labels import Label
+from privfl.primitives.transcript import digest
 from privfl.session import Vector
+
+_ROUND = "round of a job"
+_SESSION = "session of a round"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +41,7 @@ class Trainee:
         data: `module:function` that returns what it holds; None: its part of a built-in data set.
         model: `module:function` that builds the job's model, if the job names one such.
         policy: what its owner insists on.
+        guard: for which rounds it has trained, durably; the process's memory unless given.
         workers: threads for long vectors.
 
     Raises:
@@ -47,6 +55,7 @@ class Trainee:
         data: str | None = None,
         model: str | None = None,
         policy: OwnerPolicy | None = None,
+        guard: StateGuard | None = None,
         workers: int = 1,
     ) -> None:
         self._policy = policy or OwnerPolicy()
@@ -55,6 +64,7 @@ class Trainee:
                 "the policy has a [budget], and no ledger of a client's own is kept here: leave [budget] out, or take "
                 "part where it is kept, inside Flower"
             )
+        self._guard = guard or MemoryGuard()
         self._number = number
         self._data = data
         self._model = model
@@ -86,30 +96,54 @@ class Trainee:
             raise ConfigurationError(
                 f"a run of {facts.clients} clients whose job says data.clients = {job.data.clients}"
             )
+        if not 2 <= facts.classes <= MOST_CLASSES:
+            raise ConfigurationError(f"a run of {facts.classes} classes: 2 to {MOST_CLASSES} work")
         self._part = Participation(
             job,
             facts,
-            agreed=encode(greeting),
+            agreed=agreed_of(greeting),
             number=self._number,
             examples=examples_of(job, facts, self._number, own=self._data),
             model=self._model,
             workers=self._workers,
         )
 
-    def context(self, step: Step, model: bytes) -> bytes:
-        """See `Work.context`."""
+    def check(self, step: Step, params: SessionParams) -> None:
+        """See `Work.check`."""
         part = self._entered()
         if step.kind != TRAIN:
             raise ConfigurationError(f"a step of kind {step.kind!r}, which this client does not know")
-        vector, spec = SessionParams.from_bytes(step.params).vector, part.vector_spec
-        if vector != spec:
-            raise ConfigurationError(f"round {step.round} sums {vector}, and this job's updates are {spec}")
+        if not 1 <= step.round <= part.job.rounds:
+            raise ConfigurationError(f"a step of round {step.round}, and the job has {part.job.rounds}")
+        if step.model_bytes != part.model_bytes:
+            raise ConfigurationError(f"a model of {step.model_bytes} bytes, and this job's has {part.model_bytes}")
+        if params.vector != part.vector_spec:
+            raise ConfigurationError(
+                f"round {step.round} sums {params.vector}, and this job's updates are {part.vector_spec}"
+            )
+
+    def context(self, step: Step, model: bytes) -> bytes:
+        """See `Work.context`."""
+        part = self._entered()
         weights = part.read(model)
         self._shown = Shown(model=model, weights=weights)
         return part.context(weights, step.round, RoundTerms.from_bytes(step.terms).clip)
 
     def charge(self, step: Step, params: SessionParams) -> None:
-        """See `Work.charge`: no budget is kept here."""
+        """See `Work.charge`: a client trains for one session of a round, under whatever run the job comes again.
+
+        Updates of one round that start from models that hardly differ are as good as the same: their sums over
+        different survivors could be differenced.
+        """
+        part = self._entered()
+        this_round = digest(Label.CONSORTIUM_ROUND, part.agreed, step.round.to_bytes(8, "big"))
+        if self._guard.claimed(_SESSION, this_round + params.nonce):
+            return  # and was killed before its answer was on disk
+        try:
+            self._guard.claim(_ROUND, this_round)
+        except DisclosureRefused:
+            raise DisclosureRefused(f"this client has trained for round {step.round} of this job before") from None
+        self._guard.claim(_SESSION, this_round + params.nonce)
 
     def vector(self, step: Step, params: SessionParams, model: bytes, context: bytes) -> Vector:  # noqa: ARG002
         """See `Work.vector`."""

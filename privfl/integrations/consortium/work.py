@@ -20,6 +20,14 @@ class Work(Protocol):
         """
         ...
 
+    def check(self, step: Step, params: SessionParams) -> None:
+        """See that a step is one of the run as it was shown, before anything of it is fetched, kept or answered.
+
+        Raises:
+            PrivflError: it is not; the coordinator may know why.
+        """
+        ...
+
     def context(self, step: Step, model: bytes) -> bytes:
         """Return what the vector is about: 32 bytes, from what the client was shown, never the server's word.
 

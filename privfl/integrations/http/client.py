@@ -24,6 +24,7 @@ from privfl.integrations.consortium.messages import (
     decode,
     decode_offer,
 )
+from privfl.integrations.consortium.refusals import one_line
 from privfl.integrations.http.line import Answer, Line
 from privfl.integrations.http.patience import Lost, Patience, Stopped
 from privfl.integrations.http.signing import Signer, digest_header
@@ -107,7 +108,7 @@ class Joined:
                 while True:
                     offer = self._offer()
                     if isinstance(offer, Over):
-                        LOGGER.info("the run is over: %s", offer.why)
+                        LOGGER.info("the run is over: %s", one_line(offer.why))
                         return offer.why
                     if isinstance(offer, Step):
                         self._serve(offer)
