@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-https test test-flower lint format bench bench-flower bench-scale fuzz soak crash crash-coordinator crash-exact vectors clean
+.PHONY: help demo demo-https test test-flower test-mutants lint format bench bench-flower bench-scale fuzz soak crash crash-coordinator crash-exact vectors clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test: $(VENV)/.dev ## run all tests: behaviour, types, style, import contracts, 
 
 test-flower: $(VENV)/.dev ## Flower's runtimes, processes and all: nodes die, and what a SuperLink is sent is searched (8 min)
 	$(BIN)/python -m pytest -m slow tests/test_flower_deployment.py
+
+test-mutants: $(VENV)/.dev ## the tests that catch planted mutants, on the same copies without them (5 min)
+	$(BIN)/python -m pytest -n auto -m slow tests/test_mutants.py
 
 lint: $(VENV)/.dev ## style, types and import contracts alone
 	$(BIN)/ruff check .
