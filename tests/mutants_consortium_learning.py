@@ -104,4 +104,52 @@ MUTANTS = (
         "",
         (f"{TESTS}::test_a_private_distant_run_charges_every_round_before_it_is_opened",),
     ),
+    Mutant(
+        "sessions otherwise than the job says",
+        "integrations/consortium/trainee.py",
+        "        part.require_planned(params)\n",
+        "",
+        (f"{TESTS}::test_guarantee_4_a_session_is_held_as_the_job_says",),
+    ),
+    Mutant(
+        "sessions under another threat model than the job's",
+        _PART,
+        '            ("threat", params.threat, self.job.threat),\n',
+        "",
+        (f"{TESTS}::test_guarantee_4_a_session_is_held_as_the_job_says",),
+    ),
+    Mutant(
+        "noise shared among fewer than it is made for",
+        _PART,
+        "        if params.minimum_contributors < fewest:",
+        "        if False:",
+        (
+            f"{TESTS}::test_guarantee_4_a_session_is_held_as_the_job_says",
+            f"{TESTS}::test_guarantee_4_noise_is_not_shared_among_fewer_than_it_is_made_for",
+        ),
+    ),
+    Mutant(
+        "sums that a distant client's budget is not asked for",
+        "integrations/consortium/trainee.py",
+        "            self._books.charge(params, self._cost(part, params))",
+        "            pass",
+        (
+            f"{TESTS}::test_guarantee_2_a_client_whose_budget_is_spent_stays_away_and_nobody_hears_why",
+            f"{TESTS}::test_a_session_is_charged_once_and_one_that_is_refused_not_at_all",
+        ),
+    ),
+    Mutant(
+        "sums without noise that a distant client's budget is not asked for",
+        "integrations/consortium/trainee.py",
+        "            self._books.require_room(self._books.without_noise(TRAIN))",
+        "            pass",
+        (f"{TESTS}::test_a_budget_refuses_runs_without_noise_unless_their_owner_excludes_them",),
+    ),
+    Mutant(
+        "corrupt clients that only the job fears",
+        _PART,
+        "corrupt=max(1, corrupt, self.job.corrupt_clients)",
+        "corrupt=max(1, self.job.corrupt_clients)",
+        (f"{TESTS}::test_the_owner_who_fears_more_corrupt_clients_is_charged_more",),
+    ),
 )

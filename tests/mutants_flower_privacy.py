@@ -181,7 +181,7 @@ MUTANTS = (
     ),
     Mutant(
         "sums without noise free of charge to Flower's nodes",
-        f"{FLOWER}/node_books.py",
+        "integrations/party_books.py",
         "        if self._budget is None and not self._path.exists():",
         "        if True:",
         (
@@ -191,9 +191,9 @@ MUTANTS = (
     ),
     Mutant(
         "Flower's server told how much a node has spent",
-        f"{FLOWER}/node_books.py",
-        '    return BudgetExceeded("this node\'s own privacy budget has no room for this sum")',
-        "    return error",
+        "integrations/party_books.py",
+        '        return BudgetExceeded(f"this {self.PARTY}\'s own privacy budget has no room for this sum")',
+        "        return error",
         (f"{TESTS}::test_a_node_that_has_spent_its_own_budget_takes_no_part",),
     ),
     Mutant(

@@ -12,22 +12,27 @@ import pytest
 from harness import identity_of
 from msgspec import structs
 
+from privfl.dp.accountants import account
+from privfl.dp.events import Relation
 from privfl.dp.ledger import read_ledger
-from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused
+from privfl.errors import BudgetExceeded, ConfigurationError, DecodeError, DisclosureRefused
 from privfl.guard import MemoryGuard
 from privfl.integrations.consortium import Declined, Facts, NotWaited, Over, Participant, Step, Wait
 from privfl.integrations.consortium.coordinator import DistantClients, Patience, RoundTerms
 from privfl.integrations.consortium.messages import Greeting, decode_offer, encode
 from privfl.integrations.consortium.trainee import Trainee
 from privfl.integrations.home import PartyHome
+from privfl.integrations.party_books import PartyBooks
 from privfl.integrations.policy import OwnerPolicy, PartyBudget
 from privfl.learning.data import Examples
 from privfl.learning.distant_data import examples_of, held_out_of
 from privfl.learning.job import job_from_table, job_to_toml
 from privfl.learning.participation import Participation, read_model, write_model
 from privfl.learning.rounds import FederatedRun
+from privfl.params import ThreatModel
 from privfl.roster import Credentials
 from privfl.simulate import roster_of
+from privfl.suites import plan_session
 
 pytest.importorskip("torch", reason="the built-in models need PyTorch")
 CLIENTS = 5
@@ -178,11 +183,174 @@ def test_a_step_that_is_not_of_the_job_is_refused_before_anything_is_fetched(cha
     trainee = Trainee(0)
     trainee.enter(distant().hall.greeting)
     spec = trainee._part.vector_spec
-    trainee.check(step_of(trainee), SimpleNamespace(vector=spec))
+    params = session_of(spec)
+    trainee.check(step_of(trainee), params)
     with pytest.raises(ConfigurationError, match=why):
-        trainee.check(structs.replace(step_of(trainee), **changes), SimpleNamespace(vector=spec))
-    with pytest.raises(ConfigurationError, match="updates are"):
-        trainee.check(step_of(trainee), SimpleNamespace(vector=replace(spec, length=spec.length + 1)))
+        trainee.check(structs.replace(step_of(trainee), **changes), params)
+
+
+def session_of(spec, *, table=TABLE, **changes):
+    """Parameters of a session of a job, or with changes."""
+    job = job_from_table(table)
+    planned = {
+        "suite_name": job.suite,
+        "cohort": tuple(range(CLIENTS)),
+        "vector": spec,
+        "threat": job.threat,
+        "minimum_contributors": job.minimum,
+        "nonce": bytes(16),
+        "context": bytes(32),
+        "roster": ROSTER,
+    }
+    return plan_session(**planned | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"vector": "longer"}, "updates are"),
+        ({"suite_name": "plain"}, "suite is 'plain': the job says 'masking'"),
+        ({"suite_name": "kahe"}, "suite is 'kahe': the job says 'masking'"),
+        ({"threat": ThreatModel(server="active", corrupt=0.0, dropout=0.2)}, "threat is"),
+        ({"threat": ThreatModel(server="honest-but-curious", corrupt=0.2, dropout=0.2)}, "threat is"),
+        ({"cohort": (0, 1, 2, 3, 9)}, "up to number 9"),
+        ({"cohort": (0, 1, 2, 3)}, None),
+        ({"minimum_contributors": 2}, r"over 2 contributors.* says 3 or more"),
+        ({"minimum_contributors": 4}, None),
+    ],
+)
+def test_guarantee_4_a_session_is_held_as_the_job_says(changes, why):
+    trainee = Trainee(0)
+    trainee.enter(distant().hall.greeting)
+    spec = trainee._part.vector_spec
+    if changes.get("vector"):
+        changes = {"vector": replace(spec, length=spec.length + 1)}
+    everybody = {"roster": roster_of({number: identity_of(number) for number in range(10)})}
+    params = session_of(spec, **everybody | changes)
+    if why is None:
+        trainee.check(step_of(trainee), params)
+        return
+    with pytest.raises(ConfigurationError, match=why):
+        trainee.check(step_of(trainee), params)
+
+
+def test_guarantee_4_noise_is_not_shared_among_fewer_than_it_is_made_for():
+    table = TABLE | {"privacy": PRIVATE}
+    part = participation(table)
+    part.require_planned(session_of(part.vector_spec, table=table))
+    with pytest.raises(ConfigurationError, match=r"over 3 contributors.* says 4 or more"):
+        part.require_planned(session_of(part.vector_spec, table=table, minimum_contributors=3))
+
+
+# A client's own budget.
+
+
+def books_in(folder, number, *, budget=None):
+    home = folder / f"client-{number}"
+    home.mkdir(mode=0o700, exist_ok=True)
+    return PartyBooks(home, identity_of(number), budget, None)
+
+
+def ledger_of(folder, number):
+    return read_ledger(folder / f"client-{number}" / "ledger.jsonl")
+
+
+def test_a_clients_own_ledger_charges_rounds_as_the_run_does_or_more(tmp_path):
+    table = TABLE | {"privacy": PRIVATE}
+    run, declined = run_with(
+        tmp_path,
+        distant(table),
+        table=table,
+        work=lambda number: Trainee(number, books=books_in(tmp_path, number)),
+    )
+    assert not declined
+    for number in range(CLIENTS):
+        charges = ledger_of(tmp_path, number).charges
+        assert len(charges) == 2
+        # For the fewest contributors that a session may have: it does not learn how many there were.
+        event = charges[0].events[0].event
+        assert event.variance == 3 * charges[0].facts["noise"]["variance"]
+    assert (
+        run.metrics[-1].epsilon
+        <= account(
+            [part for charge in ledger_of(tmp_path, 0).charges for part in charge.events], 1e-3, Relation.ZERO_OUT
+        ).epsilon
+    )
+
+
+def test_guarantee_2_a_client_whose_budget_is_spent_stays_away_and_nobody_hears_why(tmp_path, caplog):
+    table = TABLE | {"privacy": PRIVATE}
+    part = participation(table)
+    one, _ = part.cost(session_of(part.vector_spec, table=table))
+    budget = PartyBudget(epsilon=1.2 * account([one], 1e-3, Relation.ZERO_OUT).epsilon, delta=1e-3)
+
+    def work(number):
+        own = budget if number == 2 else None
+        return Trainee(number, policy=OwnerPolicy(budget=own), books=books_in(tmp_path, number, budget=own))
+
+    run, declined = run_with(tmp_path, distant(table), table=table, work=work)
+    assert [row.contributors for row in run.metrics] == [CLIENTS, CLIENTS - 1]
+    assert [number for number, _ in declined] == [2]
+    assert len(ledger_of(tmp_path, 2).charges) == 1
+    assert "budget" not in repr(run.metrics)
+    assert "this client's own budget (policy.toml): ε would be" in caplog.text
+
+
+def test_a_budget_refuses_runs_without_noise_unless_their_owner_excludes_them(tmp_path):
+    budget = PartyBudget(epsilon=1.0)
+    trainee = Trainee(0, policy=OwnerPolicy(budget=budget), books=books_in(tmp_path, 0, budget=budget))
+    with pytest.raises(BudgetExceeded, match="this client's own privacy budget"):
+        trainee.enter(distant().hall.greeting)
+    excluded = PartyBudget(epsilon=1.0, excluded={"train": "a pilot on public records"})
+    trainee = Trainee(1, policy=OwnerPolicy(budget=excluded), books=books_in(tmp_path, 1, budget=excluded))
+    trainee.enter(distant().hall.greeting)
+    trainee.charge(step_of(trainee), session_of(trainee._part.vector_spec))
+    assert [charge.events[0].event.reason for charge in ledger_of(tmp_path, 1).charges] == ["train"]
+
+
+def test_a_session_is_charged_once_and_one_that_is_refused_not_at_all(tmp_path):
+    excluded = PartyBudget(epsilon=1.0, excluded={"train": "a pilot on public records"})
+    guard = MemoryGuard()
+    first, second = (bytes([number]) * 16 for number in (1, 2))
+
+    def trainee():
+        made = Trainee(
+            0, policy=OwnerPolicy(budget=excluded), books=books_in(tmp_path, 0, budget=excluded), guard=guard
+        )
+        made.enter(distant().hall.greeting)
+        return made
+
+    for _ in range(2):  # killed, and started again
+        one = trainee()
+        one.charge(step_of(one), session_of(one._part.vector_spec, nonce=first))
+    with pytest.raises(DisclosureRefused):
+        one.charge(step_of(one), session_of(one._part.vector_spec, nonce=second))
+    assert len(ledger_of(tmp_path, 0).charges) == 1
+
+
+def test_a_client_killed_between_its_claims_and_its_charge_is_charged_when_it_goes_on(tmp_path):
+    excluded = PartyBudget(epsilon=1.0, excluded={"train": "a pilot on public records"})
+    guard = MemoryGuard()
+    killed = Trainee(0, guard=guard)
+    killed.enter(distant().hall.greeting)
+    params = session_of(killed._part.vector_spec)
+    killed.charge(step_of(killed), params)
+    back = Trainee(0, policy=OwnerPolicy(budget=excluded), books=books_in(tmp_path, 0, budget=excluded), guard=guard)
+    back.enter(distant().hall.greeting)
+    back.charge(step_of(back), params)
+    assert len(ledger_of(tmp_path, 0).charges) == 1
+
+
+def test_the_owner_who_fears_more_corrupt_clients_is_charged_more(tmp_path):
+    table = TABLE | {"privacy": PRIVATE}
+    part = participation(table)
+    params = session_of(part.vector_spec, table=table)
+    costs = [
+        account([part.cost(params, corrupt=corrupt)[0]], 1e-3, Relation.ZERO_OUT).epsilon for corrupt in (0, 1, 2, 3)
+    ]
+    assert costs[0] == costs[1] < costs[2] < costs[3]
+    with pytest.raises(ConfigurationError, match="one of them honest"):
+        part.cost(params, corrupt=4)
 
 
 def step_of(trainee):

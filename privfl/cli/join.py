@@ -54,6 +54,8 @@ def call(options: argparse.Namespace) -> int:
     from privfl.integrations.consortium.trainee import Trainee  # noqa: PLC0415 - likewise
     from privfl.integrations.home import PartyHome  # noqa: PLC0415 - likewise
     from privfl.integrations.http.client import join  # noqa: PLC0415 - an extra
+    from privfl.integrations.party_books import PartyBooks  # noqa: PLC0415 - for this verb
+    from privfl.integrations.policy import OwnerPolicy  # noqa: PLC0415 - likewise
 
     if options.workers < 1:
         raise ConfigurationError(f"--workers is {options.workers}: 1 or more works")
@@ -64,8 +66,15 @@ def call(options: argparse.Namespace) -> int:
     assert home.identity is not None  # noqa: S101 - `_own_number` saw to it; for the type checker
     make_importable(Path.cwd())
     _log_to_stderr(quiet=options.json)
+    policy = home.policy or OwnerPolicy()
     work = Trainee(
-        number, data=options.data, model=options.model, policy=home.policy, guard=home.guard, workers=options.workers
+        number,
+        data=options.data,
+        model=options.model,
+        policy=policy,
+        guard=home.guard,
+        books=PartyBooks(home.folder, home.identity, policy.budget, policy.server),
+        workers=options.workers,
     )
     why = join(
         Participant(home, number, work, workers=options.workers),

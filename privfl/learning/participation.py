@@ -7,11 +7,13 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from privfl.dp.events import Repeated
+from privfl.dp.planner import effective
 from privfl.encoding.layout import Layout
 from privfl.errors import ConfigurationError, DecodeError
 from privfl.learning.assembly import averaging_of, compressor_of, trainer_of
@@ -25,7 +27,7 @@ from privfl.learning.private import PrivateAveraging
 from privfl.learning.schedules import learning_rate_at
 from privfl.learning.scheduling import Assignment, Model, training_seed
 from privfl.learning.strategy import Weights
-from privfl.params import VectorSpec
+from privfl.params import SessionParams, VectorSpec
 from privfl.session import Vector
 from privfl.suites import suite
 
@@ -60,6 +62,7 @@ class Participation:
         2. A vector is made under the clip that all clients of the round were shown, as its context says.
         3. In `client` modes of privacy a client whose training fails adds its share of the noise to nothing, so that
            nobody sees that its examples made it fail.
+        4. A session is held as the job says, or this client takes no part: noise and thresholds are made for that.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Participation:
         self.agreed = agreed
         self._number, self._examples = number, examples
         self._trainer, guarantee = trainer_of(job, facts, name, None)
+        self._integers = None if guarantee is None else guarantee.integers
         self._like = self._trainer.initial_weights()
         self._compressor = compressor_of(job, self._trainer)
         self._averaging = averaging_of(job, facts, guarantee, self._compressor.sent, workers=workers)
@@ -99,6 +103,61 @@ class Participation:
     def model_bytes(self) -> int:
         """Length of the model as it travels."""
         return _FLOAT.itemsize * Layout.of(self._like).length
+
+    @property
+    def adds_noise(self) -> bool:
+        """Whether this client's own noise is in what it uploads."""
+        return self._integers is not None and self._integers.client_noise is not None
+
+    def require_planned(self, params: SessionParams) -> None:
+        """Raise unless a session is as the job says: what the job promises rests on it.
+
+        Raises:
+            ConfigurationError: it sums other vectors, in another suite, under another threat model, among more clients,
+                or may be opened over fewer.
+        """
+        if params.vector != self.vector_spec:
+            raise ConfigurationError(f"a session that sums {params.vector}: this job's updates are {self.vector_spec}")
+        for what, said, due in (
+            ("suite", params.suite, self.job.suite),
+            ("threat", params.threat, self.job.threat),
+        ):
+            if said != due:
+                raise ConfigurationError(f"a session whose {what} is {said!r}: the job says {due!r}")
+        invited = len(params.cohort)
+        if invited > self.job.cohort_size or params.cohort[-1] >= self.job.data.clients:
+            raise ConfigurationError(
+                f"a session of {invited} clients up to number {params.cohort[-1]}: the job has "
+                f"{self.job.data.clients}, and invites {self.job.cohort_size} at most"
+            )
+        fewest = self.job.agreed_minimum(invited)
+        if params.minimum_contributors < fewest:
+            raise ConfigurationError(
+                f"a session that is opened over {params.minimum_contributors} contributors: with {invited} invited the "
+                f"job says {fewest} or more"
+            )
+
+    def cost(self, params: SessionParams, *, corrupt: int = 0) -> tuple[Repeated, dict[str, Any]]:
+        """Return what a session costs this client at the most, over the fewest contributors that it may have, and what
+        its ledger says of its noise: JSON values.
+
+        Args:
+            params: of the session, as planned.
+            corrupt: fewest corrupt clients that this one wants to be protected from.
+
+        Raises:
+            ConfigurationError: nobody would be honest, or this client adds no noise.
+        """
+        share = None if self._integers is None else self._integers.client_noise
+        if self._integers is None or share is None:
+            raise ConfigurationError(f"privacy.mode is {self.job.privacy.mode.value!r}, without noise of the clients'")
+        # Each client knows its own share; of the others the threat model says how many may tell theirs.
+        event = effective(
+            self._integers,
+            contributors=params.minimum_contributors,
+            corrupt=max(1, corrupt, self.job.corrupt_clients),
+        )
+        return Repeated(event=event, count=1), {"mechanism": share.kind.value, "variance": float(share.variance)}
 
     def read(self, raw: bytes) -> Weights:
         """Read a model.

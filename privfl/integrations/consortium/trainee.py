@@ -8,6 +8,7 @@ from privfl.errors import ConfigurationError, DisclosureRefused
 from privfl.guard import MemoryGuard, StateGuard
 from privfl.integrations.consortium.coordinator import TRAIN, RoundTerms, agreed_of
 from privfl.integrations.consortium.messages import Greeting, Step
+from privfl.integrations.party_books import Cost, PartyBooks
 from privfl.integrations.policy import OwnerPolicy
 from privfl.learning.data import PublicFacts
 from privfl.learning.distant_data import examples_of
@@ -42,10 +43,15 @@ class Trainee:
         model: `module:function` that builds the job's model, if the job names one such.
         policy: what its owner insists on.
         guard: for which rounds it has trained, durably; the process's memory unless given.
+        books: what it has spent of its own budget; None: nothing is written down.
         workers: threads for long vectors.
 
+    Guarantees:
+        1. A client trains for one session of a round of a job, under whatever run the job comes.
+        2. A sum that its owner's budget has no room for is not trained for: it is charged first.
+
     Raises:
-        ConfigurationError: the policy has a budget, which is not kept here.
+        ConfigurationError: the policy has a budget, and there are no books to keep it in.
     """
 
     def __init__(
@@ -56,14 +62,13 @@ class Trainee:
         model: str | None = None,
         policy: OwnerPolicy | None = None,
         guard: StateGuard | None = None,
+        books: PartyBooks | None = None,
         workers: int = 1,
     ) -> None:
         self._policy = policy or OwnerPolicy()
-        if self._policy.budget is not None:
-            raise ConfigurationError(
-                "the policy has a [budget], and no ledger of a client's own is kept here: leave [budget] out, or take "
-                "part where it is kept, inside Flower"
-            )
+        if self._policy.budget is not None and books is None:
+            raise ConfigurationError("the policy has a [budget], and there are no books to keep it in: give books=")
+        self._books = books
         self._guard = guard or MemoryGuard()
         self._number = number
         self._data = data
@@ -107,6 +112,9 @@ class Trainee:
             model=self._model,
             workers=self._workers,
         )
+        if self._books is not None and not self._part.adds_noise:
+            # Known beforehand of every round: better said once, where its owner sees it, than declined again and again.
+            self._books.require_room(self._books.without_noise(TRAIN))
 
     def check(self, step: Step, params: SessionParams) -> None:
         """See `Work.check`."""
@@ -117,10 +125,7 @@ class Trainee:
             raise ConfigurationError(f"a step of round {step.round}, and the job has {part.job.rounds}")
         if step.model_bytes != part.model_bytes:
             raise ConfigurationError(f"a model of {step.model_bytes} bytes, and this job's has {part.model_bytes}")
-        if params.vector != part.vector_spec:
-            raise ConfigurationError(
-                f"round {step.round} sums {params.vector}, and this job's updates are {part.vector_spec}"
-            )
+        part.require_planned(params)
 
     def context(self, step: Step, model: bytes) -> bytes:
         """See `Work.context`."""
@@ -137,13 +142,22 @@ class Trainee:
         """
         part = self._entered()
         this_round = digest(Label.CONSORTIUM_ROUND, part.agreed, step.round.to_bytes(8, "big"))
-        if self._guard.claimed(_SESSION, this_round + params.nonce):
-            return  # and was killed before its answer was on disk
-        try:
-            self._guard.claim(_ROUND, this_round)
-        except DisclosureRefused:
-            raise DisclosureRefused(f"this client has trained for round {step.round} of this job before") from None
-        self._guard.claim(_SESSION, this_round + params.nonce)
+        if not self._guard.claimed(_SESSION, this_round + params.nonce):  # else it was killed before it had answered
+            try:
+                self._guard.claim(_ROUND, this_round)
+            except DisclosureRefused:
+                raise DisclosureRefused(f"this client has trained for round {step.round} of this job before") from None
+            self._guard.claim(_SESSION, this_round + params.nonce)
+        if self._books is not None:
+            # After the claims: sessions that are refused cost nothing. The same session is charged once, however often.
+            self._books.charge(params, self._cost(part, params))
+
+    def _cost(self, part: Participation, params: SessionParams) -> Cost:
+        assert self._books is not None  # noqa: S101 - for the type checker
+        if not part.adds_noise:
+            return self._books.without_noise(TRAIN)
+        event, noise = part.cost(params, corrupt=self._policy.session.corrupt_clients)
+        return Cost(events=(event,), noise=noise)
 
     def vector(self, step: Step, params: SessionParams, model: bytes, context: bytes) -> Vector:  # noqa: ARG002
         """See `Work.vector`."""

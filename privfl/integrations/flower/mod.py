@@ -18,8 +18,8 @@ from privfl.integrations.flower.home import Home, NodeHome, NodePolicy, home_of,
 from privfl.integrations.flower.messages import Answer, ClientStep, EnrolStep, Request, Step, StepAnswer, Terms
 from privfl.integrations.flower.model import NOTHING, Setting, context_of, difference, learned, model_digest
 from privfl.integrations.flower.node import UNTOLD, Node
-from privfl.integrations.flower.node_books import Cost
 from privfl.integrations.flower.terms import Encoding, codec_of
+from privfl.integrations.party_books import Cost
 from privfl.params import ServerModel
 from privfl.roster import Credentials, Roster
 from privfl.session import ClientPolicy, ClientSession

@@ -1,66 +1,21 @@
-"""What a node spends of its own budget, in a ledger of its own, whatever the server says of privacy.
-
-A node that has a budget writes down every sum that it enters, and so does one that has a ledger: sums under `privacy`
-as what they cost, all others as releases without noise, which a budget refuses unless its owner excluded them by name.
-"""
+"""What a node spends of its own budget, whatever its server says of privacy."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from typing import ClassVar
 
-from privfl.dp.budget import Budget
-from privfl.dp.client_ledger import ClientLedger
-from privfl.dp.events import NonPrivate, Relation, Repeated
-from privfl.errors import BudgetExceeded
 from privfl.integrations.flower.messages import Terms
 from privfl.integrations.flower.private_terms import PrivateTermsCodec
-from privfl.integrations.policy import DELTA, PartyBudget
+from privfl.integrations.party_books import Cost, PartyBooks
 from privfl.params import SessionParams
-from privfl.primitives.signatures import Identity
-from privfl.roster import own_identity
-
-_LEDGER: Final = "ledger.jsonl"
-_KEY: Final = "ledger.pem"
-_LOG: Final = logging.getLogger("flwr.privfl")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What a sum costs a node.
+class NodeBooks(PartyBooks):
+    """A node's ledger; arguments as those of `PartyBooks`."""
 
-    Attributes:
-        events: none where no ledger is kept.
-        noise: that the node adds itself, as JSON values.
-    """
-
-    events: tuple[Repeated, ...] = ()
-    noise: Mapping[str, Any] = field(default_factory=dict)
-
-
-class NodeBooks:
-    """A node's ledger, open for one message at a time.
-
-    Args:
-        folder: the node's directory.
-        identity: its own key; one of the ledger's own unless there is one when the ledger is made.
-        budget: its owner's, or None: everything is written down, nothing refused.
-        coordinator: public key of the server, if it is known.
-
-    Guarantees:
-        1. `charge` returns after the charge is on disk, and raises if the node's budget would be overrun.
-    """
-
-    def __init__(
-        self, folder: Path, identity: Identity | None, budget: PartyBudget | None, coordinator: bytes | None
-    ) -> None:
-        self._path, self._key = folder / _LEDGER, folder / _KEY
-        self._identity = identity
-        self._budget = budget
-        self._coordinator = coordinator or b""
+    PARTY: ClassVar[str] = "node"
+    LOG: ClassVar[logging.Logger] = logging.getLogger("flwr.privfl")
 
     def cost(self, terms: Terms, codec: object, params: SessionParams, *, corrupt: int) -> Cost:
         """Return what a sum costs the node; nothing where no ledger is kept.
@@ -76,51 +31,4 @@ class NodeBooks:
         """
         if isinstance(codec, PrivateTermsCodec):
             return Cost(events=(codec.cost(params, corrupt=corrupt),), noise=codec.facts())
-        if self._budget is None and not self._path.exists():
-            return Cost()
-        return Cost(events=(Repeated(event=NonPrivate(reason=terms.kind), count=1),))
-
-    def require_room(self, cost: Cost) -> None:
-        """Raise if the node's budget has no room for a sum: its app need not be called for it.
-
-        Raises:
-            BudgetExceeded: it has none.
-            LedgerError: the ledger is damaged or in use.
-        """
-        if cost.events:
-            with self._ledger() as ledger:
-                contents = ledger.contents
-            try:
-                contents.opening.budget.check(contents.spent, cost.events)
-            except BudgetExceeded as error:
-                raise _spent(error) from None
-
-    def charge(self, params: SessionParams, cost: Cost) -> None:
-        """Charge a session. Upload only after this has returned.
-
-        Raises:
-            BudgetExceeded: the budget would be overrun; nothing was written.
-            LedgerError: the ledger is damaged or in use, or the charge may not be on disk.
-        """
-        if cost.events:
-            with self._ledger() as ledger:
-                try:
-                    ledger.charge(params.nonce, params.digest, cost.events, cost.noise, coordinator=self._coordinator)
-                except BudgetExceeded as error:
-                    raise _spent(error) from None
-
-    def _ledger(self) -> ClientLedger:
-        budget = self._budget.budget if self._budget else Budget(delta=DELTA, relation=Relation.ZERO_OUT)
-        return ClientLedger.open(self._path, self._signer(), budget)
-
-    def _signer(self) -> Identity:
-        """The node's key, or the ledger's own, where it had none when its ledger was made."""
-        if self._identity is None or self._key.exists():
-            return own_identity(self._key)
-        return self._identity
-
-
-def _spent(error: BudgetExceeded) -> BudgetExceeded:
-    """Return what the server may know: how much a node has spent, in whatever runs, is not its business."""
-    _LOG.error("privfl: this node's own budget (policy.toml): %s", error)
-    return BudgetExceeded("this node's own privacy budget has no room for this sum")
+        return self.without_noise(terms.kind)
