@@ -23,7 +23,8 @@ from privfl.integrations.home import PartyHome
 from privfl.simulate import roster_of
 from privfl.wire import client as client_named
 
-COORDINATOR = identity_of(999).public
+COORDINATOR_KEY = identity_of(999)
+COORDINATOR = COORDINATOR_KEY.public
 RUN = bytes(range(16))
 TERMS, MODEL = b"terms", b"a model, as far as anybody here knows" * 100
 THREAT = ThreatModel(corrupt=0.1, dropout=0.3, server=HONEST)

@@ -10,13 +10,13 @@ import threading
 from pathlib import Path
 
 import httpx
-from consortium_harness import eventually, greeting, in_thread, make_home, make_order, make_session
+from consortium_harness import COORDINATOR_KEY, eventually, greeting, in_thread, make_home, make_order, make_session
 from harness import identity_of
 
 from privfl.integrations.consortium import Hall, Participant
 from privfl.integrations.http import Joined, Server
 from privfl.integrations.http.signing import Signer, digest_header
-from privfl.integrations.http.tls import client_context
+from privfl.integrations.http.tls import client_context, server_context
 from privfl.primitives.certificates import Authority
 from privfl.simulate import roster_of
 
@@ -32,6 +32,7 @@ class Papers:
         self.ca = folder / "ca.pem"
         self.ca.write_bytes(authority.issued.certificate_pem)
         self.server = self._issue(folder, authority, "server", hosts=["localhost", "127.0.0.1"])
+        self.impostor = self._issue(folder, authority, "impostor", hosts=["localhost", "127.0.0.1"])
         self.elsewhere = self._issue(folder, authority, "elsewhere", hosts=["elsewhere.example"])
         self.client = self._issue(folder, authority, "client", hosts=[], client=True)
 
@@ -54,7 +55,8 @@ def make_hall(n=N, **options):
 
 def make_server(hall, papers, *, n=N, port=0, **options):
     certificate, key = options.pop("own", papers.server)
-    return Server(hall, roster(n), host="127.0.0.1", port=port, certificate=certificate, key=key, **options)
+    options = {"identity": COORDINATOR_KEY, "host": "127.0.0.1", "port": port} | options
+    return Server(hall, roster(n), certificate=certificate, key=key, **options)
 
 
 @contextlib.contextmanager
@@ -200,6 +202,69 @@ class CuttingProxy:
         self._listener.close()
         for thread in self._threads:
             thread.join(timeout=10)
+
+
+class Impostor:
+    """Stands between: shows a certificate of its own from the right authority, and passes on what it reads.
+
+    Args:
+        port: of the coordinator.
+        papers: the certificates.
+
+    Attributes:
+        reading: whether new connections are read; others are passed on as they are.
+    """
+
+    def __init__(self, port, papers, *, reading=True):
+        self._target, self._papers, self.reading = port, papers, reading
+        self._open, self._threads = [], []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._target))
+                self._open += [near, far]
+                self._threads.append(threading.Thread(target=self._serve, args=(near, far, self.reading), daemon=True))
+                self._threads[-1].start()
+
+    def _serve(self, near, far, reading):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as ends:
+            if reading:
+                near = ends.enter_context(server_context(*self._papers.impostor).wrap_socket(near, server_side=True))
+                far = client_context(self._papers.ca).wrap_socket(far, server_hostname="localhost")
+            for end in (near, far):
+                ends.enter_context(end)
+            other = threading.Thread(target=_pour, args=(far, near), daemon=True)
+            other.start()
+            _pour(near, far)
+            other.join()
+
+    def cut(self):
+        """End all connections."""
+        for end in self._open:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+        for thread in self._threads:
+            thread.join(timeout=10)
+
+
+def _pour(source, sink):
+    with contextlib.suppress(OSError):
+        while piece := source.recv(16384):
+            sink.sendall(piece)
+    for end in (source, sink):
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
 
 
 def resident_bytes():

@@ -348,4 +348,28 @@ MUTANTS = (
         "script-src 'unsafe-inline';",
         (f"{OPERATOR}::test_the_page_loads_nothing_and_runs_only_its_own",),
     ),
+    Mutant(
+        "any certificate of the authority is the coordinator's",
+        f"{HTTP}/client.py",
+        '            check_vouched(greeting, answer.certificate, answer.headers.get(VOUCHED_HEADER, ""))\n',
+        "",
+        (
+            f"{CLIENT}::test_guarantee_1_a_certificate_that_the_coordinators_key_does_not_vouch_for_is_not_listened_to",
+            f"{CLIENT}::test_guarantee_1_nobody_comes_between_later",
+        ),
+    ),
+    Mutant(
+        "whoever comes between later is listened to",
+        f"{HTTP}/client.py",
+        "if (self._line.epoch, answer.certificate) != self._greeted:",
+        "if self._greeted is None or self._line.epoch != self._greeted[0]:",
+        (f"{CLIENT}::test_guarantee_1_nobody_comes_between_later",),
+    ),
+    Mutant(
+        "certificates vouched for whatever the run",
+        f"{HTTP}/vouching.py",
+        "verify(greeting.coordinator, signature, Label.HTTP_COORDINATOR, greeting.run, certificate)",
+        "verify(greeting.coordinator, signature, Label.HTTP_COORDINATOR, bytes(range(16)), certificate)",
+        (f"{CLIENT}::test_what_does_not_vouch",),
+    ),
 )

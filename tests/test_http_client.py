@@ -1,11 +1,15 @@
 """Clients over lines that are cut, and through restarts of their coordinator."""
 
+import contextlib
+import hashlib
 import logging
+import ssl
 import threading
 
 import numpy as np
 import pytest
 from consortium_harness import (
+    COORDINATOR_KEY,
     TinyWork,
     context_of,
     eventually,
@@ -16,13 +20,14 @@ from consortium_harness import (
     make_session,
 )
 from harness import identity_of, make_vectors
-from http_harness import CuttingProxy, Papers, holding, make_hall, make_joined, make_server
+from http_harness import CuttingProxy, Impostor, Papers, holding, make_hall, make_joined, make_server
 
 from privfl.errors import ConfigurationError, DisclosureRefused, RemoteProtocolError, RoundAborted
 from privfl.integrations.consortium import Over
 from privfl.integrations.http import Server
 from privfl.integrations.http.client import STOPPED, Joined
 from privfl.integrations.http.patience import MOST_PAUSE_S, Lost, Patience
+from privfl.integrations.http.vouching import check_vouched, vouch
 from privfl.simulate import roster_of
 
 N = 5
@@ -232,11 +237,78 @@ def test_a_client_that_is_not_on_the_roster_is_told(papers, tmp_path):
     certificate, key = papers.server
     others = {number: identity_of(number + 100) for number in range(N)}
     with (
-        Server(hall, roster_of(others), host="127.0.0.1", port=0, certificate=certificate, key=key) as server,
+        Server(
+            hall,
+            roster_of(others),
+            identity=COORDINATOR_KEY,
+            host="127.0.0.1",
+            port=0,
+            certificate=certificate,
+            key=key,
+        ) as server,
         pytest.raises(RemoteProtocolError, match="does not take this client's signature"),
     ):
         make_joined(server, papers, tmp_path / "0", 0, TinyWork()).run()
     assert hall.present() == frozenset()
+
+
+def test_guarantee_1_a_certificate_that_the_coordinators_key_does_not_vouch_for_is_not_listened_to(papers, tmp_path):
+    """Not even one that the authority has made, for the right name."""
+    hall = make_hall(N)
+    hall.close("nobody hears this")
+    work = TinyWork()
+    with make_server(hall, papers, n=N) as server, contextlib.closing(Impostor(server.port, papers)) as impostor:
+        joined = make_joined(server, papers, tmp_path / "0", 0, work, port=impostor.port)
+        with pytest.raises(RemoteProtocolError, match="its certificate is not vouched for"):
+            joined.run()
+    assert not work.calls
+
+
+def test_guarantee_1_nobody_comes_between_later(papers, tmp_path):
+    hall = make_hall(N)
+    with (
+        make_server(hall, papers, n=N) as server,
+        contextlib.closing(Impostor(server.port, papers, reading=False)) as impostor,
+    ):
+        joined = make_joined(server, papers, tmp_path / "0", 0, TinyWork(), port=impostor.port, poll_s=0.2)
+        told = in_thread(joined.run)
+        eventually(lambda: 0 in hall.present())
+        impostor.reading = True
+        impostor.cut()
+        with pytest.raises(RemoteProtocolError, match="its certificate is not vouched for"):
+            told()
+
+
+def test_a_coordinator_that_comes_back_with_a_new_certificate_is_the_same(papers, tmp_path):
+    hall = make_hall(N)
+    with make_server(hall, papers, n=N) as server:
+        told = in_thread(make_joined(server, papers, tmp_path / "0", 0, TinyWork()).run)
+        eventually(lambda: 0 in hall.present())
+    hall.close("all is well")
+    with make_server(hall, papers, n=N, port=server.port, own=papers.impostor):
+        assert told() == "all is well"
+
+
+@pytest.mark.parametrize("wrong", ["key", "run", "certificate", "none", "noise", "letters"])
+def test_what_does_not_vouch(papers, wrong):
+    certificate = hashlib.sha256(ssl.PEM_cert_to_DER_cert(papers.server[0].read_text())).digest()
+    vouched = vouch(COORDINATOR_KEY, greeting(), papers.server[0])
+    check_vouched(greeting(), certificate, vouched)
+    said = {"none": "", "noise": "AAAA", "letters": "é€"}.get(wrong, vouched)
+    shown = greeting(
+        **{"key": {"coordinator": identity_of(5).public}, "run": {"run": b"another run here"}}.get(wrong, {})
+    )
+    with pytest.raises(RemoteProtocolError, match="not vouched for"):
+        check_vouched(shown, bytes(32) if wrong == "certificate" else certificate, said)
+
+
+def test_a_coordinator_vouches_with_the_key_that_it_greets_with(papers, tmp_path):
+    with pytest.raises(ConfigurationError, match="identity is not the key"):
+        make_server(make_hall(N), papers, n=N, identity=identity_of(5))
+    empty = tmp_path / "empty.pem"
+    empty.touch()
+    with pytest.raises(ConfigurationError, match="no certificate in PEM"):
+        vouch(COORDINATOR_KEY, greeting(), empty)
 
 
 @pytest.mark.parametrize("other", ["authority", "name"])

@@ -93,7 +93,7 @@ def call(options: argparse.Namespace) -> int:
         run = FederatedRun.resume(
             out, observe=watcher.observe, workers=options.workers, identity=identity, elsewhere=clients
         )
-    server = _server(options, clients, run, job)
+    server = _server(options, clients, run, job, identity)
     folders = None if options.resume is not None else folders_of(options.job)
     try:
         with server, remembered(job, folders, out):
@@ -167,12 +167,15 @@ def _known_by(out: Path) -> bytes:
     return run
 
 
-def _server(options: argparse.Namespace, clients: DistantClients, run: FederatedRun, job: Job) -> Server:
+def _server(
+    options: argparse.Namespace, clients: DistantClients, run: FederatedRun, job: Job, identity: Identity
+) -> Server:
     from privfl.integrations.http.server import Server  # noqa: PLC0415 - an extra
 
     return Server(
         clients.hall,
         clients.roster,
+        identity=identity,
         host=options.host,
         port=options.port,
         certificate=options.certificate,

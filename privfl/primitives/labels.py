@@ -64,3 +64,4 @@ class Label(Enum):
     CONSORTIUM_MODEL = b"privfl/v1/consortium/model"
     CONSORTIUM_ANSWER = b"privfl/v1/consortium/answer"
     HTTP_REQUEST = b"privfl/v1/http/request"
+    HTTP_COORDINATOR = b"privfl/v1/http/coordinator"

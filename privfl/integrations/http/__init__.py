@@ -1,6 +1,6 @@
 """A coordinator and its clients over HTTPS: starlette and uvicorn at one end, httpx at the other.
 
-    with Server(hall, roster, host="0.0.0.0", port=8443, certificate=…, key=…):    # the coordinator
+    with Server(hall, roster, identity=…, host="0.0.0.0", port=8443, certificate=…, key=…):    # the coordinator
         …                                                                          # the run holds sessions in the hall
     join(participant, url="https://…:8443", ca=…, identity=…, number=3)            # each client
 

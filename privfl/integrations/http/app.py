@@ -44,6 +44,7 @@ from privfl.integrations.http.complaints import Complaints
 from privfl.integrations.http.limits import Patient, visit_of
 from privfl.integrations.http.signing import Gate, Unsigned
 from privfl.integrations.http.uploads import Chunk, Place, Spool, Standing
+from privfl.integrations.http.vouching import VOUCHED_HEADER
 from privfl.roster import Roster
 
 MOST_WHY_BYTES: Final = 500
@@ -63,6 +64,7 @@ class Desk:
         hall: where the run's sessions are held.
         roster: who may ask.
         complaints: where trouble is counted and logged.
+        vouched: what the coordinator's key says of its certificate (`vouching`).
         spool_folder: where unfinished uploads lie; None: where temporary files do.
 
     Attributes:
@@ -73,8 +75,11 @@ class Desk:
         ConfigurationError: nothing can be kept in the folder.
     """
 
-    def __init__(self, hall: Hall, roster: Roster, *, complaints: Complaints, spool_folder: Path | None = None) -> None:
+    def __init__(
+        self, hall: Hall, roster: Roster, *, complaints: Complaints, vouched: str, spool_folder: Path | None = None
+    ) -> None:
         self._hall = hall
+        self._vouched = vouched
         self._complaints = complaints
         self._greeting = encode(hall.greeting)
         self.gate = Gate(roster)
@@ -130,7 +135,7 @@ class Desk:
         return JSONResponse(said, headers=_SAFE)
 
     async def _greet(self, _asked: Asked) -> Response:
-        return PiecedResponse(memoryview(self._greeting))
+        return PiecedResponse(memoryview(self._greeting), headers={VOUCHED_HEADER: self._vouched})
 
     async def _offer(self, asked: Asked) -> Response:
         loop = asyncio.get_running_loop()

@@ -29,6 +29,7 @@ from privfl.integrations.http.line import Answer, Line
 from privfl.integrations.http.patience import Lost, Patience, Stopped
 from privfl.integrations.http.signing import Signer, digest_header
 from privfl.integrations.http.tls import client_context
+from privfl.integrations.http.vouching import VOUCHED_HEADER, check_vouched
 from privfl.primitives.signatures import Identity
 
 LOGGER: Final = logging.getLogger("privfl.http")
@@ -61,7 +62,7 @@ class Joined:
 
     Guarantees:
         1. Nothing is listened to but what comes from the coordinator that the authority vouches for, under the name in
-           the URL.
+           the URL, over a certificate that the key in its greeting vouches for.
         2. No answer, no vector and no secret is logged.
 
     Raises:
@@ -88,7 +89,7 @@ class Joined:
         self._patience = Patience(stop=stop or threading.Event(), give_up_after_s=give_up_after_s)
         context = client_context(ca, own=client_certificate)
         self._line = Line(url, context, Signer(identity, number), self._patience, longest_answer_s=poll_s)
-        self._greeted: bytes | None = None
+        self._greeted: tuple[bytes, bytes] | None = None  # epoch of the coordinator's process, and its certificate
         self._chunk_bytes = _MOST_CHUNK_BYTES
 
     def run(self) -> str:
@@ -119,9 +120,11 @@ class Joined:
         """Ask what there is, and wait if there is nothing; None: the coordinator was restarted meanwhile."""
         self._greet()
         begun = self._patience.now()
-        offer = decode_offer(self._get(f"/v1/offer?wait={self._poll_s:g}", MOST_OFFER_BYTES))
-        if self._line.epoch != self._greeted:
+        answer = self._get(f"/v1/offer?wait={self._poll_s:g}", MOST_OFFER_BYTES)
+        if (self._line.epoch, answer.certificate) != self._greeted:
+            self._greeted = None
             return None
+        offer = decode_offer(answer.body)
         if not isinstance(offer, Step | Over):
             # Whatever a coordinator says, it is not asked again without a pause.
             waited = self._patience.now() - begun
@@ -129,18 +132,20 @@ class Joined:
         return offer
 
     def _greet(self) -> None:
-        """Learn what the run is: at first, and again from every process of the coordinator."""
-        while self._greeted != self._line.epoch:
-            greeting = decode(self._get("/v1/greeting", MOST_GREETING_BYTES), Greeting)
+        """Learn what the run is: at first, and again from every process and every certificate of the coordinator."""
+        while self._greeted is None or self._greeted[0] != self._line.epoch:
+            answer = self._get("/v1/greeting", MOST_GREETING_BYTES)
+            greeting = decode(answer.body, Greeting)
+            check_vouched(greeting, answer.certificate, answer.headers.get(VOUCHED_HEADER, ""))
             self._participant.greet(greeting)
-            self._greeted = self._line.epoch
+            self._greeted = (self._line.epoch, answer.certificate)
             LOGGER.info("joined run %s", greeting.run.hex())
 
-    def _get(self, target: str, most_bytes: int) -> bytes:
+    def _get(self, target: str, most_bytes: int) -> Answer:
         answer = self._line.ask("GET", target, most_bytes=most_bytes)
         if answer.status != 200:
             raise _unexpected(answer)
-        return answer.body
+        return answer
 
     def _serve(self, step: Step) -> None:
         """Answer a step, or say that it will not be."""

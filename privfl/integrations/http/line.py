@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -45,11 +46,13 @@ class Answer:
         status: of HTTP.
         body: all of it.
         headers: names in lower case.
+        certificate: SHA-256 of the certificate of the connection that it came over, 32 bytes.
     """
 
     status: int
     body: bytes = field(repr=False)
     headers: Mapping[str, str]
+    certificate: bytes
 
     @property
     def told(self) -> _Told:
@@ -199,7 +202,7 @@ class Line:
                 return answer
             if len(kept) != length:
                 raise RemoteProtocolError(f"the coordinator sends {len(kept)} bytes where {length} were announced")
-            return Answer(status=200, body=bytes(kept), headers=answer.headers)
+            return replace(answer, status=200, body=bytes(kept))
 
     def close(self) -> None:
         """Hang up."""
@@ -222,6 +225,7 @@ class Line:
         try:
             response = self._client.send(request, stream=True)
             with closing(response):
+                certificate = _certificate_of(response)  # while the connection is open
                 wanted = response.status_code in {200, 206}
                 taken = into if wanted else bytearray()
                 if response.status_code == 200:
@@ -238,7 +242,12 @@ class Line:
             self._patience.heard()
             raise Lost(f"status {response.status_code}", retry_after_s=_seconds(response.headers.get("retry-after")))
         self._patience.served()
-        return Answer(status=response.status_code, body=bytes(taken), headers=response.headers)
+        return Answer(
+            status=response.status_code,
+            body=bytes(taken),
+            headers=response.headers,
+            certificate=certificate,
+        )
 
     def __enter__(self) -> Self:
         """Nothing is dialled before something is asked."""
@@ -268,6 +277,12 @@ def _base(url: str) -> str:
     ):
         raise ConfigurationError(f"url is {url!r}: 'https://coordinator.example:8443' works, with nothing behind it")
     return f"https://{parts.netloc.decode()}"
+
+
+def _certificate_of(response: httpx.Response) -> bytes:
+    """SHA-256 of the certificate that the other end of a response's connection has shown."""
+    socket = response.extensions["network_stream"].get_extra_info("socket")
+    return hashlib.sha256(socket.getpeercert(binary_form=True)).digest()
 
 
 def _seconds(text: str | None) -> float:

@@ -1,6 +1,6 @@
 """The coordinator's listeners: one for clients, over TLS, and one for whoever operates it, on the machine itself.
 
-    with Server(hall, roster, host="0.0.0.0", port=8443, certificate=…, key=…) as server:
+    with Server(hall, roster, identity=…, host="0.0.0.0", port=8443, certificate=…, key=…) as server:
         run(hall)           # in this thread; requests are served in another
 
 Both listeners share one event loop in a thread of their own. Signals stay with the main thread.
@@ -32,6 +32,8 @@ from privfl.integrations.http.limits import IDLE_S, MOST_HEAD_BYTES, Doorstep, G
 from privfl.integrations.http.operator import Operator
 from privfl.integrations.http.standing import Rounds
 from privfl.integrations.http.tls import server_context
+from privfl.integrations.http.vouching import vouch
+from privfl.primitives.signatures import Identity
 from privfl.roster import Roster
 
 _BACKLOG: Final = 512
@@ -47,6 +49,7 @@ class Server:
     Args:
         hall: where the run's sessions are held.
         roster: the clients that may ask, with the keys that they sign with.
+        identity: the coordinator's key, which the hall's greeting names.
         host: name or address to listen at for clients, such as "0.0.0.0".
         port: likewise; 0 takes one that is free.
         certificate: PEM file with the coordinator's certificate.
@@ -70,7 +73,7 @@ class Server:
         2. Connections, bodies in memory and uploads on disk are bounded by fixed numbers and by the roster.
 
     Raises:
-        ConfigurationError: a file, an address or a port does not do.
+        ConfigurationError: a file, an address or a port does not do, or identity is not the greeting's.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Server:
         hall: Hall,
         roster: Roster,
         *,
+        identity: Identity,
         host: str,
         port: int,
         certificate: Path,
@@ -97,7 +101,13 @@ class Server:
         self._strangers = max(MOST_STRANGERS, 2 * self._clients) if strangers is None else strangers
         self._host, self.port = host, port
         self._operator_host, self.operator_port = operator_host, operator_port
-        self._desk = Desk(hall, roster, complaints=self.complaints, spool_folder=spool_folder)
+        self._desk = Desk(
+            hall,
+            roster,
+            complaints=self.complaints,
+            vouched=vouch(identity, hall.greeting, certificate),
+            spool_folder=spool_folder,
+        )
         self._operator = Operator(hall, rounds=rounds, planned=rounds_planned, complaints=self.complaints)
         self._desk_doors = Doors(self.complaints, strangers=self._strangers)
         self._operator_doors = Doors(self.complaints, strangers=_OPERATORS)
