@@ -270,4 +270,11 @@ MUTANTS = (
         "    except BaseException as error:\n",
         (f"{OF_CLI}::test_a_full_disk_leaves_no_half",),
     ),
+    Mutant(
+        "a directory for anybody at once",
+        "integrations/home.py",
+        "                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "                pass",
+        ("test_party_home.py::test_of_two_that_want_a_directory_alone_one_is_told",),
+    ),
 )

@@ -23,7 +23,7 @@ MUTANTS = (
     Mutant(
         "any scale of a round's updates",
         _PART,
-        "or (not moves and clip != self._first_clip)",
+        "or abs(math.log2(clip / self._first_clip)) > furthest",
         "",
         (f"{TESTS}::test_updates_are_scaled_as_the_job_says",),
     ),

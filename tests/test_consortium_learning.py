@@ -517,10 +517,11 @@ def test_updates_are_scaled_as_the_job_says(clip):
 def test_an_adaptive_clip_is_the_rounds_and_part_of_what_it_is_about():
     part = participation(TABLE | {"encoding": {"adaptive": True}})
     weights = part._trainer.initial_weights()
-    assert part.context(weights, 1, 0.5) != part.context(weights, 1, 1.0)
-    for clip in (float("nan"), float("inf"), 0.0, -1.0):
+    assert part.context(weights, 2, 1 / 64) != part.context(weights, 2, 1.0)
+    assert part.context(weights, 2, 1 / 64) != part.context(weights, 2, 64.0)
+    for number, clip in ((2, float("nan")), (2, float("inf")), (2, 0.0), (2, -1.0), (1, 2.0), (2, 65.0), (3, 1e-4)):
         with pytest.raises(ConfigurationError, match="scaled by"):
-            part.context(weights, 1, clip)
+            part.context(weights, number, clip)
 
 
 def test_the_context_follows_from_all_that_a_client_was_shown():

@@ -269,3 +269,15 @@ def test_a_home_is_opened_without_flower():
     code = "import privfl.integrations.home, sys; print('flwr' in sys.modules, 'cryptography.x509' in sys.modules)"
     outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert outcome.stdout.split() == ["False", "False"]
+
+
+def test_of_two_that_want_a_directory_alone_one_is_told(tmp_path):
+    home = PartyHome.open(tmp_path / "home")
+    for _ in range(2):
+        with home.alone():
+            with (
+                pytest.raises(ConfigurationError, match="another process is using"),
+                PartyHome.open(tmp_path / "home").alone(),
+            ):
+                pass
+            PartyHome.open(tmp_path / "home")  # whoever does not mind may share it

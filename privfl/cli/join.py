@@ -76,15 +76,16 @@ def call(options: argparse.Namespace) -> int:
         books=PartyBooks(home.folder, home.identity, policy.budget, policy.server),
         workers=options.workers,
     )
-    why = join(
-        Participant(home, number, work, workers=options.workers),
-        url=options.url,
-        ca=options.ca,
-        identity=home.identity,
-        number=number,
-        client_certificate=None if options.certificate is None else (options.certificate, options.key),
-        give_up_after_s=options.give_up,
-    )
+    with home.alone():
+        why = join(
+            Participant(home, number, work, workers=options.workers),
+            url=options.url,
+            ca=options.ca,
+            identity=home.identity,
+            number=number,
+            client_certificate=None if options.certificate is None else (options.certificate, options.key),
+            give_up_after_s=options.give_up,
+        )
     why = one_line(why)  # the coordinator's words, on somebody's terminal
     print(json.dumps({"client": number, "over": why}) if options.json else f"client {number}: {why}")
     return Exit.GOOD

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import shlex
 import sys
@@ -25,6 +26,7 @@ from privfl.roster import Roster
 
 if TYPE_CHECKING:  # what HTTPS takes is an extra of its own
     from privfl.integrations.consortium.coordinator import DistantClients
+    from privfl.integrations.consortium.messages import Greeting
     from privfl.integrations.http.server import Server
 
 PORT: Final = 8443
@@ -88,12 +90,15 @@ def call(options: argparse.Namespace) -> int:
         run = FederatedRun(
             job, out=out, observe=watcher.observe, workers=options.workers, identity=identity, elsewhere=clients
         )
-        _begin(out, job, clients.hall.greeting.run)
     else:
+        _require_known(out, clients.hall.greeting)
         run = FederatedRun.resume(
             out, observe=watcher.observe, workers=options.workers, identity=identity, elsewhere=clients
         )
     server = _server(options, clients, run, job, identity)
+    server.bind()  # what is wrong with an address shows before anything is written
+    if options.resume is None:
+        _begin(out, job, clients.hall.greeting)
     folders = None if options.resume is not None else folders_of(options.job)
     try:
         with server, remembered(job, folders, out):
@@ -122,7 +127,10 @@ def _job_and_folder(options: argparse.Namespace) -> tuple[Job, Path]:
     if options.job is None:
         raise ConfigurationError("serve needs a job file, or --resume DIR")
     make_importable(*folders_of(options.job))
-    return load_job(options.job, options.overrides), options.out or next_free(Path("runs") / options.job.stem)
+    out = options.out or next_free(Path("runs") / options.job.stem)
+    if (out / RUN).exists() or (out / METRICS).exists():
+        raise ConfigurationError(f"--out {out} holds a run already: name another, or use --resume {out}")
+    return load_job(options.job, options.overrides), out
 
 
 def _clients(options: argparse.Namespace, job: Job, out: Path, identity: Identity) -> DistantClients:
@@ -145,26 +153,49 @@ def _clients(options: argparse.Namespace, job: Job, out: Path, identity: Identit
     )
 
 
-def _begin(out: Path, job: Job, run: bytes) -> None:
+def _begin(out: Path, job: Job, greeting: Greeting) -> None:
     """Put down what a coordinator that is killed before its first round must find: its clients know the run by now."""
-    if (out / RUN).exists() or (out / METRICS).exists():
-        raise ConfigurationError(f"--out {out} holds a run already: name another, or use --resume {out}")
     make_folder(out)
     write_whole(out / JOB, job_to_toml(job).encode())
-    write_whole(out / RUN, f"{run.hex()}\n".encode())
+    write_whole(out / RUN, f"{greeting.run.hex()}\n{_digest_of(greeting)}\n".encode())
 
 
 def _known_by(out: Path) -> bytes:
+    return _noted(out)[0]
+
+
+def _require_known(out: Path, greeting: Greeting) -> None:
+    """Refuse to greet a run's clients otherwise than before: they would leave, for good.
+
+    Raises:
+        ConfigurationError: the greeting is another.
+    """
+    if _noted(out)[1] != _digest_of(greeting):
+        raise ConfigurationError(
+            f"--resume {out} would show its clients another run than they entered, and they would leave it: give the "
+            f"--identity that the run began with, and leave {JOB} and the data as they were"
+        )
+
+
+def _noted(out: Path) -> tuple[bytes, str]:
+    """Return what clients know a run by, and the digest of how they were greeted."""
     try:
-        run = bytes.fromhex((out / RUN).read_text(encoding="ascii").strip())
+        name, greeted = (out / RUN).read_text(encoding="ascii").splitlines()
+        run = bytes.fromhex(name)
     except (OSError, ValueError):
-        run = b""
+        run, greeted = b"", ""
     if len(run) != _RUN_BYTES:
         raise ConfigurationError(
             f"--resume {out} holds no run with distant clients: there is no whole {RUN} in it; privfl run --resume "
             f"goes on with simulated ones"
         )
-    return run
+    return run, greeted
+
+
+def _digest_of(greeting: Greeting) -> str:
+    from privfl.integrations.consortium.messages import encode  # noqa: PLC0415 - for this verb
+
+    return hashlib.sha256(encode(greeting)).hexdigest()
 
 
 def _server(

@@ -8,6 +8,7 @@ HOME/
   committee.json  optional: identities of the committee that opens sums of `ckks`, numbered from 0
   state.key       made when the directory is opened first: seals sessions between messages
   claims/         made with it: what the party has done and must not do again
+  lock            made by those that want the directory for one process
 ```
 
 Everything here is the owner's: what comes with a run, settings or code, neither names the directory nor writes to it.
@@ -16,8 +17,10 @@ Everything here is the owner's: what comes with a run, settings or code, neither
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Final, Self
@@ -35,6 +38,7 @@ _ROSTER: Final = "roster.json"
 _COMMITTEE: Final = "committee.json"
 _STATE_KEY: Final = "state.key"
 _CLAIMS: Final = "claims"
+_LOCK: Final = "lock"
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -114,6 +118,27 @@ class PartyHome:
             credentials=Credentials(identity, roster) if identity and roster else None,
             committee=_roster(folder / _COMMITTEE),
         )
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the directory for this process: of two that answer in turns, one would forget what the other keeps.
+
+        Claims hold without it; it spares an owner who starts a party twice the rounds that both would spoil.
+
+        Raises:
+            ConfigurationError: another process holds it.
+        """
+        with (self.folder / _LOCK).open("ab") as lock:
+            try:
+                fcntl.flock(
+                    lock, fcntl.LOCK_EX | fcntl.LOCK_NB
+                )  # given back when the file is closed, or the process ends
+            except OSError:
+                raise ConfigurationError(
+                    f"another process is using the {self.PARTY}'s directory {self.folder} ({self.SETTING}): stop it "
+                    f"first, or {self.ELSEWHERE}"
+                ) from None
+            yield
 
 
 def _require_private(folder: Path, party: str) -> None:

@@ -32,6 +32,9 @@ from privfl.session import Vector
 from privfl.suites import suite
 
 _FLOAT: Final = np.dtype("<f4")
+_FURTHEST_BITS: Final = 6
+"""By how many powers of two a clip that follows the updates moves in a round at most: twice its largest multiple, 32.
+Under too large a clip all but the largest coordinates are rounded away."""
 _LOG: Final = logging.getLogger("privfl.client")
 
 
@@ -176,10 +179,11 @@ class Participation:
             clip: scale of the round's updates.
 
         Raises:
-            ConfigurationError: the clip is not the job's, and the job does not let it move.
+            ConfigurationError: the clip is not the job's, and the job does not let it move, or not so far by then.
         """
         moves = self.job.encoding.adaptive or self.job.privacy.adaptive is not None
-        if not (math.isfinite(clip) and clip > 0) or (not moves and clip != self._first_clip):
+        furthest = _FURTHEST_BITS * (number - 1) if moves else 0
+        if not (math.isfinite(clip) and clip > 0) or abs(math.log2(clip / self._first_clip)) > furthest:
             raise ConfigurationError(
                 f"updates of round {number} are to be scaled by {clip!r}, and the job says {self._first_clip!r}"
             )

@@ -111,10 +111,20 @@ class Server:
         self._operator = Operator(hall, rounds=rounds, planned=rounds_planned, complaints=self.complaints)
         self._desk_doors = Doors(self.complaints, strangers=self._strangers)
         self._operator_doors = Doors(self.complaints, strangers=_OPERATORS)
+        self._sockets: list[socket.socket] = []
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listeners: list[_Listener] = []
         self._failed: BaseException | None = None
+
+    def bind(self) -> None:
+        """Take the addresses and ports; who connects waits until `start`. To bind again does nothing.
+
+        Raises:
+            ConfigurationError: an address or a port cannot be listened at.
+        """
+        if not self._sockets and self._thread is None:
+            self._sockets = self._bound()
 
     def start(self) -> None:
         """Listen; return when clients are served.
@@ -125,7 +135,8 @@ class Server:
         """
         if self._thread is not None:
             raise LocalProtocolError("this server was started before: make another")
-        sockets = self._bound()
+        self.bind()
+        sockets, self._sockets = self._sockets, []
         _allow_files(self._strangers + (MOST_PER_CLIENT + 1) * self._clients + _OPERATORS + _SPARE_FILES)
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(sockets, ready), name="privfl-http", daemon=True)
@@ -149,6 +160,9 @@ class Server:
 
     def stop(self) -> None:
         """Answer what is being asked, for some seconds at most, and end; to stop it again does nothing."""
+        for bound in self._sockets:
+            bound.close()
+        self._sockets = []
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return
