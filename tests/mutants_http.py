@@ -232,8 +232,8 @@ MUTANTS = (
     Mutant(
         "clients do not greet a coordinator that was restarted",
         f"{HTTP}/client.py",
-        "        while self._greeted != self._line.epoch:\n",
-        "        while self._greeted is None:\n",
+        "if (self._line.epoch, answer.certificate) != self._greeted:",
+        "if self._greeted is None or answer.certificate != self._greeted[1]:",
         (f"{CLIENT}::test_a_coordinator_with_another_job_under_the_same_name_is_left",),
     ),
     Mutant(

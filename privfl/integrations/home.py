@@ -130,9 +130,8 @@ class PartyHome:
         """
         with (self.folder / _LOCK).open("ab") as lock:
             try:
-                fcntl.flock(
-                    lock, fcntl.LOCK_EX | fcntl.LOCK_NB
-                )  # given back when the file is closed, or the process ends
+                # Given back when the file is closed, or the process ends.
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise ConfigurationError(
                     f"another process is using the {self.PARTY}'s directory {self.folder} ({self.SETTING}): stop it "

@@ -133,7 +133,7 @@ class Joined:
 
     def _greet(self) -> None:
         """Learn what the run is: at first, and again from every process and every certificate of the coordinator."""
-        while self._greeted is None or self._greeted[0] != self._line.epoch:
+        if self._greeted is None:
             answer = self._get("/v1/greeting", MOST_GREETING_BYTES)
             greeting = decode(answer.body, Greeting)
             check_vouched(greeting, answer.certificate, answer.headers.get(VOUCHED_HEADER, ""))
