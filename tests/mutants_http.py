@@ -372,4 +372,11 @@ MUTANTS = (
         "verify(greeting.coordinator, signature, Label.HTTP_COORDINATOR, bytes(range(16)), certificate)",
         (f"{CLIENT}::test_what_does_not_vouch",),
     ),
+    Mutant(
+        "strangers told how much a client has asked",
+        f"{HTTP}/signing.py",
+        '            raise Unsigned("forged", "a signature that does not hold for this request") from None',
+        '            raise Unsigned("forged", "a signature", count=self._last[client]) from None',
+        ("test_http_signing.py::test_guarantee_3_nobody_but_a_client_is_told_how_much_it_has_asked",),
+    ),
 )

@@ -101,6 +101,17 @@ def test_an_epoch_that_is_claimed_is_not_the_one_that_was_signed():
     assert refused(later, "GET", "/", headers).kind == "forged"
 
 
+def test_guarantee_3_nobody_but_a_client_is_told_how_much_it_has_asked():
+    gate, signer = pair()
+    for _ in range(3):
+        headers = signer.headers("GET", "/")
+        gate.admit("GET", "/", raw(headers))
+    assert refused(gate, "GET", "/", headers).count == 3
+    forged = {"privfl-signature": base64.b64encode(bytes(64)).decode()}
+    for changes in (forged, {"privfl-count": "1"}, {"privfl-epoch": bytes(16).hex()}, {"content-digest": "none"}):
+        assert refused(gate, "GET", "/", headers | changes).count == 0
+
+
 def test_guarantee_3_strangers_are_refused_before_cryptography(monkeypatch):
     gate, _ = pair()
     stranger = Signer(identity_of(9), 9)

@@ -149,7 +149,7 @@ class Line:
         kept: bytearray | None = None,
         most_bytes: int = _MOST_SAID_BYTES,
     ) -> Answer:
-        """Send a request once; if epoch or count were behind, once more.
+        """Send a request once; if epoch or count were behind, once more for each.
 
         Args:
             method: such as "PUT".
@@ -165,7 +165,7 @@ class Line:
             Stopped: as `ask`.
         """
         self._patience.wait(0)
-        for again in (True, False):
+        for again in (2, 1, 0):
             signed = self._signer.headers(method, target, body)
             into = bytearray() if kept is None else kept
             request = self._client.build_request(
@@ -178,7 +178,7 @@ class Line:
             if not again or not told.epoch:
                 raise RemoteProtocolError(f"the coordinator does not take this client's signature: {told.line}")
             self._take_over(answer, count=told.count)
-        raise AssertionError  # pragma: no cover - the second try returns or raises
+        raise AssertionError  # pragma: no cover - the last try returns or raises
 
     def fetch(self, target: str, length: int) -> Answer:
         """Get a body of a known length; after a cut, the rest of it.

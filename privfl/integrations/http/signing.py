@@ -7,7 +7,8 @@ place, with another body or to another process of the coordinator is refused. Th
 of its own (`Content-Digest`, RFC 9530), so that a signature is checked before anything of a body is read: a stranger
 can make the coordinator read headers, and nothing else.
 
-A client whose count or epoch is behind is told both with the refusal and goes on from there. Nothing depends on what it
+A client whose epoch is behind is told it with the refusal, and one whose count is behind the last one, and goes on from
+there. Nothing depends on what it
 is told: it signs every request freshly, and a count is good for one of them.
 """
 
@@ -47,7 +48,7 @@ class Unsigned(RemoteProtocolError):
 
     Attributes:
         kind: one word for what is wrong, of a fixed few, for counters and logs.
-        count: the last count that the client used, where it is one of the roster; 0 otherwise.
+        count: the last count that the client used, where the signature shows that it is the client; 0 otherwise.
     """
 
     def __init__(self, kind: str, message: str, *, count: int = 0) -> None:
@@ -149,7 +150,7 @@ class Gate:
     Guarantees:
         1. A request is admitted once: a second one under its count, or a lower one, is refused.
         2. Another method, target, body, client or epoch than was signed is refused.
-        3. Whoever is not on the roster is refused before any cryptography, and a signature is the last thing checked.
+        3. Whoever is not on the roster is refused before any cryptography, and nobody but a client is told its count.
 
     Assumes:
         An identity serves one coordinator at a time: two that share clients could pass requests on to each other.
@@ -179,20 +180,21 @@ class Gate:
         identity = self._roster.identities.get(client)
         if identity is None:
             raise Unsigned("unknown", "the roster lists no such client")
-        last = self._last[client]
         if bytes.fromhex(epoch.decode()) != self.epoch:
-            raise Unsigned("epoch", "signed for another run of the coordinator: take over its epoch", count=last)
-        if count <= last:
-            raise Unsigned("replayed", "a count that was used already: take over the last one", count=last)
+            raise Unsigned("epoch", "signed for another run of the coordinator: take over its epoch")
         digest = read_digest(said[DIGEST_HEADER]) if DIGEST_HEADER in said else EMPTY
         raw = _unbase64(signature)
         if digest is None or raw is None or len(raw) != SIGNATURE_BYTES:
-            raise Unsigned("unsigned", "a signature or a Content-Digest that is none", count=last)
+            raise Unsigned("unsigned", "a signature or a Content-Digest that is none")
         signed = _Signed(method=method, target=target, epoch=self.epoch, count=count, client=client, digest=digest)
         try:
             verify(identity, raw, Label.HTTP_REQUEST, *signed.parts)
         except RemoteProtocolError:
-            raise Unsigned("forged", "a signature that does not hold for this request", count=last) from None
+            raise Unsigned("forged", "a signature that does not hold for this request") from None
+        last = self._last[client]
+        if count <= last:
+            # Told to nobody but the client: how much it asks is not for strangers.
+            raise Unsigned("replayed", "a count that was used already: take over the last one", count=last)
         self._last[client] = count
         return Admitted(client=client, body_digest=digest)
 
