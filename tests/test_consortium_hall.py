@@ -528,10 +528,18 @@ def test_orders_that_no_hall_can_hold_are_refused_before_anybody_is_asked():
             make_order(open_params, server, **changes)
 
 
-def test_suites_with_a_committee_are_refused():
+def test_a_suite_with_a_committee_needs_to_know_who_sits_there():
     params = make_params(7, 16, "ckks", cohort=tuple(range(7)))
-    with pytest.raises(ConfigurationError, match="committee"):
-        Hall(greeting(), clients=range(9)).hold(make_order(params, object()))
+    for changes in ({}, {"members": {0: 0}}, {"committee": b"key"}):
+        with pytest.raises(ConfigurationError, match="committee"):
+            make_order(params, object(), **changes)
+    with pytest.raises(ConfigurationError, match="two clients in one seat"):
+        make_order(params, object(), members={0: 0, 1: 0}, committee=b"key")
+    plain, server = make_session("plain")
+    with pytest.raises(ConfigurationError, match="'plain' has none"):
+        make_order(plain, server, members={0: 0}, committee=b"key")
+    with pytest.raises(ConfigurationError, match="client 9"):
+        Hall(greeting(), clients=range(9)).hold(make_order(params, object(), members={9: 0}, committee=b"key"))
 
 
 def test_what_the_run_forgot_is_raised_in_the_run():
