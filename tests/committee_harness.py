@@ -45,10 +45,10 @@ def ceremony_params(made_for=None, roster=COMMITTEE):
     return CeremonyParams(epoch=made_for or small_epoch(), roster=roster, nonce=os.urandom(16))
 
 
-def ckks_params(key, *, round_number=1, **options):
+def ckks_params(key, *, round_number=1, length=16, **options):
     return make_params(
         CLIENTS,
-        16,
+        length,
         "ckks",
         **{
             "context": context_of(TERMS, MODEL, round_number),

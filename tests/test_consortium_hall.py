@@ -35,7 +35,9 @@ from privfl import (
 from privfl.integrations.consortium import Closed, Facts, Greeting, Hall, NotWaited, Offer, Over, Step, Wait
 from privfl.integrations.consortium.messages import (
     MOST_JOB_BYTES,
+    MOST_KEY_BYTES,
     MOST_OFFER_BYTES,
+    Part,
     decode,
     decode_offer,
     encode,
@@ -681,10 +683,14 @@ SAID = [
         round=3, kind="train", session=bytes(16), phase=Phase.UNMASK, params=b"p", terms=b"t", model=bytes(32),
         model_bytes=7, request=b"r", most_bytes=100,
     ),
+    Step(
+        round=3, kind="ceremony", session=bytes(16), phase=Phase.CHECK_SHARES, params=b"p", terms=b"", model=bytes(32),
+        model_bytes=0, request=b"", most_bytes=100, part=Part.CEREMONY, fetched=bytes(32), fetched_bytes=9,
+    ),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("said", SAID, ids=lambda said: type(said).__name__)
+@pytest.mark.parametrize("said", SAID, ids=["Greeting", "Wait", "Over", "Step", "Step of a ceremony"])
 def test_messages_have_one_encoding(said):
     raw = encode(said)
     kind = type(said)
@@ -728,7 +734,9 @@ def test_values_that_make_no_sense_are_not_decoded():
         pack([5, "x" * 501]),
         *(pack([*step[:place], value, *step[place + 1 :]]) for place, value in (
             (1, -1), (1, 2**31), (2, "k" * 33), (3, bytes(15)), (4, "Lunch"), (7, bytes(31)), (8, -1), (10, -1),
+            (11, "server"), (12, bytes(MOST_KEY_BYTES + 1)), (13, bytes(31)), (13, bytes(32)), (14, -1),
         )),
+        pack(step[:-4]),  # what is usual is said as well
         bytes(MOST_OFFER_BYTES + 1),
     ):  # fmt: skip
         with pytest.raises(DecodeError):

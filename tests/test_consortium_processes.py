@@ -117,10 +117,11 @@ def test_a_coordinator_that_is_killed_at_any_moment_goes_on_with_an_intact_ledge
             assert "the run is over" in one.log(f"hospital-{number}")
 
 
+@pytest.mark.slow
 def test_a_committee_among_the_clients_opens_sums_whoever_of_it_is_killed(tmp_path):
     pytest.importorskip("tenseal", reason="needs TenSEAL: pip install 'privfl[ckks]'")
     job = tmp_path / "job.toml"
-    text = JOB.format(suite="ckks", rounds=5).replace('"active"', '"honest-but-curious"')
+    text = JOB.format(suite="ckks", rounds=4).replace('"active"', '"honest-but-curious"')
     job.write_text(text + CKKS)
     # A client that is killed is waited for as long as one that trains: there is no phase before the upload.
     waits = ("--phase-timeout", "15", "--upload-timeout", "25", "--gather", "25", "--committee", "committee.json")
@@ -134,9 +135,8 @@ def test_a_committee_among_the_clients_opens_sums_whoever_of_it_is_killed(tmp_pa
             one.join(number)
         one.await_rounds(1)
         one.kill_client(4)
-        one.await_rounds(2)
         one.join(4)
-        one.await_rounds(3)
+        one.await_rounds(2)
         one.kill_coordinator()
         one.serve()
         codes = one.await_end()
@@ -147,7 +147,7 @@ def test_a_committee_among_the_clients_opens_sums_whoever_of_it_is_killed(tmp_pa
         assert len(lost) <= 2, one.log("coordinator")
         assert codes.pop("coordinator") == (2 if lost else 0), one.log("coordinator")
         assert set(codes.values()) == {0}
-        assert [row["round"] for row in done] == list(range(1, 6))
+        assert [row["round"] for row in done] == list(range(1, 5))
         assert done[-1]["contributors"] == CLIENTS
         assert done[-1]["accuracy"] > 0.9
         assert sum(row["committee_bytes"] for row in done) > 0
