@@ -10,7 +10,7 @@ from harness import identity_of
 from test_consortium_learning import COORDINATOR, PRIVATE, ROSTER, TABLE, greeting_of, take_part
 
 from privfl.dp.ledger import read_ledger
-from privfl.errors import ConfigurationError
+from privfl.errors import ConfigurationError, MissingExtra
 from privfl.integrations.consortium import Participant
 from privfl.integrations.consortium.coordinator import DistantClients, Patience
 from privfl.integrations.consortium.trainee import Trainee
@@ -157,6 +157,16 @@ def test_a_member_that_drops_out_costs_nobody_anything(tmp_path):
 def test_a_coordinator_has_to_know_who_sits_on_the_committee(committee, why):
     with pytest.raises(ConfigurationError, match=why):
         distant(CKKS, committee=committee)
+
+
+def test_a_coordinator_without_tenseal_says_so_before_anybody_has_begun(monkeypatch):
+    def missing(_modulus):
+        raise MissingExtra("ckks", "tenseal")
+
+    clients = distant(CKKS)
+    monkeypatch.setattr("privfl.ckks.seal.seal_ring", missing)
+    with pytest.raises(MissingExtra, match="tenseal"):
+        FederatedRun(job_from_table(CKKS), elsewhere=clients)
 
 
 def test_a_committees_key_is_made_as_the_job_says():

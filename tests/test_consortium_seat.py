@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from committee_harness import CLIENTS, Chair, ceremony_params, ckks_params, seat
-from consortium_harness import COMMITTEE, MODEL, SEATS, TinyWork, exact_sum, make_session
+from consortium_harness import COMMITTEE, MODEL, SEATS, TinyWork, exact_sum, in_thread, make_session
 from harness import committee, forged, identity_of
 from test_consortium_participant import Death, dying
 
@@ -140,6 +140,20 @@ def test_files_that_are_put_back_answer_nothing_twice(chair, tmp_path):
                 with contextlib.suppress(FileNotFoundError):
                     shutil.copytree(copy / folder, chair.folder / folder)
             assert tried(chair.fresh(), step) in {None, answers[step]}
+
+
+@pytest.mark.parametrize("phase", [Phase.TEST_KEY, Phase.OPEN])
+def test_two_processes_at_once_give_one_answer(chair, phase):
+    participant = chair.fresh()
+    if phase is Phase.OPEN:
+        chair.make_key(participant).begin_session()
+    else:
+        chair.begin_ceremony()
+    step = chair.to(phase, participant).step()
+    ends = [in_thread(lambda one=one: tried(one, step)) for one in [chair.fresh() for _ in range(4)]]
+    given = {end() for end in ends} - {None}
+    assert len(given) <= 1
+    assert tried(participant, step) in {None, *given}
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,17 @@ class Committee:
         self._lost: set[int] = set()
         self._unbooked_bytes = 0
 
+    def check(self, epoch: KeyEpoch) -> None:
+        """See that ceremonies can be coordinated here, before anybody has begun.
+
+        Raises:
+            MissingExtra: TenSEAL is not installed.
+        """
+        from privfl.ckks.planner import modulus_of  # noqa: PLC0415 - suites load when used
+        from privfl.ckks.seal import seal_ring  # noqa: PLC0415 - likewise
+
+        seal_ring(modulus_of(epoch))
+
     def key(self, epoch: KeyEpoch, hall: Hall, *, number: int, gather_s: float, phase_s: float) -> CommitteeKey:
         """Return a key that those who are there can open a sum with; have one made if there is none.
 

@@ -180,6 +180,8 @@ class _Distant:
         self._sessions = sessions
         self._workers = workers
         self._committee = clients.committee
+        if self._committee is not None:
+            self._committee.check(sessions.key_epoch)
 
     def sum(
         self,
