@@ -30,6 +30,8 @@ from privfl import (
 )
 from privfl.ckks.ceremony_sizes import longest_answers
 from privfl.ckks.coordinator import CeremonyCoordinator
+from privfl.ckks.key import MemberKey
+from privfl.ckks.member import remaining_openings
 from privfl.integrations.consortium import Hall, NotWaited, Outcome
 from privfl.integrations.consortium.attempt import UNTOLD
 from privfl.integrations.consortium.ceremony_orders import CeremonyOrder
@@ -194,6 +196,23 @@ def test_a_member_that_is_gone_once_the_set_is_fixed_ends_the_session(consortium
     consortium.silence(SEATS[0], None)
     again = consortium.hold(session_order(key, number=2))
     assert np.array_equal(again.aggregate.vector, exact_sum(consortium.vectors, range(CLIENTS)))
+
+
+def test_a_sum_that_may_not_be_opened_is_shown_to_no_member(consortium):
+    """Guarantee 4 of `Hall`."""
+
+    def spent(_contributors):
+        raise BudgetExceeded("nothing is left")
+
+    key = consortium.key()
+    with pytest.raises(BudgetExceeded, match="nothing is left"):
+        consortium.hold(session_order(key), before_opening=spent)
+    for client in SEATS:
+        participant = consortium.lives[client].participant
+        (share,) = (consortium.lives[client].folder / "shares").iterdir()
+        own = MemberKey.load(share, participant._home.key)
+        assert remaining_openings(own, participant._home.guard) == key.epoch.committee.openings
+        assert not list((consortium.lives[client].folder / "sessions").glob("*.member"))
 
 
 def test_what_a_client_declines_is_not_its_members(tmp_path):

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from itertools import chain
 from typing import Final
 
@@ -95,7 +96,7 @@ class Participation:
         """Length and bounds of the vectors of this run's sessions."""
         return self._averaging.vector
 
-    @property
+    @cached_property
     def key_epoch(self) -> KeyEpoch:
         """What the key of a committee is made for that opens this run's sums.
 

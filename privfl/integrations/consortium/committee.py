@@ -99,6 +99,7 @@ class Committee:
         # What was asked may have been spent, whatever came of it; a member that cannot answer now never will.
         self._opened += Phase.OPEN in outcome.phases
         self._lost |= outcome.member_failures.keys()
+        _log(outcome, "helps to open nothing")
 
     def ceremony_bytes(self) -> int:
         """Return what ceremonies have sent since this was last asked."""
@@ -120,11 +121,15 @@ class Committee:
             )
         )
         self._unbooked_bytes += sum(cost.upload_bytes + cost.download_bytes for cost in outcome.phases.values())
-        for member, why in outcome.member_failures.items():
-            _LOG.warning("member %d of the committee takes no part in the key: %s", member, why)
+        _log(outcome, "takes no part in the key")
         if outcome.aborted is not None:
             raise RoundAborted(f"the committee made no key: {outcome.aborted}")
         return coordinator.result
+
+
+def _log(outcome: Outcome, what: str) -> None:
+    for member, why in outcome.member_failures.items():
+        _LOG.warning("member %d of the committee %s: %s", member, what, why)
 
 
 def committee_of(job: Job, committee: Roster | None, clients: Roster) -> Committee | None:
