@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-https test test-flower test-mutants lint format bench bench-flower bench-scale fuzz soak crash crash-coordinator crash-exact vectors clean
+.PHONY: help demo demo-https test test-flower test-mutants lint format bench bench-flower bench-scale fuzz soak crash \
+	crash-committee crash-coordinator crash-exact vectors clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +79,9 @@ crash: $(VENV)/.dev ## runs with and without a privacy budget, killed 20 and 50 
 
 crash-coordinator: $(VENV)/.dev ## a coordinator of distant clients, killed 20 times, and gone on with
 	PRIVFL_COORDINATOR_CRASHES=20 $(BIN)/python -m pytest tests/test_consortium_processes.py -k coordinator
+
+crash-committee: $(VENV)/.dev ## ckks over HTTPS: a member of its committee is killed, and its coordinator
+	$(BIN)/python -m pytest -m slow tests/test_consortium_processes.py -k committee
 
 crash-exact: $(VENV)/.dev ## runs without privacy, killed 20 times and ended at some of their steps: the same model, bit for bit
 	PRIVFL_EXACT_CRASHES=20 $(BIN)/python -m pytest -n auto --dist worksteal tests/test_crash_exact.py

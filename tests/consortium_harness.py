@@ -57,6 +57,9 @@ class TinyWork:
     def check(self, step, params):
         """Nothing is agreed on beforehand."""
 
+    def check_key(self, epoch):
+        self._called("check_key")
+
     def context(self, step, model):
         self._called("context")
         return context_of(step.terms, model, step.round)
@@ -109,7 +112,17 @@ corrupt = 0.1
 """
 
 
-def make_home(folder, number, *, n=7, policy=POLICY):
+SEATS = (4, 0, 6)
+"""Clients on the committee, in the order of their numbers there."""
+COMMITTEE = roster_of({seat: identity_of(number) for seat, number in enumerate(SEATS)})
+CKKS_POLICY = """
+minimum_contributors = 3
+suites = ["ckks"]
+corrupt = 0.1
+"""
+
+
+def make_home(folder, number, *, n=7, policy=POLICY, committee=COMMITTEE):
     """A client's directory, opened; made if it is not there."""
     if not folder.exists():
         folder.mkdir(mode=0o700)
@@ -117,6 +130,8 @@ def make_home(folder, number, *, n=7, policy=POLICY):
         roster = roster_of({each: identity_of(each) for each in range(n)})
         (folder / "roster.json").write_text(roster.to_json())
         (folder / "policy.toml").write_text(policy)
+        if committee is not None:
+            (folder / "committee.json").write_text(committee.to_json())
     return PartyHome.open(folder, named=True)
 
 
@@ -196,10 +211,12 @@ class Life(threading.Thread):
     Args:
         silent_from: a phase from which on it says nothing.
         mortal: it is killed before and after each delivery, and started again over the same directory.
+        home: options of that.
     """
 
-    def __init__(self, hall, folder, number, work, *, silent_from=None, mortal=False):
+    def __init__(self, hall, folder, number, work, *, silent_from=None, mortal=False, **home):
         super().__init__(daemon=True)
+        self.home = home
         self.hall, self.folder, self.number, self.work = hall, folder, number, work
         self.silent_from, self.mortal = silent_from, mortal
         self.silent = False
@@ -207,7 +224,7 @@ class Life(threading.Thread):
         self.participant = self._born()
 
     def _born(self):
-        participant = Participant(make_home(self.folder, self.number), self.number, self.work)
+        participant = Participant(make_home(self.folder, self.number, **self.home), self.number, self.work)
         participant.greet(self.hall.greeting)
         return participant
 
@@ -229,6 +246,7 @@ class Life(threading.Thread):
             self.silent = True
             return True
         try:
+            self.participant.forget_old(offer.session)
             answer = self.participant.answer(offer, lambda digest, _size: self.hall.model(digest))
             if self.mortal:
                 self.participant = self._born()

@@ -54,7 +54,7 @@ MUTANTS = (
     Mutant(
         "a client may send rubbish until it is taken",
         _OF + "sitting.py",
-        "                    self._gone(client, one_line(str(error)))\n",
+        "                    self._gone(party, one_line(str(error)))\n",
         "",
         (f"{HALL}::test_a_refused_answer_costs_its_sender_its_part_and_nobody_else_anything",),
     ),
@@ -92,23 +92,23 @@ MUTANTS = (
     Mutant(
         "requests are made for every poll",
         _OF + "sitting.py",
-        "                phase.requests[client] = request\n",
+        "                phase.requests[client] = asked\n",
         "",
         (f"{HALL}::test_only_who_is_waited_for_gets_a_step_and_requests_are_made_once",),
     ),
     Mutant(
         "who declined is waited for in the next phase",
         _OF + "sitting.py",
-        "        self._failures.setdefault(client, why)\n",
-        "        self._failures.get(client, why)\n",
+        "        self._failures.setdefault(party, why)\n",
+        "        self._failures.get(party, why)\n",
         (f"{HALL}::test_whoever_declined_in_one_phase_is_not_waited_for_in_the_next",),
     ),
     Mutant(
         "committees are waited for in vain",
-        _OF + "sitting.py",
-        "        if chosen.has_committee:\n",
+        _OF + "orders.py",
+        "        if suite(self.params.suite).has_committee != bool(self.members and self.committee):\n",
         "        if False:\n",
-        (f"{HALL}::test_suites_with_a_committee_are_refused",),
+        (f"{HALL}::test_a_suite_with_a_committee_needs_to_know_who_sits_there",),
     ),
     Mutant(
         "what the run forgot is raised in transports",
@@ -169,7 +169,7 @@ MUTANTS = (
     Mutant(
         "sessions begin anew when their file is gone",
         _OF + "participant.py",
-        "                self._home.guard.claim(_BEGUN, step.session)\n",
+        "            self._home.guard.claim(_BEGUN, attempt.place)\n",
         "",
         (
             f"{PARTICIPANT}::test_a_session_that_was_forgotten_is_not_begun_again[plain]",
@@ -179,7 +179,7 @@ MUTANTS = (
     Mutant(
         "a file that is put back brings back a session that was given up",
         _OF + "attempt.py",
-        "                self._home.guard.claim(ENDED, nonce)\n",
+        "                self._home.guard.claim(ENDED, self._attempt.place)\n",
         "                pass\n",
         (
             f"{PARTICIPANT}::test_another_request_in_the_same_phase_ends_the_session_for_good",
@@ -189,7 +189,7 @@ MUTANTS = (
     Mutant(
         "refused sessions stay on the disk",
         _OF + "attempt.py",
-        "            self._shelf.forget(nonce)\n",
+        "            self._shelf.forget(self._attempt.step.session, self._attempt.step.part)\n",
         "",
         (f"{PARTICIPANT}::test_another_request_in_the_same_phase_ends_the_session_for_good",),
     ),
@@ -231,8 +231,8 @@ MUTANTS = (
     Mutant(
         "sessions under any name",
         _OF + "participant.py",
-        "        if params.nonce != step.session:\n",
-        "        if False:\n",
+        "    if nonce != step.session:\n",
+        "    if False:\n",
         (f"{PARTICIPANT}::test_a_session_has_its_nonce_for_a_name",),
     ),
     Mutant(
@@ -290,8 +290,8 @@ MUTANTS = (
     Mutant(
         "files of any session under any name",
         _OF + "keeping.py",
-        "head=_ANSWER_MAGIC + session,",
-        "head=raw[: len(_ANSWER_MAGIC + session)],",
+        "head=_head(session, part),",
+        "head=raw[: len(_head(session, part))],",
         (f"{PARTICIPANT}::test_a_file_under_another_name_is_no_session",),
     ),
 )

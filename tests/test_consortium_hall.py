@@ -35,7 +35,9 @@ from privfl import (
 from privfl.integrations.consortium import Closed, Facts, Greeting, Hall, NotWaited, Offer, Over, Step, Wait
 from privfl.integrations.consortium.messages import (
     MOST_JOB_BYTES,
+    MOST_KEY_BYTES,
     MOST_OFFER_BYTES,
+    Part,
     decode,
     decode_offer,
     encode,
@@ -528,10 +530,18 @@ def test_orders_that_no_hall_can_hold_are_refused_before_anybody_is_asked():
             make_order(open_params, server, **changes)
 
 
-def test_suites_with_a_committee_are_refused():
+def test_a_suite_with_a_committee_needs_to_know_who_sits_there():
     params = make_params(7, 16, "ckks", cohort=tuple(range(7)))
-    with pytest.raises(ConfigurationError, match="committee"):
-        Hall(greeting(), clients=range(9)).hold(make_order(params, object()))
+    for changes in ({}, {"members": {0: 0}}, {"committee": b"key"}):
+        with pytest.raises(ConfigurationError, match="committee"):
+            make_order(params, object(), **changes)
+    with pytest.raises(ConfigurationError, match="two clients in one seat"):
+        make_order(params, object(), members={0: 0, 1: 0}, committee=b"key")
+    plain, server = make_session("plain")
+    with pytest.raises(ConfigurationError, match="'plain' has none"):
+        make_order(plain, server, members={0: 0}, committee=b"key")
+    with pytest.raises(ConfigurationError, match="client 9"):
+        Hall(greeting(), clients=range(9)).hold(make_order(params, object(), members={9: 0}, committee=b"key"))
 
 
 def test_what_the_run_forgot_is_raised_in_the_run():
@@ -673,10 +683,14 @@ SAID = [
         round=3, kind="train", session=bytes(16), phase=Phase.UNMASK, params=b"p", terms=b"t", model=bytes(32),
         model_bytes=7, request=b"r", most_bytes=100,
     ),
+    Step(
+        round=3, kind="ceremony", session=bytes(16), phase=Phase.CHECK_SHARES, params=b"p", terms=b"", model=bytes(32),
+        model_bytes=0, request=b"", most_bytes=100, part=Part.CEREMONY, fetched=bytes(32), fetched_bytes=9,
+    ),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("said", SAID, ids=lambda said: type(said).__name__)
+@pytest.mark.parametrize("said", SAID, ids=["Greeting", "Wait", "Over", "Step", "Step of a ceremony"])
 def test_messages_have_one_encoding(said):
     raw = encode(said)
     kind = type(said)
@@ -720,7 +734,9 @@ def test_values_that_make_no_sense_are_not_decoded():
         pack([5, "x" * 501]),
         *(pack([*step[:place], value, *step[place + 1 :]]) for place, value in (
             (1, -1), (1, 2**31), (2, "k" * 33), (3, bytes(15)), (4, "Lunch"), (7, bytes(31)), (8, -1), (10, -1),
+            (11, "server"), (12, bytes(MOST_KEY_BYTES + 1)), (13, bytes(31)), (13, bytes(32)), (14, -1),
         )),
+        pack(step[:-4]),  # what is usual is said as well
         bytes(MOST_OFFER_BYTES + 1),
     ):  # fmt: skip
         with pytest.raises(DecodeError):

@@ -456,7 +456,6 @@ def test_no_code_is_imported_because_a_coordinators_job_names_it(evil_module, ch
         ({"fleet": {}}, "fleet"),
         ({"failures": {"rate": 0.1}}, "failures"),
         ({"cohort": {"sampling": "available"}, "fleet": {}}, "fleet"),
-        ({"suite": "ckks", "threat": {}}, "suite is 'ckks'"),
         ({"evaluation": {"federated": True}}, "evaluation.federated"),
         ({"compression": {"fraction": 0.5, "keep": "random", "feedback": 1.0}}, "compression.feedback"),
         ({"privacy": PRIVATE | {"client_epsilon": 30.0}}, "privacy.client_epsilon"),

@@ -22,7 +22,7 @@ from consortium_harness import (
     make_participant,
     model_of,
 )
-from harness import ACTIVE, forged, identity_of, make_params
+from harness import ACTIVE, forged, identity_of
 
 from privfl import (
     BudgetExceeded,
@@ -454,14 +454,6 @@ def test_a_session_has_its_nonce_for_a_name(tmp_path):
         by.fresh().answer(by.step(session=bytes(16)), model_of)
 
 
-def test_suites_with_a_committee_have_no_seat_here(tmp_path):
-    by = By(tmp_path / "home", "plain")
-    params = make_params(7, 16, "ckks", cohort=tuple(range(7)))
-    make_home(by.folder, 0, policy='suites = ["ckks"]\nservers = ["honest-but-curious"]')
-    with pytest.raises(Declined, match="committee"):
-        by.fresh().answer(by.step(params=params.to_bytes(), session=params.nonce), model_of)
-
-
 def test_who_is_not_in_the_cohort_takes_no_part(tmp_path):
     by = By(tmp_path / "home", "plain")
     by.number = 8
@@ -552,7 +544,7 @@ def test_what_lies_on_the_disk_is_sealed_and_its_owners_alone(by):
         answer = by.answer(participant)
         for path in by.folder.rglob("*"):
             mode = stat.S_IMODE(path.stat().st_mode)
-            if path.name in {"identity.pem", "roster.json", "policy.toml"}:
+            if path.name in {"identity.pem", "roster.json", "policy.toml", "committee.json"}:
                 continue  # the owner's own
             assert mode == (0o700 if path.is_dir() else 0o600), path
             if path.is_file() and path.name != "state.key":

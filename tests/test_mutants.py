@@ -16,6 +16,7 @@ from mutants_audit import MUTANTS as OF_AUDIT
 from mutants_ckks import MUTANTS as OF_CKKS
 from mutants_compression import MUTANTS as OF_COMPRESSION
 from mutants_consortium import MUTANTS as OF_CONSORTIUM
+from mutants_consortium_committee import MUTANTS as OF_COMMITTEES
 from mutants_consortium_home import MUTANTS as OF_HOMES
 from mutants_consortium_learning import MUTANTS as OF_DISTANT
 from mutants_context import MUTANTS as OF_CONTEXT
@@ -36,6 +37,7 @@ MUTANTS = (
     *OF_COMPRESSION,
     *OF_CONTEXT,
     *OF_CONSORTIUM,
+    *OF_COMMITTEES,
     *OF_DISTANT,
     *OF_HOMES,
     *OF_HTTP,

@@ -59,6 +59,12 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
         "--roster", type=Path, required=True, metavar="FILE.json", help="who the clients are: privfl identity roster"
     )
     parser.add_argument(
+        "--committee",
+        type=Path,
+        metavar="FILE.json",
+        help="who of them opens sums of 'ckks': identities from 0 on",
+    )
+    parser.add_argument(
         "--certificate", type=Path, required=True, metavar="FILE.crt", help="for TLS: privfl identity cert"
     )
     parser.add_argument("--key", type=Path, required=True, metavar="FILE.pem", help="the certificate's private key")
@@ -149,6 +155,7 @@ def _clients(options: argparse.Namespace, job: Job, out: Path, identity: Identit
             gather_s=options.gather,
             clients=options.clients,
         ),
+        committee=None if options.committee is None else Roster.load(options.committee),
         workers=options.workers,
     )
 

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from itertools import chain
 from typing import Any, Final
 
@@ -26,10 +27,10 @@ from privfl.learning.privacy_job import PrivacyMode
 from privfl.learning.private import PrivateAveraging
 from privfl.learning.schedules import learning_rate_at
 from privfl.learning.scheduling import Assignment, Model, training_seed
+from privfl.learning.sessions import key_epoch
 from privfl.learning.strategy import Weights
-from privfl.params import SessionParams, VectorSpec
+from privfl.params import KeyEpoch, SessionParams, VectorSpec
 from privfl.session import Vector
-from privfl.suites import suite
 
 _FLOAT: Final = np.dtype("<f4")
 _FURTHEST_BITS: Final = 6
@@ -101,6 +102,15 @@ class Participation:
     def vector_spec(self) -> VectorSpec:
         """Length and bounds of the vectors of this run's sessions."""
         return self._averaging.vector
+
+    @cached_property
+    def key_epoch(self) -> KeyEpoch:
+        """What the key of a committee is made for that opens this run's sums.
+
+        Raises:
+            ConfigurationError: no committee does.
+        """
+        return key_epoch(self.job, self.vector_spec)
 
     @property
     def model_bytes(self) -> int:
@@ -278,8 +288,6 @@ def _why_not(job: Job) -> Iterator[str]:
         )
     if job.strategy.buffering() is not None:
         yield f"strategy.name is {job.strategy.name!r}, whose buffers are simulated ones: 'fedavg' works"
-    if suite(job.suite).has_committee:
-        yield f"suite is {job.suite!r}, whose committee would be the coordinator itself: 'kahe' or 'masking' works"
     if job.evaluation.federated:
         yield "evaluation.federated is true, and distant clients evaluate nothing: leave it out"
     if job.compression.feedback:

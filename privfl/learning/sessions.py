@@ -17,12 +17,21 @@ from privfl.learning.client_books import ClientBooks
 from privfl.learning.cohort import draw_absences
 from privfl.learning.job import Job
 from privfl.learning.records import UploadView
-from privfl.params import NONCE_BYTES, ServerModel, SessionParams, Setting, ThreatModel, VectorSpec
+from privfl.params import (
+    NONCE_BYTES,
+    CkksSetting,
+    KeyEpoch,
+    ServerModel,
+    SessionParams,
+    Setting,
+    ThreatModel,
+    VectorSpec,
+)
 from privfl.primitives.signatures import Identity
 from privfl.roster import Roster
 from privfl.session import Phase, Vector
 from privfl.simulate import BeforeOpening, Simulation, draw_identities, roster_of, simulate, simulated_committee
-from privfl.suites import plan_session
+from privfl.suites import plan_session, suite
 
 _VIEW_COORDINATES: Final = 4096
 
@@ -78,12 +87,13 @@ class Sessions:
         context: of the first round: parameters that do not work show now.
         clients: invited to a session, at most; a cohort unless given.
         identities: the clients' signing keys against an active server; fresh ones unless given.
-        roster: of clients that are not simulated here, who have their keys themselves.
+        roster: of clients that are not simulated here, who have their keys themselves, as has a committee among them.
         workers: threads for long vectors.
 
     Attributes:
         params: parameters of the latest round's session.
         identities: the clients' signing keys; None where none are needed.
+        committee: key of a committee that is not simulated here, once it has one.
 
     Raises:
         ConfigurationError: no session of this job can be held.
@@ -107,8 +117,10 @@ class Sessions:
         active = job.threat.server is ServerModel.ACTIVE
         own = active and roster is None
         self.identities = (identities or draw_identities(range(job.data.clients))) if own else None
-        self._roster = roster_of(self.identities) if self.identities else roster if active else None
-        self._committee = simulated_committee(self._setting())
+        signed = active or suite(job.suite).has_committee  # distant clients sign what they upload, since they can
+        self._roster = roster_of(self.identities) if self.identities else roster if signed else None
+        self.committee: object | None = None
+        self._committee = simulated_committee(self._setting()) if roster is None else None
         self._refused: dict[int, str | None] = {}
         self._unbooked = self._committee  # whose ceremony no round has paid for yet
         self.params = self.planned(context, tuple(range(self._clients)))
@@ -187,6 +199,11 @@ class Sessions:
         plain = simulate(params, inputs.vectors, drops={**inputs.drops, Phase.MASKED_INPUT: silent}, record=True)
         return plain, time.perf_counter() - begun
 
+    @property
+    def key_epoch(self) -> KeyEpoch:
+        """What the committee's key is made for; errors as those of `key_epoch`."""
+        return key_epoch(self._job, self._vector, clients=self._clients)
+
     def _setting(self) -> Setting:
         """Return the setting that a committee's key is made for."""
         vector = self._vector
@@ -227,6 +244,7 @@ class Sessions:
             cohort: clients invited.
             suite_name: another suite than the job's.
         """
+        key = self._committee.key if self._committee else self.committee
         return plan_session(
             suite_name or self._job.suite,
             cohort=cohort,
@@ -237,8 +255,25 @@ class Sessions:
             nonce=os.urandom(NONCE_BYTES),
             context=context,
             roster=self._roster if suite_name is None else None,
-            committee=self._committee.key if self._committee and suite_name is None else None,
+            committee=key if suite_name is None else None,
         )
+
+
+def key_epoch(job: Job, vector: VectorSpec, *, clients: int | None = None) -> KeyEpoch:
+    """Return what the key of a committee is made for that opens a job's sums.
+
+    Args:
+        job: the job.
+        vector: length and bounds of what is summed.
+        clients: invited to a session, at most; a cohort unless given.
+
+    Raises:
+        ConfigurationError: no committee opens them, or nothing fits.
+    """
+    setting = job.setting(vector.length, clients=clients, bound=vector.bound, sum_bound=vector.sum_bound)
+    if not isinstance(setting, CkksSetting):
+        raise ConfigurationError(f"suite is {job.suite!r}, whose sums no committee opens: 'ckks' works")
+    return setting.epoch
 
 
 class _Catch:

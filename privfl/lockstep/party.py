@@ -19,6 +19,7 @@ from privfl.wire import (
     SuiteCode,
     decode_message,
     encode_message,
+    envelope_bytes,
     message_type,
     open_envelope,
 )
@@ -101,6 +102,11 @@ class LockstepParty(ABC):
             incoming: the request.
             expected: whether the table has a handler for it.
         """
+
+    @property
+    def most_request_bytes(self) -> int:
+        """No longer request is decoded."""
+        return envelope_bytes(self._body_limit_bytes, max(self._tail_bytes_of().values(), default=0))
 
     def _end(self, why: str) -> None:
         self._state, self._last = SessionOver(why), None

@@ -6,15 +6,16 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from privfl.compression.compressor import Chosen
-from privfl.errors import ConfigurationError, DecodeError
+from privfl.errors import ConfigurationError, DecodeError, RoundAborted
+from privfl.integrations.consortium.committee import committee_of
 from privfl.integrations.consortium.hall import Hall
 from privfl.integrations.consortium.messages import Facts, Greeting, encode
-from privfl.integrations.consortium.orders import Order, Outcome
+from privfl.integrations.consortium.orders import Order, Outcome, PhaseTraffic
 from privfl.learning.averaging import Averaging
 from privfl.learning.distant_data import held_out_of
 from privfl.learning.job import Job, job_to_toml
@@ -22,7 +23,7 @@ from privfl.learning.participation import refuse_what_is_not_for_distant_clients
 from privfl.learning.scheduling import RoundPlan
 from privfl.learning.sessions import Held, Sessions
 from privfl.learning.site import Charge, HeldOut, Site, Summed
-from privfl.params import ServerModel, SessionParams
+from privfl.params import SessionParams
 from privfl.primitives.signatures import Identity
 from privfl.roster import Roster
 from privfl.session import Phase
@@ -30,7 +31,12 @@ from privfl.simulate import PhaseCost, Simulation
 from privfl.suites import suite
 from privfl.wire import Role
 
+if TYPE_CHECKING:  # a suite's package is imported when it is asked for
+    from privfl.ckks.key import CommitteeKey
+
 TRAIN: Final = "train"
+_CLIENT: Final = Role.CLIENT.name.lower()
+_OF_COMMITTEE: Final = frozenset({Phase.CONVENE, Phase.OPEN})
 _NO_ANSWER: Final = "no answer: in {phase}"
 
 
@@ -100,16 +106,19 @@ class DistantClients:
         identity: of the coordinator.
         roster: of all clients, numbered from 0.
         patience: how long it waits for them.
+        committee: roster of the committee that opens sums, numbered from 0, where the job's suite has one: clients all.
         workers: threads for long vectors.
 
     Attributes:
+        committee: that opens sums; None where no suite has one.
         hall: where transports bring them.
         data: what the coordinator holds of their data.
         roster: likewise.
         agreed: the run as everybody is shown it.
 
     Raises:
-        ConfigurationError: distant clients cannot do the job, or the roster does not list them all.
+        ConfigurationError: distant clients cannot do the job, the roster does not list them all, or a committee is
+            missing or has another size than the job says.
     """
 
     def __init__(
@@ -120,6 +129,7 @@ class DistantClients:
         identity: Identity,
         roster: Roster,
         patience: Patience | None = None,
+        committee: Roster | None = None,
         workers: int = 1,
     ) -> None:
         self.check(job)
@@ -132,6 +142,7 @@ class DistantClients:
                 f"numbered from 0, work"
             )
         self.roster: Roster = roster
+        self.committee = committee_of(job, committee, roster)
         self.data: HeldOut = held_out_of(job)
         facts = self.data.facts
         greeting = Greeting(
@@ -168,6 +179,9 @@ class _Distant:
         self._job = job
         self._sessions = sessions
         self._workers = workers
+        self._committee = clients.committee
+        if self._committee is not None:
+            self._committee.check(sessions.key_epoch)
 
     def sum(
         self,
@@ -185,25 +199,54 @@ class _Distant:
         why_not = self._sessions.why_not(len(plan.cohort))
         if why_not is not None:
             return self._summed(plan, None, Simulation.without_session(why_not), begun)
-        params = self._sessions.begun(context, plan.cohort)
-        active = params.threat.server is ServerModel.ACTIVE and suite(params.suite).protects
         patience = self._clients.patience
+        try:
+            key = self._key(plan.number)
+        except RoundAborted as error:  # no committee has a key
+            return self._summed(plan, None, Simulation.without_session(str(error)), begun)
+        params = self._sessions.begun(context, plan.cohort)
         outcome = self._clients.hall.hold(
             Order(
                 round=plan.number,
                 kind=TRAIN,
                 params=params,
                 server=suite(params.suite).server(
-                    params, roster=self._clients.roster if active else None, workers=self._workers
+                    params,
+                    roster=self._clients.roster if params.roster_digest else None,
+                    workers=self._workers,
+                    committee=key,
                 ),
                 terms=RoundTerms(clip=averaging.clip).to_bytes(),
                 model=write_model(next(iter(plan.assignments.values())).model.weights),
                 phase_timeout_s=patience.phase_s,
                 upload_timeout_s=patience.upload_s,
+                members=self._committee.members if self._committee else {},
+                committee=key.to_bytes() if key else b"",
             ),
             before_opening=charge,
         )
+        if self._committee is not None:
+            self._committee.over(outcome)
         return self._summed(_as_it_went(plan, outcome), params, _simulation(outcome), begun)
+
+    def _key(self, number: int) -> CommitteeKey | None:
+        """Return a key that a committee can open the round's sum with, where one does.
+
+        Raises:
+            RoundAborted: there is none, and none could be made.
+        """
+        if self._committee is None:
+            return None
+        patience = self._clients.patience
+        key = self._committee.key(
+            self._sessions.key_epoch,
+            self._clients.hall,
+            number=number,
+            gather_s=patience.gather_s,
+            phase_s=patience.phase_s,
+        )
+        self._sessions.committee = key
+        return key
 
     def _invited(self, plan: RoundPlan) -> RoundPlan:
         """Leave those out of a drawn cohort who are not there, if enough are: nobody need wait for them."""
@@ -221,7 +264,7 @@ class _Distant:
             params=params,
             seconds=time.perf_counter() - begun,
             ceremony_cpu_s=0.0,
-            ceremony_bytes=0,
+            ceremony_bytes=self._committee.ceremony_bytes() if self._committee else 0,
             view=None,
         )
         uploaded = {one.client for one in outcome.messages if one.phase in {Phase.MASKED_INPUT, Phase.UPLOAD}}
@@ -239,10 +282,11 @@ def _as_it_went(plan: RoundPlan, outcome: Outcome) -> RoundPlan:
     """Return the plan with who fell silent, from which phase on, and why."""
     answered: dict[str, set[int]] = defaultdict(set)
     for message in outcome.messages:
-        answered[message.phase].add(message.client)
+        if message.role == _CLIENT:
+            answered[message.phase].add(message.client)
     there, drops, because = set(plan.cohort), {}, {}
     for phase in outcome.phases:
-        # Only some have to answer in the last phase; who is not asked has not dropped out.
+        # Only some have to answer in the last phase, and none where a committee does; who is not asked has not dropped.
         if not answered[phase]:
             break
         gone = there - answered[phase]
@@ -253,18 +297,23 @@ def _as_it_went(plan: RoundPlan, outcome: Outcome) -> RoundPlan:
 
 
 def _simulation(outcome: Outcome) -> Simulation:
-    phases: Mapping[Phase, PhaseCost] = {
-        phase: PhaseCost(
-            server_cpu_s=cost.server_cpu_s, upload_bytes=cost.upload_bytes, download_bytes=cost.download_bytes
-        )
-        for phase, cost in outcome.phases.items()
-    }
+    phases: Mapping[Phase, PhaseCost] = {phase: _cost(phase, cost) for phase, cost in outcome.phases.items()}
     return Simulation(
         aggregate=outcome.aggregate,
         contributors=outcome.contributors,
         aborted=outcome.aborted,
         failures=outcome.failures,
-        member_failures={},
+        member_failures=outcome.member_failures,
         phases=phases,
         messages=outcome.messages,
     )
+
+
+def _cost(phase: Phase, cost: PhaseTraffic) -> PhaseCost:
+    if phase in _OF_COMMITTEE:
+        return PhaseCost(
+            server_cpu_s=cost.server_cpu_s,
+            committee_upload_bytes=cost.upload_bytes,
+            committee_download_bytes=cost.download_bytes,
+        )
+    return PhaseCost(server_cpu_s=cost.server_cpu_s, upload_bytes=cost.upload_bytes, download_bytes=cost.download_bytes)

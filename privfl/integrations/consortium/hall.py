@@ -15,6 +15,7 @@ from typing import Final
 
 from privfl.errors import ConfigurationError, LocalProtocolError, RemoteProtocolError
 from privfl.integrations.consortium.bell import Bell
+from privfl.integrations.consortium.ceremony_orders import CeremonyOrder
 from privfl.integrations.consortium.messages import Greeting, Offer, Over, Wait
 from privfl.integrations.consortium.orders import Order, Outcome, Snapshot
 from privfl.integrations.consortium.phases import Counters
@@ -108,7 +109,7 @@ class Hall:
         self._sitting_for(client).take(client, session, phase, body)
 
     def model(self, model: bytes) -> bytes:
-        """Return the open session's model.
+        """Return the open session's model, or a request of its open phase that is too long for a step.
 
         Args:
             model: its digest (`messages.model_digest`).
@@ -117,11 +118,11 @@ class Hall:
             NotWaited: the open session has another, or none is open.
         """
         with self._changed:
-            sitting = self._sitting
-            if sitting is None or sitting.model != model:
-                raise NotWaited("this is not the open session's model: ask for an offer")
-            self._counters.bytes_out += len(sitting.order.model)
-            return sitting.order.model
+            if self._sitting is None:
+                raise NotWaited("no session is open: ask for an offer")
+            named = self._sitting.named(model)
+            self._counters.bytes_out += len(named)
+            return named
 
     def decline(self, client: int, session: bytes, why: str) -> None:
         """Write down that a client takes no part in a session: it is not waited for any more.
@@ -162,7 +163,7 @@ class Hall:
                 kind=sitting.order.kind if sitting else None,
                 phase=view.phase if view else None,
                 phase_age_s=view.phase_age_s if view else None,
-                cohort=sitting.order.params.cohort if sitting else (),
+                cohort=sitting.order.cohort if sitting else (),
                 waiting=view.waiting if view else (),
                 present=present,
                 answers=counters.answers,
@@ -208,11 +209,11 @@ class Hall:
                     return here
                 self._nap(until)
 
-    def hold(self, order: Order, *, before_opening: Callable[[int], None] | None = None) -> Outcome:
+    def hold(self, order: Order | CeremonyOrder, *, before_opening: Callable[[int], None] | None = None) -> Outcome:
         """Hold a session; return when it is over.
 
         Args:
-            order: what is to be summed.
+            order: what is to be summed, or what key is to be made.
             before_opening: called with the number of contributors when uploads are closed, if they are enough, and
                 before anything is asked or computed that opens their sum. What it raises ends the session, and is
                 raised here.
@@ -222,12 +223,12 @@ class Hall:
 
         Raises:
             Closed: the hall was closed; nothing is released.
-            ConfigurationError: a client of the cohort is none of the run's, or the session needs a committee.
+            ConfigurationError: a client of the cohort or of the committee is none of the run's.
             LocalProtocolError: another session is being held.
         """
-        strangers = sorted(set(order.params.cohort) - self._clients)
+        strangers = sorted(({*order.cohort} | order.members.keys()) - self._clients)
         if strangers:
-            raise ConfigurationError(f"client {strangers[0]} of the cohort is none of the run's clients")
+            raise ConfigurationError(f"client {strangers[0]} of the session is none of the run's clients")
         sitting = Sitting(order, changed=self._changed, counters=self._counters, clock=self._clock)
         with self._seated(sitting):
             going_on = sitting.open()

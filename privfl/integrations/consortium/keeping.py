@@ -3,7 +3,8 @@
 ```
 HOME/
   runs/RUN          digest of the greeting that the run was entered with, sealed; made once, never changed
-  sessions/NONCE    the last answer in a session, and the session asleep as it is after it, sealed
+  sessions/NONCE    the last answer in a session, and the session asleep as it is after it, sealed;
+                    NONCE.member and NONCE.ceremony, of the same party's member of a committee
 ```
 
 A file appears whole or not at all. What lies here may be old, if somebody put a copy back: the claims of the party's
@@ -23,7 +24,7 @@ import msgspec
 
 from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused
 from privfl.guard import make_folder, to_disk
-from privfl.integrations.consortium.messages import Greeting, encode
+from privfl.integrations.consortium.messages import Greeting, Part, encode
 from privfl.integrations.home import PartyHome
 from privfl.primitives.labels import Label
 from privfl.primitives.sealing import open_sealed, seal
@@ -46,6 +47,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
         request: SHA-256 of the last request that was answered.
         answer: the answer to it.
         state: the session as it is after it, as its `to_bytes` wrote it; empty if nothing is left to ask.
+        part: whose session it is.
     """
 
     session: Bytes16
@@ -53,6 +55,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     request: Bytes32
     answer: bytes
     state: bytes
+    part: Part = Part.CLIENT
 
     def __repr__(self) -> str:
         return f"Kept({self.session.hex()}, <secret>)"
@@ -112,20 +115,20 @@ class Shelf:
                 if not guard.claimed(_RUN_CLAIM, run):  # not another process of this party, with the same file
                     raise
 
-    def read(self, session: bytes) -> Kept | None:
-        """Return what is kept of a session.
+    def read(self, session: bytes, part: Part = Part.CLIENT) -> Kept | None:
+        """Return what is kept of a session, of one part in it.
 
         Raises:
             DecodeError: it is damaged, or of another key.
             ConfigurationError: it cannot be read.
         """
-        path = self._sessions / session.hex()
+        path = self._sessions / _name(session, part)
         with _disk(path):
             try:
                 raw = path.read_bytes()
             except FileNotFoundError:
                 return None
-        opened = open_sealed(raw, self._home.key, head=_ANSWER_MAGIC + session, label=Label.CONSORTIUM_ANSWER)
+        opened = open_sealed(raw, self._home.key, head=_head(session, part), label=Label.CONSORTIUM_ANSWER)
         try:
             return msgspec.msgpack.decode(opened, type=Kept)
         except (msgspec.MsgspecError, ValueError) as error:
@@ -137,27 +140,36 @@ class Shelf:
         Raises:
             ConfigurationError: it cannot be written; what was kept is still there.
         """
-        path = self._sessions / kept.session.hex()
+        path = self._sessions / _name(kept.session, kept.part)
         sealed = seal(
             msgspec.msgpack.encode(kept),
             self._home.key,
-            head=_ANSWER_MAGIC + kept.session,
+            head=_head(kept.session, kept.part),
             label=Label.CONSORTIUM_ANSWER,
         )
         with _disk(path):
             _written_whole(path, sealed, os.replace)
 
-    def forget(self, session: bytes) -> None:
-        """Remove what is kept of a session, if anything is."""
+    def forget(self, session: bytes, part: Part = Part.CLIENT) -> None:
+        """Remove what is kept of a session, of one part in it, if anything is."""
         with contextlib.suppress(OSError):
-            (self._sessions / session.hex()).unlink()
+            (self._sessions / _name(session, part)).unlink()
 
     def forget_all_but(self, session: bytes) -> None:
         """Remove what is kept of all sessions but one, and what a crash left half written."""
+        names = {_name(session, part) for part in Part}
         with contextlib.suppress(OSError):
             for path in list(self._sessions.iterdir()):
-                if path.name != session.hex():
+                if path.name not in names:
                     path.unlink(missing_ok=True)
+
+
+def _name(session: bytes, part: Part) -> str:
+    return session.hex() if part is Part.CLIENT else f"{session.hex()}.{part}"
+
+
+def _head(session: bytes, part: Part) -> bytes:
+    return _ANSWER_MAGIC + session + (b"" if part is Part.CLIENT else part.encode())
 
 
 def _written_whole(path: Path, raw: bytes, put: Callable[[Path, Path], None]) -> None:

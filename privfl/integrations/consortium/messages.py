@@ -6,13 +6,14 @@ all is over. Delivery is at least once in both directions.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any, Final, TypeVar, overload
 
 import msgspec
 
 from privfl.errors import ConfigurationError, DecodeError
 from privfl.primitives.labels import Label
-from privfl.primitives.transcript import digest
+from privfl.primitives.transcript import DIGEST_BYTES, digest
 from privfl.session import Phase
 from privfl.wire import Bytes16, Bytes32
 
@@ -23,14 +24,31 @@ MOST_GREETING_BYTES: Final = MOST_JOB_BYTES + (1 << 12)
 MOST_OFFER_BYTES: Final = 16 << 20
 """Of an encoded `Offer`, likewise. The parameters name the cohort, with up to five bytes a client."""
 MOST_MODEL_BYTES: Final = 1 << 36
+MOST_KEY_BYTES: Final = 1 << 20
+"""Of a committee's public key."""
+MOST_INLINE_BYTES: Final = 1 << 16
+"""Of a request to a member of the committee that stands in its step; longer ones are fetched, as models are."""
 MOST_WAIT_S: Final = 60.0
 MOST_KIND_LENGTH: Final = 32
+CEREMONY: Final = "ceremony"
+"""The `kind` of steps that make a committee's key."""
 UPLOADS: Final = frozenset({Phase.MASKED_INPUT, Phase.UPLOAD})
 """Phases in which clients train, and send what came of it."""
 _MOST_WHY_LENGTH: Final = 500
 _MOST_NUMBER: Final = 2**53 - 1
 
 _Number = Annotated[int, msgspec.Meta(ge=0, le=_MOST_NUMBER)]
+
+
+class Part(StrEnum):
+    """Whom in a party a step is to. A phase belongs to one of them: a party has at most one step at a time."""
+
+    CLIENT = "client"
+    """The client."""
+    MEMBER = "member"
+    """The member of the committee that the party is beside, in a session that it helps to open."""
+    CEREMONY = "ceremony"
+    """The same member, in a ceremony that makes a key."""
 
 
 class _Said(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
@@ -84,19 +102,24 @@ class Wait(_Said, frozen=True, tag=3):
 
 
 class Step(_Said, frozen=True, tag=4):
-    """A request of the open session to one client.
+    """A request of the open session to one party.
 
     Attributes:
         round: of the run.
-        kind: what is summed: "train".
+        kind: what is summed: "train"; or `CEREMONY`.
         session: the session's nonce.
         phase: in which its answer is waited for.
-        params: the session's parameters, as `SessionParams.to_bytes` writes them.
+        params: the session's parameters, as `SessionParams.to_bytes` writes them; in a ceremony, as
+            `CeremonyParams.to_bytes` does.
         terms: what the vector is made by; opaque here.
         model: digest of the model's bytes (`model_digest`).
         model_bytes: how many they are.
-        request: as the suite's server made it.
+        request: as the suite's server made it; empty if it has to be fetched.
         most_bytes: longest answer that is taken.
+        part: whom in the party it is to.
+        committee: the committee's public key, where clients encrypt under one and are asked for their vectors.
+        fetched: digest of a request that has to be fetched (`model_digest`), as a model is; else empty.
+        fetched_bytes: how many they are.
     """
 
     round: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
@@ -109,6 +132,14 @@ class Step(_Said, frozen=True, tag=4):
     model_bytes: Annotated[int, msgspec.Meta(ge=0, le=MOST_MODEL_BYTES)]
     request: bytes
     most_bytes: _Number
+    part: Part = Part.CLIENT
+    committee: Annotated[bytes, msgspec.Meta(max_length=MOST_KEY_BYTES)] = b""
+    fetched: Annotated[bytes, msgspec.Meta(max_length=DIGEST_BYTES)] = b""
+    fetched_bytes: Annotated[int, msgspec.Meta(ge=0, le=MOST_MODEL_BYTES)] = 0
+
+    def __post_init__(self) -> None:
+        if len(self.fetched) not in {0, DIGEST_BYTES} or (self.fetched and self.request):
+            raise ConfigurationError("a step has a request, or the digest of one that is fetched: either works")
 
 
 class Over(_Said, frozen=True, tag=5):

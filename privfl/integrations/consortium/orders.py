@@ -4,13 +4,56 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from privfl.errors import ConfigurationError
 from privfl.evidence import MessageRecord
-from privfl.integrations.consortium.messages import MOST_KIND_LENGTH, MOST_MODEL_BYTES, MOST_TERMS_BYTES
+from privfl.integrations.consortium.messages import (
+    CEREMONY,
+    MOST_KEY_BYTES,
+    MOST_KIND_LENGTH,
+    MOST_MODEL_BYTES,
+    MOST_TERMS_BYTES,
+    Part,
+)
+from privfl.lockstep.sizes import SessionSizes
 from privfl.params import SessionParams
 from privfl.session import Aggregate, Phase, ServerSession
+from privfl.suites import suite
+from privfl.wire import PartyId, Role, client
+
+
+class Lockstep(Protocol):
+    """The steps that the server's sides of sessions and ceremonies have in common."""
+
+    @property
+    def phase(self) -> Phase:
+        """See `ServerSession.phase`."""
+        ...
+
+    @property
+    def waiting(self) -> AbstractSet[PartyId]:
+        """See `ServerSession.waiting`."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """See `ServerSession.ready`."""
+        ...
+
+    def request_for(self, party: PartyId) -> bytes:
+        """See `ServerSession.request_for`."""
+        ...
+
+    def receive(self, sender: PartyId, response: bytes) -> None:
+        """See `ServerSession.receive`."""
+        ...
+
+    def advance(self) -> None:
+        """See `ServerSession.advance`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +69,8 @@ class Order:
         model: the model's bytes, which clients may fetch as long as the session is open.
         phase_timeout_s: seconds that clients have for a phase.
         upload_timeout_s: seconds for the phase in which they train and upload.
+        members: clients that sit on the committee that opens the sum, and their numbers there; where there is one.
+        committee: its public key, as it travels.
     """
 
     round: int
@@ -36,20 +81,72 @@ class Order:
     model: bytes = field(repr=False)
     phase_timeout_s: float
     upload_timeout_s: float
+    members: Mapping[int, int] = field(default_factory=dict)
+    committee: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
-        if type(self.round) is not int or not 0 <= self.round < 2**31:
-            raise ConfigurationError(f"round is {self.round!r}: a whole number from 0 to 2^31 − 1 works")
-        if not self.kind or len(self.kind) > MOST_KIND_LENGTH:
-            raise ConfigurationError(f"kind is {self.kind!r}: a word of at most {MOST_KIND_LENGTH} letters works")
-        for key, value, most in (("terms", self.terms, MOST_TERMS_BYTES), ("model", self.model, MOST_MODEL_BYTES)):
+        check_round(self.round)
+        if not self.kind or len(self.kind) > MOST_KIND_LENGTH or self.kind == CEREMONY:
+            raise ConfigurationError(
+                f"kind is {self.kind!r}: a word of at most {MOST_KIND_LENGTH} letters works, and not {CEREMONY!r}"
+            )
+        for key, value, most in (
+            ("terms", self.terms, MOST_TERMS_BYTES),
+            ("model", self.model, MOST_MODEL_BYTES),
+            ("committee", self.committee, MOST_KEY_BYTES),
+        ):
             raw: object = value
             if not isinstance(raw, bytes) or len(value) > most:
                 raise ConfigurationError(f"{key} of an order is too long, or no bytes: up to {most} bytes work")
         for key in ("phase_timeout_s", "upload_timeout_s"):
-            seconds = getattr(self, key)
-            if not math.isfinite(seconds) or seconds <= 0:
-                raise ConfigurationError(f"{key} is {seconds!r}: a number of seconds above 0 works, such as 60")
+            check_seconds(key, getattr(self, key))
+        if suite(self.params.suite).has_committee != bool(self.members and self.committee):
+            raise ConfigurationError(
+                f"members and committee of an order belong to suites with a committee, and suite "
+                f"{self.params.suite!r} has {'one' if suite(self.params.suite).has_committee else 'none'}"
+            )
+        check_members(self.members)
+
+    @property
+    def cohort(self) -> tuple[int, ...]:
+        """The clients of the session."""
+        return self.params.cohort
+
+    @property
+    def sizes(self) -> SessionSizes:
+        """How long answers may be."""
+        return suite(self.params.suite).message_sizes(self.params)
+
+    def part_of(self, role: Role) -> Part:
+        """Return whom in a party a request to that role is to."""
+        return Part.MEMBER if role is Role.COMMITTEE else Part.CLIENT
+
+    def seats(self) -> dict[PartyId, int]:
+        """Return which client speaks for which party of the session."""
+        return {client(number): number for number in self.cohort} | seats_of(self.members)
+
+
+def seats_of(members: Mapping[int, int]) -> dict[PartyId, int]:
+    """Return which client speaks for which member of a committee."""
+    return {PartyId(Role.COMMITTEE, member): number for number, member in members.items()}
+
+
+def check_round(number: int) -> None:
+    """Raise `ConfigurationError` unless it is a round of a run."""
+    if type(number) is not int or not 0 <= number < 2**31:
+        raise ConfigurationError(f"round is {number!r}: a whole number from 0 to 2^31 − 1 works")
+
+
+def check_seconds(key: str, seconds: float) -> None:
+    """Raise `ConfigurationError` unless these are seconds."""
+    if not math.isfinite(seconds) or seconds <= 0:
+        raise ConfigurationError(f"{key} is {seconds!r}: a number of seconds above 0 works, such as 60")
+
+
+def check_members(members: Mapping[int, int]) -> None:
+    """Raise `ConfigurationError` unless each seat is one client's."""
+    if len(set(members.values())) != len(members):
+        raise ConfigurationError("two clients in one seat of the committee: one for each works")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,10 +172,11 @@ class Outcome:
     """What came of an order.
 
     Attributes:
-        aggregate: the sum, or None if nothing was released.
+        aggregate: the sum; None if nothing was released, or a key was made.
         contributors: who is in it, ascending; nobody if nothing was released.
         aborted: why nothing was, or None.
         failures: clients whose answer was refused, or that declined, with one line that says why.
+        member_failures: members of the committee likewise, by their numbers there.
         phases: cost by phase.
         messages: one for every answer that was accepted, in order.
     """
@@ -87,6 +185,7 @@ class Outcome:
     contributors: tuple[int, ...]
     aborted: str | None
     failures: Mapping[int, str]
+    member_failures: Mapping[int, str]
     phases: Mapping[Phase, PhaseTraffic]
     messages: tuple[MessageRecord, ...]
 

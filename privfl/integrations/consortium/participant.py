@@ -20,18 +20,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from privfl.errors import ConfigurationError, DisclosureRefused, LocalProtocolError
-from privfl.integrations.consortium.attempt import ENDED, Attempt, Ending
+from privfl.integrations.consortium.attempt import ENDED, Answering, Attempt, Ending
 from privfl.integrations.consortium.keeping import Kept, Shelf
-from privfl.integrations.consortium.messages import UPLOADS, Greeting, Step, model_digest
+from privfl.integrations.consortium.messages import UPLOADS, Greeting, Part, Step, model_digest
+from privfl.integrations.consortium.seat import Seat, read_key
 from privfl.integrations.consortium.work import Work
 from privfl.integrations.home import PartyHome
 from privfl.integrations.policy import OwnerPolicy
-from privfl.params import SessionParams
+from privfl.params import CkksSetting, SessionParams
 from privfl.session import ClientSession
 from privfl.suites import suite, wake
+
+if TYPE_CHECKING:  # a suite's package is imported when it is asked for
+    from privfl.ckks.ceremony_params import CeremonyParams
 
 _BEGUN: Final = "session of a consortium"
 
@@ -53,6 +57,8 @@ class Participant:
         4. The coordinator learns nothing of why a client declines once its own data or budget are looked at, nor where
            its files lie.
         5. A run has one job for good, as it was first shown.
+        6. A client that sits on a committee answers for that seat as for itself: 1, 2 and 4 hold of it as well.
+        7. A vector leaves under a key only of the committee that the client trusts, made for the run's sums.
 
     Raises:
         ConfigurationError: its files cannot be made.
@@ -65,6 +71,7 @@ class Participant:
         self._work = work
         self._workers = workers
         self._shelf = Shelf(home)
+        self._seat = Seat(home, self._policy)
         self._greeting: Greeting | None = None
         self._one_at_a_time = threading.Lock()
 
@@ -92,8 +99,9 @@ class Participant:
 
         Args:
             step: as it came.
-            model_of: fetches the model with that digest, of so many bytes; called in upload phases, once, before
-                anything is claimed. What it raises is raised here, and the step may come again.
+            model_of: fetches what has that digest, of so many bytes: the model, in upload phases, or a request that
+                stands not in the step; called once, before anything is claimed. What it raises is raised here, and the
+                step may come again.
 
         Returns:
             The answer. A step that comes again gets the same bytes.
@@ -118,62 +126,114 @@ class Participant:
         """
 
     def forget_old(self, session: bytes) -> None:
-        """Forget what is kept of all sessions but this one: they are over. b"" forgets all.
+        """Forget what is kept of all sessions but this one: they are over. b"" forgets all, the run being over.
 
-        Nothing is lost but the power to go on with them; claims stay.
+        Nothing is lost but the power to go on with them, and shares of committees' keys when all is over; claims stay.
         """
         self._shelf.forget_all_but(session)
+        if not session:
+            self._seat.forget_all_but("")
 
     def _answer(self, step: Step, model_of: Callable[[bytes, int], bytes]) -> bytes:
         attempt = Attempt(step)
         with self._ending(attempt):
             params = self._checked(step)
-            kept = self._kept(step, params)
+            kept = self._kept(attempt, params)
         if kept is not None and kept.request == attempt.request:
             return kept.answer
+        if step.part is not Part.CLIENT or not isinstance(params, SessionParams):
+            return self._answered_as_member(attempt, params, kept, model_of)
         uploads = step.phase in UPLOADS
         model = model_of(step.model, step.model_bytes) if uploads else b""
         with self._ending(attempt):
-            session = self._begun(params) if kept is None else self._woken(kept)
+            session = self._begun(step, params) if kept is None else self._woken(kept)
             if uploads:
                 self._make_vector(session, attempt, model)
             answer = attempt.respond(session)
-            if kept is None:
-                # Before the file: with an answer on disk and no claim, the file taken away would be a session again.
-                self._home.guard.claim(_BEGUN, step.session)
-                self._shelf.forget_all_but(step.session)
-            state = _asleep(session, self._home.key)
-            self._shelf.write(
-                Kept(session=step.session, params=params.digest, request=attempt.request, answer=answer, state=state)
-            )
+            self._write(attempt, params, session, answer=answer, first=kept is None)
         return answer
 
-    def _checked(self, step: Step) -> SessionParams:
-        """Read a step's parameters, and see that they suit the policy.
+    def _answered_as_member(
+        self,
+        attempt: Attempt,
+        params: SessionParams | CeremonyParams,
+        kept: Kept | None,
+        model_of: Callable[[bytes, int], bytes],
+    ) -> bytes:
+        """Answer for the seat on the committee."""
+        step = attempt.step
+        with self._ending(attempt):
+            member = self._seat.member(params, None if kept is None else _state(kept))
+            if step.fetched_bytes > member.most_request_bytes:
+                raise DisclosureRefused(f"a request of {step.fetched_bytes} bytes, which is longer than any")
+        request = model_of(step.fetched, step.fetched_bytes) if step.fetched else b""
+        with self._ending(attempt):
+            if step.fetched:
+                attempt.bring(request)
+            answer = attempt.respond(member)
+            self._seat.keep(member)
+            self._write(attempt, params, member, answer=answer, first=kept is None)
+            if isinstance(params, SessionParams):
+                self._seat.forget_if_spent(params)
+        return answer
+
+    def _write(
+        self,
+        attempt: Attempt,
+        params: SessionParams | CeremonyParams,
+        session: Answering,
+        *,
+        answer: bytes,
+        first: bool,
+    ) -> None:
+        """Write an answer down, and the session's next state."""
+        step = attempt.step
+        if first:
+            # Before the file: with an answer on disk and no claim, the file taken away would be a session again.
+            self._home.guard.claim(_BEGUN, attempt.place)
+            self._shelf.forget_all_but(step.session)
+        self._shelf.write(
+            Kept(
+                session=step.session,
+                params=params.digest,
+                request=attempt.request,
+                answer=answer,
+                state=_asleep(session, self._home.key),
+                part=step.part,
+            )
+        )
+
+    def _checked(self, step: Step) -> SessionParams | CeremonyParams:
+        """Read a step's parameters, and see that they suit the policy and the run.
 
         Raises:
             PrivflError: they do not.
         """
+        if step.part is Part.CEREMONY:
+            ceremony = self._seat.ceremony_params(step.params)
+            _require_named(step, ceremony.nonce)
+            self._work.check_key(ceremony.epoch)
+            return ceremony
         params = SessionParams.from_bytes(step.params)
-        if params.nonce != step.session:
-            raise ConfigurationError("a session that is called otherwise than by its nonce")
+        _require_named(step, params.nonce)
         self._policy.check(params)
-        if suite(params.suite).has_committee:
-            raise ConfigurationError(f"suite {params.suite!r} has a committee, which has no seat here: 'kahe' works")
         self._work.check(step, params)
+        if isinstance(params.setting, CkksSetting):
+            self._work.check_key(params.setting.epoch)
         return params
 
-    def _kept(self, step: Step, params: SessionParams) -> Kept | None:
-        if self._home.guard.claimed(ENDED, step.session):
+    def _kept(self, attempt: Attempt, params: SessionParams | CeremonyParams) -> Kept | None:
+        step, guard = attempt.step, self._home.guard
+        if guard.claimed(ENDED, attempt.place):
             raise DisclosureRefused("this client has given this session up")
-        kept = self._shelf.read(step.session)
-        if kept is None and self._home.guard.claimed(_BEGUN, step.session):
+        kept = self._shelf.read(step.session, step.part)
+        if kept is None and guard.claimed(_BEGUN, attempt.place):
             raise DisclosureRefused("this client took part in this session before, and keeps nothing of it any more")
         if kept is not None and kept.params != params.digest:
             raise DisclosureRefused("other parameters than this session began with")
         return kept
 
-    def _begun(self, params: SessionParams) -> ClientSession:
+    def _begun(self, step: Step, params: SessionParams) -> ClientSession:
         return suite(params.suite).client(
             params,
             self._number,
@@ -182,13 +242,12 @@ class Participant:
             guard=self._home.guard,
             workers=self._workers,
             remember_response=False,  # it is on disk
+            committee=read_key(step.committee, self._home) if suite(params.suite).has_committee else None,
         )
 
     def _woken(self, kept: Kept) -> ClientSession:
-        if not kept.state:
-            raise DisclosureRefused("a request of a session in which this client has said all that it had to say")
         return wake(
-            kept.state,
+            _state(kept),
             key=self._home.key,
             guard=self._home.guard,
             credentials=self._home.credentials,
@@ -221,7 +280,23 @@ class Participant:
         return Ending(self._home, self._shelf, attempt)
 
 
-def _asleep(session: ClientSession, key: bytes) -> bytes:
+def _require_named(step: Step, nonce: bytes) -> None:
+    if nonce != step.session:
+        raise ConfigurationError("a session that is called otherwise than by its nonce")
+
+
+def _state(kept: Kept) -> bytes:
+    """Return a session asleep.
+
+    Raises:
+        DisclosureRefused: nothing is left of it.
+    """
+    if not kept.state:
+        raise DisclosureRefused("a request of a session in which this client has said all that it had to say")
+    return kept.state
+
+
+def _asleep(session: Answering, key: bytes) -> bytes:
     """Put a session to sleep; nothing is left of one that is over."""
     try:
         return session.to_bytes(key)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from privfl.integrations.consortium.orders import PhaseTraffic
 from privfl.lockstep.sizes import MessageSizes
 from privfl.session import Phase
+from privfl.wire import PartyId
 
 
 @dataclass(slots=True)
@@ -29,6 +31,19 @@ class View:
     waiting: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request that was made.
+
+    Attributes:
+        request: as the server made it.
+        digest: what it is fetched by; empty if it stands in the step.
+    """
+
+    request: bytes = field(repr=False)
+    digest: bytes = b""
+
+
 @dataclass(slots=True, kw_only=True)
 class OpenPhase:
     """The phase under way.
@@ -38,9 +53,11 @@ class OpenPhase:
         begun: when it was opened, by the clock.
         deadline: when it ends at the latest.
         sizes: how long answers may be.
+        parties: for whom clients speak in this phase.
         waiting: clients that are waited for.
         answered: clients whose answer was accepted.
         requests: of clients that asked and have not answered: none is made twice.
+        fetched: requests that are too long for a step, by their digests.
         shown: clients that were shown theirs.
         closed: whether answers come too late.
         traffic: what it costs.
@@ -50,9 +67,11 @@ class OpenPhase:
     begun: float
     deadline: float
     sizes: MessageSizes
+    parties: Mapping[int, PartyId]
     waiting: set[int]
     answered: set[int] = field(default_factory=set)
-    requests: dict[int, bytes] = field(default_factory=dict)
+    requests: dict[int, Asked] = field(default_factory=dict)
+    fetched: dict[bytes, bytes] = field(default_factory=dict)
     shown: set[int] = field(default_factory=set)
     closed: bool = False
     traffic: PhaseTraffic
@@ -63,4 +82,4 @@ class OpenPhase:
 
     def most_bytes(self, client: int) -> int:
         """Length of the longest answer that a client may have."""
-        return max(self.sizes.of(client), default=0)
+        return max(self.sizes.of(self.parties[client].number), default=0)

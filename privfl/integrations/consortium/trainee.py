@@ -17,7 +17,7 @@ from privfl.learning.own_data import MOST_CLASSES
 from privfl.learning.participation import Participation, refuse_what_is_not_for_distant_clients
 from privfl.learning.privacy_job import PrivacyMode
 from privfl.learning.strategy import Weights
-from privfl.params import SessionParams
+from privfl.params import KeyEpoch, SessionParams
 from privfl.primitives.labels import Label
 from privfl.primitives.transcript import digest
 from privfl.session import Vector
@@ -126,6 +126,12 @@ class Trainee:
         if step.model_bytes != part.model_bytes:
             raise ConfigurationError(f"a model of {step.model_bytes} bytes, and this job's has {part.model_bytes}")
         part.require_planned(params)
+
+    def check_key(self, epoch: KeyEpoch) -> None:
+        """See `Work.check_key`: committee, budget of openings and floods are as the job says."""
+        wanted = self._entered().key_epoch
+        if epoch != wanted:
+            raise ConfigurationError(f"a committee's key that is made for {epoch}, and this job's sums take {wanted}")
 
     def context(self, step: Step, model: bytes) -> bytes:
         """See `Work.context`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from privfl.integrations.consortium.messages import Greeting, Step
-from privfl.params import SessionParams
+from privfl.params import KeyEpoch, SessionParams
 from privfl.session import Vector
 
 
@@ -22,6 +22,14 @@ class Work(Protocol):
 
     def check(self, step: Step, params: SessionParams) -> None:
         """See that a step is one of the run as it was shown, before anything of it is fetched, kept or answered.
+
+        Raises:
+            PrivflError: it is not; the coordinator may know why.
+        """
+        ...
+
+    def check_key(self, epoch: KeyEpoch) -> None:
+        """See that a committee's key is made for the run's sums, where a committee opens them.
 
         Raises:
             PrivflError: it is not; the coordinator may know why.

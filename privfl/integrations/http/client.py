@@ -110,6 +110,7 @@ class Joined:
                     offer = self._offer()
                     if isinstance(offer, Over):
                         LOGGER.info("the run is over: %s", one_line(offer.why))
+                        self._participant.forget_old(b"")
                         return offer.why
                     if isinstance(offer, Step):
                         self._serve(offer)
