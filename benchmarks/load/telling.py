@@ -33,30 +33,31 @@ def phases(outcome, watch, opened):
 
 def uploads(outcome, tallies, opened, watch):
     """What came in while all uploaded."""
-    came = [(at, size) for at, _, phase, size in outcome["answers"] if phase == Phase.MASKED_INPUT.value]
-    if not came:
-        return {}
-    last = max(at for at, _ in came)
-    megabytes = sum(size for _, size in came) / MEGABYTE
-    nine = sorted(at for at, _ in came)[int(0.9 * (len(came) - 1))]
-    cpu = watch.used(opened, last).get("coordinator", 0.0)
-    answered = {client for _, client, phase, _ in outcome["answers"] if phase == Phase.MASKED_INPUT.value}
+    phase = Phase.MASKED_INPUT.value
+    came = sorted((at, client, size) for at, client, where, size in outcome["answers"] if where == phase)
+    answered = {client for _, client, _ in came}
     back = [one for one in tallies if one["lost"] and one["number"] in answered]
-    return {
-        "upload": {
-            "mb": round(megabytes, 1),
-            "seconds": round(last - opened, 2),
-            "nine_tenths_s": round(nine - opened, 2),
-            "mb_per_s": round(megabytes / (last - opened), 1),
-            "mb_per_coordinator_cpu_s": round(megabytes / cpu, 1) if cpu else None,
-            "coordinator_cpu_ms_per_upload": round(1e3 * cpu / len(came), 1),
-            "suite_cpu_s": round(outcome["server_cpu_s"].get(Phase.MASKED_INPUT.value, 0.0), 2),
-        },
+    found = {
+        "upload": {},
         "client_computing_cpu_s": round(sum(one["computing_cpu_s"] for one in tallies), 1),
-        "cutuploads_that_arrived": len(back),
+        "cut_uploads_that_arrived": len(back),
         "resumed_past_their_beginning": sum(any(offset > 0 for offset in one["resumed_at"]) for one in back),
         "sent_again_mb": round(sum(one["put_bytes"] - one["answer_bytes"] for one in back) / MEGABYTE, 1),
     }
+    if came:
+        seconds, nine_tenths = came[-1][0] - opened, came[int(0.9 * (len(came) - 1))][0] - opened
+        megabytes = sum(size for _, _, size in came) / MEGABYTE
+        cpu = watch.used(opened, came[-1][0]).get("coordinator", 0.0)
+        found["upload"] = {
+            "mb": round(megabytes, 1),
+            "seconds": round(seconds, 2),
+            "nine_tenths_s": round(nine_tenths, 2),
+            "mb_per_s": round(megabytes / seconds, 1),
+            "mb_per_coordinator_cpu_s": round(megabytes / cpu, 1) if cpu else None,
+            "coordinator_cpu_ms_per_upload": round(1e3 * cpu / len(came), 1),
+            "suite_cpu_s": round(outcome["server_cpu_s"].get(phase, 0.0), 2),
+        }
+    return found
 
 
 def checks(cast, outcome, tallies, record):
@@ -100,12 +101,12 @@ def table(records, limits):
         rows.append(f"{name:44}" + "".join(f"{value(record)!s:>14}" for record in records))
 
     row("contributors", lambda one: f"{one['contributors']} of {one['clients']}")
-    row("upload: MB", lambda one: one["upload"]["mb"])
-    row("  seconds", lambda one: one["upload"]["seconds"])
-    row("  seconds until nine tenths were there", lambda one: one["upload"]["nine_tenths_s"])
-    row("  MB/s", lambda one: one["upload"]["mb_per_s"])
-    row("  MB a second of the coordinator's CPU", lambda one: one["upload"]["mb_per_coordinator_cpu_s"])
-    row("  coordinator's CPU ms an upload", lambda one: one["upload"]["coordinator_cpu_ms_per_upload"])
+    row("upload: MB", lambda one: one["upload"].get("mb"))
+    row("  seconds", lambda one: one["upload"].get("seconds"))
+    row("  seconds until nine tenths were there", lambda one: one["upload"].get("nine_tenths_s"))
+    row("  MB/s", lambda one: one["upload"].get("mb_per_s"))
+    row("  MB a second of the coordinator's CPU", lambda one: one["upload"].get("mb_per_coordinator_cpu_s"))
+    row("  coordinator's CPU ms an upload", lambda one: one["upload"].get("coordinator_cpu_ms_per_upload"))
     row("cut uploads that arrived", lambda one: one["cut_uploads_that_arrived"])
     row("  gone on with past their beginning", lambda one: one["resumed_past_their_beginning"])
     row("  MB sent again", lambda one: one["sent_again_mb"])
