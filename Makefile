@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-https test test-flower test-mutants lint format bench bench-flower bench-scale fuzz soak crash \
-	crash-committee crash-coordinator crash-exact vectors clean
+.PHONY: help demo demo-https test test-flower test-mutants lint format bench bench-flower bench-scale bench-coordinator \
+	fuzz soak crash crash-committee crash-coordinator crash-exact vectors clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench-flower: $(VENV)/.bench ## rounds inside Flower, beside plain FedAvg and it
 
 bench-scale: $(VENV)/.demo ## a thousand clients of a million parameters, ten thousand of ten thousand
 	$(BIN)/python benchmarks/scale.py
+
+bench-coordinator: $(VENV)/.demo ## 200 clients of a million parameters against one coordinator over HTTPS, good ones and bad (8 min)
+	$(BIN)/python benchmarks/coordinator_load.py --out benchmarks/results/coordinator_load.json
 
 fuzz: $(VENV)/.dev ## a million mutated messages, and long runs of the adversarial state machine
 	PRIVFL_FUZZ_MESSAGES=1000000 $(BIN)/python -m pytest tests/test_fuzz.py

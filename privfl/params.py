@@ -15,6 +15,7 @@ from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError, DecodeError
 from privfl.primitives.labels import Label
 from privfl.primitives.transcript import DIGEST_BYTES, digest
+from privfl.wire.typed import decoder_of
 
 PROTOCOL_VERSION: Final = 1
 NONCE_BYTES: Final = 16
@@ -453,7 +454,7 @@ class SessionParams:
         if not isinstance(message, bytes):
             raise DecodeError(f"session parameters are bytes, not {type(message).__name__}")
         try:
-            wire = msgspec.msgpack.decode(raw, type=_Wire)
+            wire = decoder_of(_Wire).decode(raw)
             params = cls(
                 cohort=wire.cohort,
                 vector=_vector(wire.vector),

@@ -625,6 +625,13 @@ MUTANTS = (
         ("test_wire.py::test_every_other_encoding_of_a_message_is_refused",),
     ),
     Mutant(
+        "decoders made side by side",
+        "wire/typed.py",
+        "        with _MAKING:",
+        "        with threading.Lock():",
+        ("test_wire.py::test_guarantee_1_a_type_may_be_decoded_first_by_several_threads_at_once",),
+    ),
+    Mutant(
         "trailing bytes accepted",
         "wire/envelope.py",
         "    if len(raw) != expected:",

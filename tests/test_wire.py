@@ -5,7 +5,10 @@ import itertools
 import pickle
 import re
 import struct
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -14,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.pretty import pretty_repr
 
+import privfl
 from privfl.errors import DecodeError, RemoteProtocolError
 from privfl.masking import messages as masking
 from privfl.plain import messages as plain
@@ -1041,3 +1045,49 @@ def test_a_message_class_without_a_type_number_cannot_be_sent():
 
     with pytest.raises(TypeError, match="Untyped has no type number"):
         frame_of(Untyped())
+
+
+AT_ONCE = """
+import threading, time
+import msgspec
+from privfl.wire.typed import decoder_of
+
+looking = threading.Event()
+
+def slow():
+    looking.set()
+    time.sleep(0.3)  # msgspec looks at the inner type, and has marked the outer one as known
+    return int
+
+class Inner(msgspec.Struct, array_like=True):
+    number: "slow()"
+
+class Outer(msgspec.Struct, array_like=True):
+    inner: Inner
+
+class Other(msgspec.Struct, array_like=True):
+    outer: Outer
+
+decoded = []
+first = threading.Thread(target=lambda: decoded.append(decoder_of(Outer).decode(b"\\x91\\x91\\x01")))
+first.start()
+looking.wait()
+decoded.append(decoder_of(Other).decode(b"\\x91\\x91\\x91\\x02"))
+first.join()
+print(sorted(map(repr, decoded)))
+"""
+
+
+def test_guarantee_1_a_type_may_be_decoded_first_by_several_threads_at_once():
+    done = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Outer(inner=Inner(number=1))" in done.stdout
+    assert "Other(outer=Outer(inner=Inner(number=2)))" in done.stdout
+
+
+def test_every_decoder_is_made_in_one_place():
+    """What would make one elsewhere could meet a type while another thread does."""
+    package = Path(privfl.__file__).parent
+    making = re.compile(r"msgspec\.(msgpack\.decode|msgpack\.Decoder\(|json\.decode|convert)")
+    found = {str(path.relative_to(package)) for path in package.rglob("*.py") if making.search(path.read_text())}
+    assert found == {"wire/typed.py"}

@@ -13,6 +13,7 @@ from privfl.params import NONCE_BYTES, KeyEpoch
 from privfl.primitives.labels import Label
 from privfl.primitives.transcript import digest
 from privfl.roster import Roster
+from privfl.wire.typed import decoder_of
 
 _FORMAT: Final = "privfl-ceremony-1"
 
@@ -73,7 +74,7 @@ class CeremonyParams:
         if not isinstance(message, bytes):
             raise DecodeError(f"a ceremony's parameters are bytes, not {type(message).__name__}")
         try:
-            wire = msgspec.msgpack.decode(raw, type=_Wire)
+            wire = decoder_of(_Wire).decode(raw)
         except (msgspec.MsgspecError, ValueError) as error:
             raise DecodeError(f"not a ceremony's parameters: {error}") from None
         if wire.format != _FORMAT or msgspec.msgpack.encode(wire) != raw:

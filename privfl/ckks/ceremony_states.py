@@ -15,6 +15,7 @@ from privfl.ckks.key import MemberKey, read_member_key, write_member_key
 from privfl.ckks.modulus import Modulus, Residues
 from privfl.primitives.keys import KeyPair
 from privfl.primitives.secret import Secret
+from privfl.wire.typed import decoder_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ def read(raw: bytes, modulus: Modulus) -> State:
         ValueError: it is not; another version wrote it.
         DecodeError: likewise.
     """
-    written = msgspec.msgpack.decode(raw, type=_Written)
+    written = decoder_of(_Written).decode(raw)
     if written.state == "Waiting":
         return Waiting()
     if written.state == "Tested":

@@ -25,6 +25,7 @@ from privfl.primitives.secret import Secret
 from privfl.primitives.signatures import verify
 from privfl.primitives.transcript import DIGEST_BYTES, digest
 from privfl.roster import Roster
+from privfl.wire.typed import decoder_of
 
 _FORMAT: Final = "privfl-committee-key-1"
 _MEMBER_MAGIC: Final = b"PVFK\x01"
@@ -203,7 +204,7 @@ class CommitteeKey:
         if not isinstance(message, bytes):
             raise DecodeError(f"a committee's key is bytes, not {type(message).__name__}")
         try:
-            published = msgspec.msgpack.decode(raw, type=_Published)
+            published = decoder_of(_Published).decode(raw)
             statement = _read(published.statement)
             pairs = zip(published.signers, published.signatures, strict=True)
             signatures = dict(pairs)
@@ -326,7 +327,7 @@ def read_member_key(plaintext: bytes) -> MemberKey:
         DecodeError: it is not; another version wrote it.
     """
     try:
-        kept = msgspec.msgpack.decode(plaintext, type=_Kept)
+        kept = decoder_of(_Kept).decode(plaintext)
         statement = _read(kept.statement)
         share = np.frombuffer(kept.share, "<i8").reshape(PRIMES, statement.epoch.degree).astype(np.int64)
         pairs = {peer: Secret(pair) for peer, pair in zip(kept.peers, kept.pairs, strict=True)}

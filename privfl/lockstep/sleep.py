@@ -19,6 +19,7 @@ from privfl.primitives.sealing import open_sealed, seal
 from privfl.primitives.secret import Secret
 from privfl.session import ClientPolicy
 from privfl.wire import SuiteCode
+from privfl.wire.typed import decoder_of
 
 _MAGIC: Final = b"PVFZ\x01"
 
@@ -97,7 +98,7 @@ def open_slept(raw: bytes, key: bytes, *, suite: SuiteCode) -> Slept:
         raise DecodeError(f"a session of another suite than {suite.name.lower()}")
     opened = open_sealed(raw, key, head=_MAGIC + bytes([suite]), label=Label.SLEEP)
     try:
-        written = msgspec.msgpack.decode(opened, type=_Written)
+        written = decoder_of(_Written).decode(opened)
         return Slept(
             params=SessionParams.from_bytes(written.params),
             number=written.number,

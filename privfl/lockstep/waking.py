@@ -17,6 +17,7 @@ from privfl.lockstep.party import Incoming, LockstepParty, SessionOver
 from privfl.primitives.labels import Label
 from privfl.primitives.sealing import open_sealed, seal
 from privfl.wire import PartyId
+from privfl.wire.typed import decoder_of
 
 _RESTORED: Final = "restored state"
 
@@ -154,6 +155,6 @@ def open_resting(raw: bytes, key: bytes, kind: type[Written], *, magic: bytes, l
         raise DecodeError("not a session at rest of this kind and version, as to_bytes() makes one")
     opened = open_sealed(raw, key, head=magic, label=label)
     try:
-        return msgspec.msgpack.decode(opened, type=kind)
+        return decoder_of(kind).decode(opened)
     except (msgspec.MsgspecError, ValueError) as error:
         raise DecodeError(f"a session at rest of another version: {error}") from None

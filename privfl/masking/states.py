@@ -15,6 +15,7 @@ from privfl.masking.messages import PAIR_SEED_BYTES, SECRET_BYTES, SHARES_BYTES
 from privfl.primitives.aead import KEY_BYTES
 from privfl.primitives.keys import KeyPair
 from privfl.primitives.secret import Secret
+from privfl.wire.typed import decoder_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +145,7 @@ def read(raw: bytes) -> State:
     Raises:
         ValueError: it is not; another version wrote it.
     """
-    written = msgspec.msgpack.decode(raw, type=_Written)
+    written = decoder_of(_Written).decode(raw)
     neighbours, self_seed = frozenset(written.neighbours), Secret(written.self_seed)
     pair_seeds = _secrets(written.pairs, written.pair_seeds, PAIR_SEED_BYTES)
     match written.state:

@@ -7,7 +7,6 @@ there is one encoding of every message, so digests and byte-identical repeats me
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
@@ -15,6 +14,7 @@ import msgspec
 
 from privfl.errors import DecodeError
 from privfl.wire.envelope import Envelope, OutgoingFrame, PartyId, SuiteCode
+from privfl.wire.typed import decoder_of
 
 ClientNumber = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 Bytes16 = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
@@ -80,7 +80,7 @@ def decode_message(envelope: Envelope, kind: type[MessageT]) -> MessageT:
             peer=envelope.sender,
         )
     try:
-        message: MessageT = _decoder(kind).decode(envelope.body)
+        message: MessageT = decoder_of(kind).decode(envelope.body)
     except msgspec.MsgspecError as error:
         raise DecodeError(f"not a {kind.__name__}: {error}", peer=envelope.sender) from None
     if _ENCODER.encode(message) != envelope.body:
@@ -95,8 +95,3 @@ def require_ascending(numbers: Sequence[int], what: str) -> None:
     """
     if any(left >= right for left, right in pairwise(numbers)):
         raise ValueError(f"{what} are not in strictly ascending order")
-
-
-@cache
-def _decoder(kind: type[Message]) -> msgspec.msgpack.Decoder[Any]:
-    return msgspec.msgpack.Decoder(kind)

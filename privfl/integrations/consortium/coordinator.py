@@ -30,6 +30,7 @@ from privfl.session import Phase
 from privfl.simulate import PhaseCost, Simulation
 from privfl.suites import suite
 from privfl.wire import Role
+from privfl.wire.typed import decoder_of
 
 if TYPE_CHECKING:  # a suite's package is imported when it is asked for
     from privfl.ckks.key import CommitteeKey
@@ -61,7 +62,7 @@ class RoundTerms(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
             DecodeError: it is none.
         """
         try:
-            return msgspec.msgpack.decode(raw, type=cls)
+            return decoder_of(cls).decode(raw)
         except (msgspec.MsgspecError, ValueError) as error:
             raise DecodeError(f"not the terms of a round: {error}") from None
 

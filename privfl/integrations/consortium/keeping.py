@@ -30,6 +30,7 @@ from privfl.primitives.labels import Label
 from privfl.primitives.sealing import open_sealed, seal
 from privfl.primitives.transcript import digest
 from privfl.wire import Bytes16, Bytes32
+from privfl.wire.typed import decoder_of
 
 _SESSIONS: Final = "sessions"
 _RUNS: Final = "runs"
@@ -130,7 +131,7 @@ class Shelf:
                 return None
         opened = open_sealed(raw, self._home.key, head=_head(session, part), label=Label.CONSORTIUM_ANSWER)
         try:
-            return msgspec.msgpack.decode(opened, type=Kept)
+            return decoder_of(Kept).decode(opened)
         except (msgspec.MsgspecError, ValueError) as error:
             raise DecodeError(f"a session of another version: {error}") from None
 

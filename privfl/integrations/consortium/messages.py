@@ -16,6 +16,7 @@ from privfl.primitives.labels import Label
 from privfl.primitives.transcript import DIGEST_BYTES, digest
 from privfl.session import Phase
 from privfl.wire import Bytes16, Bytes32
+from privfl.wire.typed import decoder_of
 
 MOST_JOB_BYTES: Final = 1 << 20
 MOST_TERMS_BYTES: Final = 1 << 20
@@ -186,7 +187,7 @@ def decode(raw: bytes, kind: Any) -> Any:
     if not isinstance(message, bytes) or len(raw) > MOST_OFFER_BYTES:
         raise DecodeError(f"a {name} is at most {MOST_OFFER_BYTES} bytes")
     try:
-        said = msgspec.msgpack.decode(raw, type=kind)
+        said = decoder_of(kind).decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise DecodeError(f"not a {name}: {error}") from None
     if msgspec.msgpack.encode(said) != raw:

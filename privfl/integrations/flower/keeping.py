@@ -12,6 +12,7 @@ from flwr.app import ConfigRecord, Context
 
 from privfl.errors import DecodeError, DisclosureRefused
 from privfl.wire import Bytes16
+from privfl.wire.typed import decoder_of
 
 RECORD: Final = "privfl"
 _SESSIONS: Final = "sessions"
@@ -48,7 +49,7 @@ class Shelf:
         record = context.state.config_records.get(RECORD)
         raw = b"\x90" if record is None else record.get(_SESSIONS)
         try:
-            kept = msgspec.msgpack.decode(raw, type=_All)  # type: ignore[arg-type]  # raises if it is not bytes
+            kept = decoder_of(_All).decode(raw)  # type: ignore[arg-type]  # raises if it is not bytes
         except (msgspec.MsgspecError, ValueError, TypeError):
             raise DecodeError(f"the record {RECORD!r} in the node's state is not as it was written") from None
         self._kept = {(one.session, one.of_committee): one for one in kept}

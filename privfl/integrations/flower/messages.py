@@ -12,6 +12,7 @@ import msgspec
 
 from privfl.errors import DecodeError
 from privfl.wire import Bytes16, Bytes32, ClientNumber
+from privfl.wire.typed import decoder_of
 
 MOST_STEPS: Final = 8
 MOST_METRICS: Final = 1000
@@ -201,7 +202,7 @@ def decode(raw: bytes, kind: type[SaidT]) -> SaidT:
         DecodeError: not a `kind`, or not in its one encoding.
     """
     try:
-        said = msgspec.msgpack.decode(raw, type=kind)
+        said = decoder_of(kind).decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise DecodeError(f"not a {kind.__name__}: {error}") from None
     if encode(said) != raw:

@@ -38,6 +38,9 @@ class _Told(msgspec.Struct, frozen=True):
         return _line(self.error)
 
 
+_TOLD: Final = msgspec.json.Decoder(_Told)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What came back.
@@ -58,7 +61,7 @@ class Answer:
     def told(self) -> _Told:
         """The body, where it is the coordinator's JSON; nothing where it is not."""
         try:
-            return msgspec.json.decode(self.body, type=_Told)
+            return _TOLD.decode(self.body)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return _Told()
 
