@@ -94,7 +94,7 @@ class Bridge(Link):
         """End all streams, and say so."""
         if self._announcer is not None:
             await self._announcer.close()
-        if self._jobs:  # their connections were closed by the server, which has ended: the last bytes are on their way
+        if self._jobs:  # clients that have heard that all is over are about to hang up
             await asyncio.wait(self._jobs, timeout=1.0)
         self._end_all(tell=True)
         self._announce(GONE)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
+from typing import Final
 
+from privfl.errors import ConfigurationError
 from privfl.integrations.consortium import Participant
 from privfl.integrations.http import Joined
 from privfl.integrations.mqtt.address import Access
 from privfl.integrations.mqtt.tunnel import Tunnel
 from privfl.primitives.signatures import Identity
+
+_HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
 
 
 def join(
@@ -44,6 +49,10 @@ def join(
         ConfigurationError: the name or a file does not do.
         PrivflError: as `Joined.run`.
     """
+    if not _HOST.fullmatch(name):
+        raise ConfigurationError(
+            f"name is {name!r}: the name in the coordinator's certificate works, such as 'coordinator.example'"
+        )
     with Tunnel(access) as tunnel:
         joined = Joined(
             participant,
