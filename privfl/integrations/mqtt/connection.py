@@ -69,6 +69,7 @@ class Connection:
         self._over: asyncio.Future[str] = self._loop.create_future()
         self._file: int | None = None
         self._writing = False
+        self._next_read: asyncio.Handle | None = None
         self._topic_of: dict[int, str] = {}
         self._all_taken: asyncio.Future[None] | None = None
         self._client = self._made(will)
@@ -118,6 +119,7 @@ class Connection:
         with suppress(OSError, ValueError, RuntimeError):
             self._client.disconnect()
             self._client.loop_write()
+        self._drop()
         self._ended("hung up")
 
     def _made(self, will: tuple[str, bytes] | None) -> Client:
@@ -208,7 +210,15 @@ class Connection:
             self._loop.remove_writer(self._file)
             self._file = None
 
+    def _read_soon(self) -> None:
+        """Read once more when others have had their turn; once, however often this is called."""
+        if self._file is not None and self._next_read is None:
+            self._next_read = self._loop.call_soon(self._read)
+
     def _read(self) -> None:
+        if self._next_read is not None:
+            self._next_read.cancel()
+            self._next_read = None
         for _ in range(_TURNS):
             if self._file is None or self._writing:
                 return
@@ -216,7 +226,7 @@ class Connection:
             socket: Any = self._client.socket()
             if socket is None or not socket.pending():
                 return
-        self._loop.call_soon(self._read)  # TLS holds more, of which the event loop knows nothing
+        self._read_soon()  # TLS holds more, of which the event loop knows nothing
 
     def _write(self) -> None:
         self._turn(self._client.loop_write)
@@ -229,7 +239,7 @@ class Connection:
         else:
             self._loop.remove_writer(self._file)
             self._loop.add_reader(self._file, self._read)
-            self._loop.call_soon(self._read)
+            self._read_soon()
 
     def _turn(self, work: Callable[[], MQTTErrorCode]) -> None:
         """Let paho work; whatever it makes of what a broker sends ends the connection at most."""

@@ -77,6 +77,14 @@ class GatedSocket(ssl.SSLSocket):
 
     _gate: Gate | None = None
 
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as it is called
+        """Shake hands; a socket that fails to is closed, which nobody else does."""
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         """Read, as any socket; what must not come ends the connection."""
         piece = super().recv(min(buflen, MOST_PACKET_BYTES), flags)
