@@ -12,6 +12,7 @@ import ssl
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import Any, Final
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -199,6 +200,8 @@ class Connection:
         socket: Any = self._client.socket()
         if socket is None:
             raise ConnectionError("the broker hung up at once")
+        # Frames are answered by frames: none should wait in the kernel for the next one.
+        socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         self._file = socket.fileno()
         self._loop.add_reader(self._file, self._read)
         self._write()

@@ -57,8 +57,10 @@ class Pipe:
             self._over.set()
             self._inbox.clear()
             writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
+            with suppress(OSError):  # a TimeoutError is one
+                async with asyncio.timeout(_DRAIN_S):
+                    await writer.wait_closed()
+            writer.transport.abort()
 
     def received(self, message: bytes) -> str | None:
         """Take a message from the other end.
