@@ -58,6 +58,13 @@ def up(user, name):
     return f"privfl/up/{user}/{name.hex()}"
 
 
+def all_taken(hand, bridge, user="client-2"):
+    """Wait until the bridge has taken all that a user has published: garbage is complained of when its turn comes."""
+    before = bridge.complaints.counts.get("frame", 0)
+    hand.publish(up(user, os.urandom(16)), b"the last")
+    eventually(lambda: bridge.complaints.counts.get("frame", 0) > before)
+
+
 def kinds_of(hand, name):
     """What a user heard on a stream."""
     return [decode(payload, name, Way.DOWN).kind for topic, payload in hand.came if topic.endswith(name.hex())]
@@ -135,10 +142,11 @@ def test_guarantee_1_who_opens_many_streams_loses_the_own_oldest_and_nobody_else
         eventually(lambda: bridge.streams == 1)
         for name in names:
             first.publish(up("client-1", name), opening(name))
-        eventually(lambda: kinds_of(first, names[1]) == [Kind.RESET])
-        assert kinds_of(first, names[0]) == [Kind.RESET]
+        all_taken(first, bridge, "client-1")
         assert ("client-2", other) in bridge._pipes
         assert {where[1] for where in bridge._pipes if where[0] == "client-1"} == set(names[2:])
+        eventually(lambda: kinds_of(first, names[1]) == [Kind.RESET])
+        assert kinds_of(first, names[0]) == [Kind.RESET]
 
 
 @needs_mosquitto
@@ -149,9 +157,9 @@ def test_guarantee_1_a_flood_of_streams_opens_few(place, served, tmp_path):
         for _ in range(3000):
             name = os.urandom(16)
             flooding.client.publish(up("client-2", name), opening(name), qos=0)
-        last = os.urandom(16)
-        flooding.publish(up("client-2", last), opening(last))
-        eventually(lambda: bridge.complaints.counts.get("openings", 0) > 2000)
+        all_taken(flooding, bridge)
+        # Some may have been dropped on their way: nobody promised to bring them.
+        assert bridge.complaints.counts["openings"] > 500
         assert bridge.streams <= MOST_PER_USER
         assert resident_bytes() - before < 50e6
         goes_on(place, tmp_path / "1", hall)
@@ -170,9 +178,10 @@ def test_guarantee_1_there_is_an_end_to_all_streams(place):
             ]
             for number, name in enumerate(names):
                 hands[number].publish(up(f"client-{number}", name), opening(name))
-            eventually(lambda: kinds_of(hands[3], names[3]) == [Kind.RESET])
+                all_taken(hands[number], bridge, f"client-{number}")
             assert {where[1] for where in bridge._pipes} == set(names[:3])
-            assert bridge.complaints.counts == {"full": 1}
+            assert bridge.complaints.counts["full"] == 1
+            eventually(lambda: kinds_of(hands[3], names[3]) == [Kind.RESET])
 
 
 @needs_mosquitto
@@ -182,6 +191,7 @@ def test_guarantee_2_frames_of_unknown_streams_cost_nothing_and_few_are_answered
         for _ in range(2000):
             name = os.urandom(16)
             lost.client.publish(up("client-2", name), data(name, 7), qos=0)
+        all_taken(lost, bridge)
         goes_on(place, tmp_path / "1", hall)
         assert {kind for topic, _ in lost.came for kind in kinds_of(lost, bytes.fromhex(topic[-32:]))} == {Kind.RESET}
         assert 0 < len(lost.came) < 1000
@@ -215,8 +225,9 @@ def test_what_a_user_has_the_broker_keep_is_not_taken(place, served):
     name = os.urandom(16)
     with Hand(place, "client-2") as hand:
         hand.publish(up("client-2", name), opening(name), retain=True)
-        eventually(lambda: bridge.complaints.counts.get("topic"))
+        all_taken(hand, bridge)
         assert bridge.streams == 0
+        assert bridge.complaints.counts["topic"] == 1
         hand.publish(up("client-2", name), b"", retain=True)
 
 
@@ -233,7 +244,7 @@ def test_a_stream_that_speaks_no_tls_ends_as_any_connection(place, served):
 
 
 @needs_mosquitto
-def test_a_user_that_takes_nothing_is_not_sent_more_than_a_window(place):
+def test_guarantee_1_of_pipes_a_user_that_takes_nothing_is_not_sent_more_than_a_window(place):
     """A listener that says much, and a client that gives no credit: what is under way stays where it was."""
     from privfl.integrations.mqtt.stream import WINDOW_BYTES
 
@@ -343,13 +354,14 @@ def kept_packets(line):
 
 
 @pytest.mark.parametrize("script", [endless_packet, kept_packets, many(b"\x20\x03\0\0\0", 2), many(b"\xf0\x00", 1)])
-def test_a_broker_that_sends_what_nobody_asked_for_is_left(tmp_path, script):
+def test_guarantee_1_of_connections_a_broker_that_sends_what_nobody_asked_for_is_left(tmp_path, script, caplog):
     broker = FalseBroker(tmp_path, script)
     with broker.tunnel() as tunnel:
         before = resident_bytes()
         eventually(lambda: broker.cut_off >= 2)  # dialled again, and left again
         assert resident_bytes() - before < 30e6
         eventually(lambda: tunnel.complaints.counts.get("broker", 0) >= 2)
+        assert "the broker sends a packet of" in caplog.text
     broker.close()
 
 
@@ -371,13 +383,12 @@ def test_a_broker_that_sends_for_ever_and_reads_nothing_is_not_read_for_ever(tmp
         while stuck != sent[0]:  # until it goes no further
             stuck = sent[0]
             time.sleep(1.0)
-        waiting = len(tunnel._connection._client._out_packet)
-        assert waiting <= 100
+            assert len(tunnel._connection._client._out_packet) <= 100
         assert resident_bytes() - before < 30e6
     broker.close()
 
 
-def test_a_broker_that_rings_for_ever_wakes_nobody_more_often(tmp_path):
+def test_guarantee_2_of_tunnels_a_broker_that_rings_for_ever_opens_no_stream(tmp_path):
     rings = [0]
 
     def script(line):
@@ -393,6 +404,7 @@ def test_a_broker_that_rings_for_ever_wakes_nobody_more_often(tmp_path):
     with broker.tunnel() as tunnel:
         tunnel.on_ring(ring)
         eventually(lambda: rings[0] > 1000)
+        assert tunnel.streams == 0
     broker.close()
 
 
@@ -414,7 +426,7 @@ def test_guarantee_1_of_patience_no_pause_is_cut_to_nothing():
     assert 4.0 <= pauses[8] < 4.2
 
 
-def test_a_broker_that_says_gone_for_ever_is_not_believed_for_ever(tmp_path, monkeypatch):
+def test_guarantee_2_of_tunnels_a_broker_that_says_gone_for_ever_is_not_believed_for_ever(tmp_path, monkeypatch):
     """Seconds later a stream is opened all the same."""
     monkeypatch.setattr("privfl.integrations.mqtt.tunnel._HINTED_S", 1.0)
     broker = FalseBroker(tmp_path, lambda line: line.sendall(published("privfl/here", b'{"state":"gone"}')))
@@ -423,6 +435,31 @@ def test_a_broker_that_says_gone_for_ever_is_not_believed_for_ever(tmp_path, mon
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(tunnel.path))
             eventually(lambda: tunnel.streams == 1)
+    broker.close()
+
+
+def test_guarantee_2_of_connections_what_was_not_taken_on_one_is_not_sent_on_the_next(tmp_path):
+    lines = []
+
+    def script(line):
+        lines.append(b"")
+        number = len(lines) - 1
+        line.sendall(published("privfl/here", b'{"state":"here"}'))
+        while number == 0 and b"privfl/up/client/" not in lines[0]:
+            lines[0] += line.recv(65536)
+        if number == 0:
+            raise OSError("gone before anything was acknowledged")
+        line.settimeout(1.0)
+        while True:
+            lines[number] += line.recv(65536)
+
+    broker = FalseBroker(tmp_path, script)
+    with broker.tunnel() as tunnel, socket.socket(socket.AF_UNIX) as connection:
+        eventually(lambda: tunnel.heard is not None)
+        connection.connect(str(tunnel.path))
+        eventually(lambda: len(lines) == 2 and broker.cut_off == 2)
+        assert b"privfl/up/client/" in lines[0]
+        assert b"privfl/up/client/" not in lines[1]
     broker.close()
 
 

@@ -302,7 +302,7 @@ def test_packets_that_were_asked_for_pass_however_they_are_cut(bodies, cuts):
         packet(1), packet(5), packet(6), packet(8), packet(12), packet(15), packet(0),
     ],
 )  # fmt: skip
-def test_packets_that_nobody_asked_for_do_not_pass(bad):
+def test_guarantee_1_of_gates_packets_that_nobody_asked_for_do_not_pass(bad):
     gate = Gate()
     gate.look(CONNACK + packet(3, b"abc", flags=2))
     with pytest.raises(RemoteProtocolError, match="the broker sends a packet"):
