@@ -2,15 +2,13 @@
 
 import contextlib
 import socket
-import sys
 import threading
-from pathlib import Path
 
 import paho.mqtt.client as paho
-import pytest
 from consortium_harness import eventually, make_home
 from harness import identity_of
 from http_harness import Papers
+from mosquitto_here import Mosquitto
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from privfl.integrations.consortium import Participant
@@ -18,13 +16,6 @@ from privfl.integrations.http import Joined
 from privfl.integrations.http.tls import client_context
 from privfl.integrations.mqtt import Access, Bridge, Broker, Tunnel
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "consortium"
-sys.path.append(str(EXAMPLE))
-from broker import MOSQUITTO, Mosquitto  # noqa: E402 - lies in the example
-
-needs_mosquitto = pytest.mark.skipif(
-    MOSQUITTO is None, reason="no mosquitto to talk through: `apt-get install mosquitto` brings it"
-)
 NAME = "localhost"
 """In the coordinator's certificate."""
 

@@ -1,8 +1,10 @@
 """Sessions through a real broker: clients and brokers come and go, and the broker reads nothing."""
 
+import contextlib
 import signal
 import socket
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -20,7 +22,8 @@ from consortium_harness import (  # noqa: E402
 )
 from harness import make_vectors  # noqa: E402
 from http_harness import holding, make_hall, make_server  # noqa: E402
-from mqtt_harness import Hand, Place, cut, make_tunnelled, needs_mosquitto  # noqa: E402
+from mosquitto_here import needs_mosquitto  # noqa: E402
+from mqtt_harness import Hand, Place, cut, make_tunnelled  # noqa: E402
 
 from privfl.errors import ConfigurationError, RoundAborted  # noqa: E402
 from privfl.integrations.http.client import STOPPED  # noqa: E402
@@ -131,6 +134,28 @@ def test_an_upload_goes_on_after_the_broker_was_killed_in_the_middle_of_it(place
     assert outcome.contributors == tuple(range(N))
     assert np.array_equal(outcome.aggregate.vector, exact_sum(vectors, range(N)))
     assert {work.trained for work in clients.works.values()} == {1}
+
+
+def test_a_broker_whose_queues_overflow_costs_streams_and_nothing_else(tmp_path, monkeypatch):
+    """Five clients send more at once than the broker keeps for the coordinator: it drops messages, and says nothing."""
+    monkeypatch.setattr("privfl.integrations.mqtt.connection._MOST_UNACKNOWLEDGED", 1)
+    hall = make_hall(N)
+    order, vectors = session("plain", length=400_000)
+    with (
+        contextlib.closing(Place(tmp_path / "place", conf={"max_queued_messages": 12})) as place,
+        make_server(hall, place.papers, n=N) as server,
+        place.bridge(hall, server) as bridge,
+    ):
+        took = bridge.came
+        bridge.came = lambda *message: (time.sleep(0.01), took(*message))  # a coordinator that is slow
+        clients = Clients(place, tmp_path, vectors)
+        outcome = hall.hold(order)
+        hall.close("done")
+        assert set(clients.end().values()) == {"done"}
+    assert bridge.complaints.counts["stream"] > 0
+    assert bridge.lost == 0
+    assert outcome.contributors == tuple(range(N))
+    assert np.array_equal(outcome.aggregate.vector, exact_sum(vectors, range(N)))
 
 
 def test_the_broker_sees_no_word_of_what_passes(place, tmp_path):

@@ -13,7 +13,8 @@ for needed in ("paho", "starlette", "uvicorn", "httpx"):
 from consortium_harness import eventually, make_home  # noqa: E402
 from harness import identity_of  # noqa: E402
 from http_harness import Papers, roster  # noqa: E402
-from mqtt_harness import EXAMPLE, Hand, needs_mosquitto  # noqa: E402
+from mosquitto_here import EXAMPLE, needs_mosquitto  # noqa: E402
+from mqtt_harness import Hand  # noqa: E402
 
 from privfl.cli.main import main  # noqa: E402
 from privfl.integrations.mqtt.here import read  # noqa: E402

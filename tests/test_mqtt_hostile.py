@@ -15,7 +15,8 @@ for needed in ("paho", "starlette", "uvicorn", "httpx"):
 from consortium_harness import eventually, in_thread, make_session  # noqa: E402
 from harness import make_vectors  # noqa: E402
 from http_harness import Papers, make_hall, make_server, resident_bytes  # noqa: E402
-from mqtt_harness import Hand, Place, make_tunnelled, needs_mosquitto  # noqa: E402
+from mosquitto_here import needs_mosquitto  # noqa: E402
+from mqtt_harness import Hand, Place, make_tunnelled  # noqa: E402
 from paho.mqtt.enums import MQTTProtocolVersion  # noqa: E402
 
 from privfl.errors import ConfigurationError, RoundAborted  # noqa: E402

@@ -97,6 +97,22 @@ def test_a_message_that_is_lost_ends_both_connections_and_no_wrong_byte_comes_ou
     asyncio.run(scene())
 
 
+def test_a_loss_that_nothing_follows_is_noticed_all_the_same(monkeypatch):
+    monkeypatch.setattr("privfl.integrations.mqtt.pipe.PROBE_S", 0.2)
+
+    async def scene():
+        async with Ends() as ends, asyncio.timeout(10):
+            (first, to_first), (second, to_second) = ends.far
+            to_first.write(b"a request")
+            assert await second.readexactly(9) == b"a request"
+            ends.loses = range(ends.passed + 1, ends.passed + 2)
+            to_second.write(b"the answer")
+            assert not await all_of(first)
+            assert ends.wrong == ["1 frames of a stream are missing"]
+
+    asyncio.run(scene())
+
+
 def test_guarantee_1_no_more_than_the_window_is_held_for_a_slow_reader():
     async def scene():
         async with Ends() as ends, asyncio.timeout(60):

@@ -148,7 +148,7 @@ class Bridge(Link):
                 self._begin(where, payload)
                 return
             self.complaints.note("full", f"{self._most} streams are open: there is no room for another")
-        if frame.kind in {Kind.OPEN, Kind.DATA} and self._answers.take():
+        if frame.kind in {Kind.OPEN, Kind.DATA, Kind.PROBE} and self._answers.take():
             over = encode(Frame(kind=Kind.RESET, number=0), name, Way.DOWN)
             self.publish(self._broker.stream(Way.DOWN, user, name), over)
 

@@ -8,8 +8,6 @@ what a broker sends makes acknowledgements, and those of a broker that takes non
 from __future__ import annotations
 
 import asyncio
-import ssl
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from socket import IPPROTO_TCP, TCP_NODELAY
@@ -23,6 +21,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from privfl.integrations.consortium.refusals import one_line
 from privfl.integrations.mqtt.address import Access
+from privfl.integrations.mqtt.dialling import in_daemon, said
 from privfl.integrations.mqtt.gate import MOST_PACKET_BYTES, GatedSocket
 from privfl.primitives.entropy import OsEntropy
 
@@ -83,12 +82,12 @@ class Connection:
         """
         try:
             async with asyncio.timeout(_HELLO_S):
-                await _in_daemon(self._client.reconnect, self._drop)
+                await in_daemon(self._client.reconnect, self._drop)
                 self._attend()
                 await asyncio.wait((self._up, self._over), return_when=asyncio.FIRST_COMPLETED)
         except (OSError, ValueError) as error:  # TimeoutError is an OSError
             self.hang_up()
-            raise ConnectionError(_said(error)) from None
+            raise ConnectionError(said(error)) from None
         except asyncio.CancelledError:
             self._drop()
             raise
@@ -252,7 +251,7 @@ class Connection:
             code = work()
         except Exception as error:  # noqa: BLE001 - a broker's bytes must not end more than its connection
             self._drop()
-            self._ended(_said(error))
+            self._ended(said(error))
             return
         if code is not MQTTErrorCode.MQTT_ERR_SUCCESS or self._client.socket() is None:
             self._ended("the connection was lost")
@@ -263,44 +262,3 @@ class Connection:
         socket: Any = self._client.socket()
         if socket is not None:
             socket.close()
-
-
-async def _in_daemon(work: Callable[[], object], too_late: Callable[[], object]) -> None:
-    """Run something that blocks in a thread that nobody waits for at the end; `too_late` if nobody waits any more.
-
-    Raises:
-        OSError: what it raises.
-        ValueError: likewise.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def tell(error: Exception | None) -> None:
-        if done.done():
-            too_late()
-        elif error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-
-    def run() -> None:
-        error: Exception | None = None
-        try:
-            work()
-        except Exception as raised:  # noqa: BLE001 - raised again where somebody waits
-            error = raised
-        try:
-            loop.call_soon_threadsafe(tell, error)
-        except RuntimeError:  # the loop is over
-            too_late()
-
-    threading.Thread(target=run, name="privfl-mqtt-dial", daemon=True).start()
-    await done
-
-
-def _said(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"TLS: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or type(error).__name__}"
-    return str(error) or type(error).__name__

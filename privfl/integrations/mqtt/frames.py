@@ -55,6 +55,8 @@ class Kind(IntEnum):
     """That was all."""
     RESET = 5
     """The stream is over, whatever was on its way; out of order, and believed at once."""
+    PROBE = 6
+    """Nothing, but its number: whoever misses what came before it notices."""
 
 
 _PAYLOADS: Final = {
@@ -63,6 +65,7 @@ _PAYLOADS: Final = {
     Kind.CREDIT: range(CREDIT_BYTES, CREDIT_BYTES + 1),
     Kind.CLOSE: range(1),
     Kind.RESET: range(1),
+    Kind.PROBE: range(1),
 }
 
 

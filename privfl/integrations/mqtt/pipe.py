@@ -14,6 +14,7 @@ from privfl.integrations.mqtt.stream import Stream
 
 READ_AHEAD_BYTES: Final = MOST_PAYLOAD_BYTES
 """For asyncio's readers, which hold up to twice as much."""
+PROBE_S: Final = 5.0
 _DRAIN_S: Final = 30.0  # for a connection on this machine to take what came
 
 
@@ -43,7 +44,7 @@ class Pipe:
         if not self._over.is_set() and self._way is Way.UP:
             self._publish(self._stream.open())
         self._look()
-        jobs = [asyncio.ensure_future(job) for job in (self._out(reader), self._in(writer), self._over.wait())]
+        jobs = [asyncio.ensure_future(job) for job in (self._out(reader), self._in(writer), self._probe())]
         try:
             await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
             if self._over.is_set():
@@ -112,6 +113,16 @@ class Pipe:
                 if not piece:
                     return
                 self._publish(self._stream.send(piece))
+
+    async def _probe(self) -> None:
+        """Until the stream is over, see that losses are noticed where nothing more is sent."""
+        while not self._over.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PROBE_S):
+                    await self._over.wait()
+            message = self._stream.probe()
+            if message is not None:
+                self._publish(message)
 
     async def _in(self, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):

@@ -3,7 +3,8 @@
 Theory of operation. A client's end says `OPEN`; then both ends send `DATA`, and `CREDIT` for what they have passed on;
 either says `CLOSE` when there is no more. Frames are numbered in each direction. The broker may repeat what it
 delivers: what came before is dropped. It may lose frames when its queues are full: then a number is missing, and the
-stream is over, because whoever uses it (TLS, then uploads that go on where they were) copes with that anyhow.
+stream is over, because whoever uses it (TLS, then uploads that go on where they were) copes with that anyhow. So that
+the loss of the last frame is noticed too, each end says `PROBE` now and then.
 
     number of a frame          what happens
     below the next expected    dropped
@@ -89,6 +90,12 @@ class Stream:
             raise LocalProtocolError(f"{len(piece)} bytes in one piece: there is room for {self.room_bytes}")
         self._room -= _cost(piece)
         return self._message(Kind.DATA, piece)
+
+    def probe(self) -> bytes | None:
+        """Return a message that shows the other end whether it has missed one; None: nothing is to be missed."""
+        if not self._open or self._closed or self.broken:
+            return None
+        return self._message(Kind.PROBE)
 
     def close(self) -> bytes:
         """Return the message that says that there is no more.
