@@ -354,7 +354,11 @@ def kept_packets(line):
         line.sendall(published("privfl/here", bytes(60_000), flags=4, mid=number.to_bytes(2, "big")))
 
 
-@pytest.mark.parametrize("script", [endless_packet, kept_packets, many(b"\x20\x03\0\0\0", 2), many(b"\xf0\x00", 1)])
+@pytest.mark.parametrize(
+    "script",
+    [endless_packet, kept_packets, many(b"\x20\x03\0\0\0", 2), many(b"\xf0\x00", 1)],
+    ids=["endless", "kept", "welcome", "auth"],
+)
 def test_guarantee_1_of_connections_a_broker_that_sends_what_nobody_asked_for_is_left(tmp_path, script, caplog):
     broker = FalseBroker(tmp_path, script)
     with broker.tunnel() as tunnel:
@@ -423,8 +427,8 @@ def test_guarantee_1_of_patience_no_pause_is_cut_to_nothing():
         begun = now[0]
         patience.back_off(Lost("gone", retry_after_s=retry_after_s))
         pauses.append(now[0] - begun)
-    assert all(1.0 <= pause < 1.2 for pause in pauses[4:8])  # ten seconds by now, give or take half
-    assert 4.0 <= pauses[8] < 4.2
+    assert all(0.99 < pause < 1.2 for pause in pauses[4:8])  # ten seconds by now, give or take half
+    assert 3.99 < pauses[8] < 4.2
 
 
 def test_guarantee_2_of_tunnels_a_broker_that_says_gone_for_ever_is_not_believed_for_ever(tmp_path, monkeypatch):

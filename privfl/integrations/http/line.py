@@ -90,15 +90,12 @@ class Line:
         self._signer = signer
         self._patience = patience
         # No settings of the surroundings: no proxy, no .netrc, no other authorities. No redirects are followed.
-        transport = httpx.HTTPTransport(
+        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
+        self._client = httpx.Client(
             verify=context,
             trust_env=False,
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
-            uds=None if uds is None else str(uds),
-        )
-        self._client = httpx.Client(
-            transport=transport,
-            trust_env=False,
+            limits=limits,
+            transport=None if uds is None else httpx.HTTPTransport(verify=context, limits=limits, uds=str(uds)),
             timeout=httpx.Timeout(
                 connect=_CONNECT_S, read=_TRANSFER_S + longest_answer_s, write=_TRANSFER_S, pool=_CONNECT_S
             ),

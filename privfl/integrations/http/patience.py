@@ -110,7 +110,9 @@ class Patience:
         Raises:
             Stopped: it was stopped, meanwhile or before.
         """
-        begun = self.now()
+        waited_s = 0.0
         self._roused = False
-        while (waited := self.now() - begun) < seconds and not (self._roused and waited >= least_s):
-            self.wait(min(_GLANCE_S, seconds - waited))
+        while waited_s < seconds and not (self._roused and waited_s >= least_s):
+            glance_s = min(_GLANCE_S, seconds - waited_s)
+            self.wait(glance_s)
+            waited_s += glance_s
