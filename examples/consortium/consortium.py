@@ -13,6 +13,8 @@ from broker import Mosquitto
 
 PRIVFL = (sys.executable, "-m", "privfl")
 HOST = "localhost"
+NAME = "coordinator.example"
+"""Of the coordinator, which only its own certificate has: the broker is on the same host here."""
 OUT = "out"
 
 
@@ -54,7 +56,9 @@ class Consortium:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._privfl("identity", "new", "coordinator.pem")
         self._privfl("identity", "ca", "ca.pem", "--name", "Five hospitals")
-        self._privfl("identity", "cert", "server.pem", "--ca", "ca.pem", "--host", HOST, "--host", "127.0.0.1")
+        self._privfl(
+            "identity", "cert", "server.pem", "--ca", "ca.pem", "--host", HOST, "--host", "127.0.0.1", "--host", NAME
+        )
         for number in range(self.clients):
             self.home(number).mkdir(mode=0o700)
             self._privfl("identity", "new", str(self.home(number) / "identity.pem"))
@@ -93,7 +97,7 @@ class Consortium:
         home, log = str(self.home(number)), f"hospital-{number}.log"
         own: tuple[str, ...] = ()
         if self.broker is not None:
-            own = ("--name", HOST, "--certificate", f"{home}/at-broker.crt", "--key", f"{home}/at-broker.pem")
+            own = ("--name", NAME, "--certificate", f"{home}/at-broker.crt", "--key", f"{home}/at-broker.pem")
         self._joined[number] = self._start(log, "join", self._url(), "--home", home, "--ca", "ca.crt", *own)
 
     def _url(self) -> str:
