@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-https test test-flower test-mutants lint format bench bench-flower bench-scale bench-coordinator \
-	fuzz soak crash crash-committee crash-coordinator crash-exact vectors clean
+.PHONY: help demo demo-https demo-mqtt test test-flower test-mutants lint format bench bench-flower bench-scale \
+	bench-coordinator fuzz soak crash crash-committee crash-coordinator crash-exact vectors clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,11 +20,11 @@ $(VENV)/.made:
 
 # Installed again only when what is installed changes.
 $(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
-	$(PIP) --editable ".[learning,ckks,dp,http]"
+	$(PIP) --editable ".[learning,ckks,dp,http,mqtt]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(PIP) --editable ".[learning,ckks,dp,http,flower]" --group dev
+	$(PIP) --editable ".[learning,ckks,dp,http,mqtt,flower]" --group dev
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.dev
@@ -37,6 +37,9 @@ demo: $(VENV)/.demo ## train a model across ten simulated hospitals, whose updat
 
 demo-https: $(VENV)/.demo ## five hospitals and a coordinator as six processes over HTTPS, one killed in the middle
 	$(BIN)/python examples/consortium/run.py --kill-client 3
+
+demo-mqtt: $(VENV)/.demo ## the same through a broker (mosquitto) that reads nothing of it
+	$(BIN)/python examples/consortium/run.py --mqtt --kill-client 3
 
 test: $(VENV)/.dev ## run all tests: behaviour, types, style, import contracts, planted mutants
 	$(BIN)/python -m pytest -n auto --dist worksteal

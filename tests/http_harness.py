@@ -28,18 +28,18 @@ class Papers:
 
     def __init__(self, folder, *, name="consortium"):
         folder.mkdir(parents=True, exist_ok=True)
-        authority = Authority.generate(name)
+        self.folder, self.authority = folder, Authority.generate(name)
         self.ca = folder / "ca.pem"
-        self.ca.write_bytes(authority.issued.certificate_pem)
-        self.server = self._issue(folder, authority, "server", hosts=["localhost", "127.0.0.1"])
-        self.impostor = self._issue(folder, authority, "impostor", hosts=["localhost", "127.0.0.1"])
-        self.elsewhere = self._issue(folder, authority, "elsewhere", hosts=["elsewhere.example"])
-        self.client = self._issue(folder, authority, "client", hosts=[], client=True)
+        self.ca.write_bytes(self.authority.issued.certificate_pem)
+        self.server = self.issue("server", hosts=["localhost", "127.0.0.1"])
+        self.impostor = self.issue("impostor", hosts=["localhost", "127.0.0.1"])
+        self.elsewhere = self.issue("elsewhere", hosts=["elsewhere.example"])
+        self.client = self.issue("client", hosts=[], client=True)
 
-    @staticmethod
-    def _issue(folder, authority, name, **options):
-        issued = authority.issue(name=name, days=30, **options)
-        certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
+    def issue(self, name, *, called=None, **options):
+        """Returns certificate and key, in files of that name, for who is called so."""
+        issued = self.authority.issue(name=called or name, days=30, **options)
+        certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         certificate.write_bytes(issued.certificate_pem)
         key.write_bytes(issued.key_pem)
         return certificate, key

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from privfl.errors import ConfigurationError
-from privfl.primitives.certificates import MOST_DAYS, Authority
+from privfl.primitives.certificates import MOST_DAYS, Authority, common_name
 
 LONG_AGO = datetime(2020, 5, 17, 12, 30, tzinfo=UTC)
 OURS = Authority.generate("Five hospitals")
@@ -360,3 +360,12 @@ def test_private_keys_are_neither_printed_nor_pickled():
             with pytest.raises(TypeError, match="pickled"):
                 attempt(one)
     assert repr(OURS) == f"Authority(CN=Five hospitals, until {OURS.expires:%Y-%m-%d})"
+
+
+def test_whom_a_certificate_names():
+    issued = OURS.issue([], name="Größe 3", days=1, client=True)
+    assert common_name(issued.certificate_pem) == "Größe 3"
+    server = OURS.issue(["localhost"], name="localhost", days=1)
+    for bad, why in ((server.certificate_pem, "names no client"), (b"", "not a PEM"), (issued.key_pem, "not a PEM")):
+        with pytest.raises(ConfigurationError, match=f"{why}.*privfl identity cert --client"):
+            common_name(bad)

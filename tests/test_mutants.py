@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from mosquitto_here import needs_mosquitto
 from mutants import MUTANTS as OTHERS
 from mutants_audit import MUTANTS as OF_AUDIT
 from mutants_ckks import MUTANTS as OF_CKKS
@@ -26,6 +27,8 @@ from mutants_flower_attacks import MUTANTS as OF_FLOWER_ATTACKS
 from mutants_flower_privacy import MUTANTS as OF_FLOWER_PRIVACY
 from mutants_http import MUTANTS as OF_HTTP
 from mutants_learning import MUTANTS as OF_LEARNING
+from mutants_mqtt import MUTANTS as OF_MQTT
+from mutants_mqtt import WITH_BROKER
 
 import privfl
 
@@ -41,6 +44,8 @@ MUTANTS = (
     *OF_DISTANT,
     *OF_HOMES,
     *OF_HTTP,
+    *OF_MQTT,
+    *WITH_BROKER,
     *OF_DP,
     *OF_AUDIT,
     *OF_LEARNING,
@@ -135,7 +140,11 @@ def test_no_two_mutants_have_one_name():
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+@pytest.mark.parametrize(
+    "mutant",
+    [pytest.param(mutant, marks=needs_mosquitto) if mutant in WITH_BROKER else mutant for mutant in MUTANTS],
+    ids=lambda mutant: mutant.name.replace(" ", "-"),
+)
 def test_mutant_is_caught(bench, mutant):
     outcome = bench.put_to_the_test(mutant)
     failed = [line for line in outcome.stdout.splitlines() if line.startswith("FAILED")]

@@ -9,8 +9,12 @@ import time
 from pathlib import Path
 from typing import Self
 
+from broker import Mosquitto
+
 PRIVFL = (sys.executable, "-m", "privfl")
 HOST = "localhost"
+NAME = "coordinator.example"
+"""Of the coordinator, which only its own certificate has: the broker is on the same host here."""
 OUT = "out"
 
 
@@ -18,10 +22,13 @@ class Consortium:
     """A coordinator and its clients, as `privfl serve` and `privfl join` run them.
 
     A directory holds what the parties would have on machines of their own: the coordinator's key and certificate, a
-    home for every client, and the two things that all of them have, roster and authority.
+    home for every client, and the two things that all of them have, roster and authority. With `mqtt` they talk through
+    a broker, which has a certificate of its own, and so has everybody for the broker.
     """
 
-    def __init__(self, folder: Path, job: Path, clients: int, *, waits: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, job: Path, clients: int, *, waits: tuple[str, ...] = (), mqtt: bool = False
+    ) -> None:
         self.folder, self.job, self.clients = folder.absolute(), job.absolute(), clients
         self.out = self.folder / OUT
         self._waits = waits
@@ -29,8 +36,11 @@ class Consortium:
         self._coordinator: subprocess.Popen | None = None
         self._joined: dict[int, subprocess.Popen] = {}
         self._make_papers()
+        self.broker = self._make_broker() if mqtt else None
 
     def __enter__(self) -> Self:
+        if self.broker is not None:
+            self.broker.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -38,13 +48,17 @@ class Consortium:
             if process is not None and process.poll() is None:
                 process.kill()
                 process.wait()
+        if self.broker is not None:
+            self.broker.stop()
 
     def _make_papers(self) -> None:
         """Everybody makes a key of their own; public keys become the roster; the authority vouches for the host."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._privfl("identity", "new", "coordinator.pem")
         self._privfl("identity", "ca", "ca.pem", "--name", "Five hospitals")
-        self._privfl("identity", "cert", "server.pem", "--ca", "ca.pem", "--host", HOST, "--host", "127.0.0.1")
+        self._privfl(
+            "identity", "cert", "server.pem", "--ca", "ca.pem", "--host", HOST, "--host", "127.0.0.1", "--host", NAME
+        )
         for number in range(self.clients):
             self.home(number).mkdir(mode=0o700)
             self._privfl("identity", "new", str(self.home(number) / "identity.pem"))
@@ -52,6 +66,16 @@ class Consortium:
         self._privfl("identity", "roster", *listed, "--out", "roster.json")
         for number in range(self.clients):
             (self.home(number) / "roster.json").write_bytes((self.folder / "roster.json").read_bytes())
+
+    def _make_broker(self) -> Mosquitto:
+        """The broker shows who it is, and knows everybody by the name in a certificate."""
+        self._privfl("identity", "cert", "broker.pem", "--ca", "ca.pem", "--host", HOST)
+        self._privfl("identity", "cert", "at-broker.pem", "--ca", "ca.pem", "--client", "--name", "coordinator")
+        for number in range(self.clients):
+            own = str(self.home(number) / "at-broker.pem")
+            self._privfl("identity", "cert", own, "--ca", "ca.pem", "--client", "--name", f"hospital-{number}")
+        ca, certificate, key = (self.folder / name for name in ("ca.crt", "broker.crt", "broker.pem"))
+        return Mosquitto(self.folder, ca, certificate, key)
 
     def home(self, number: int) -> Path:
         """A client's own directory."""
@@ -63,13 +87,21 @@ class Consortium:
         what = ("--resume", OUT) if begun else (str(self.job), "--out", OUT)
         papers = ("--identity", "coordinator.pem", "--roster", "roster.json", "--certificate", "server.crt")
         where = ("--key", "server.pem", "--port", str(self._port))
+        if self.broker is not None:
+            own = ("--broker-certificate", "at-broker.crt", "--broker-key", "at-broker.pem")
+            where = ("--key", "server.pem", "--mqtt", self._url(), "--broker-ca", "ca.crt", *own)
         self._coordinator = self._start("coordinator.log", "serve", *what, *papers, *where, *self._waits)
 
     def join(self, number: int) -> None:
         """Start a client; one that was killed goes on."""
-        url = f"https://{HOST}:{self._port}"
         home, log = str(self.home(number)), f"hospital-{number}.log"
-        self._joined[number] = self._start(log, "join", url, "--home", home, "--ca", "ca.crt")
+        own: tuple[str, ...] = ()
+        if self.broker is not None:
+            own = ("--name", NAME, "--certificate", f"{home}/at-broker.crt", "--key", f"{home}/at-broker.pem")
+        self._joined[number] = self._start(log, "join", self._url(), "--home", home, "--ca", "ca.crt", *own)
+
+    def _url(self) -> str:
+        return f"https://{HOST}:{self._port}" if self.broker is None else f"mqtts://{HOST}:{self.broker.port}"
 
     def kill_coordinator(self) -> None:
         """End it as a power cut would."""

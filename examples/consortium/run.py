@@ -1,8 +1,11 @@
 """Five hospitals and a coordinator on this machine, six processes that talk over HTTPS, from the keys to the report.
 
+With --mqtt they talk through a broker, mosquitto, which carries their connections and reads nothing of them.
+
 python examples/consortium/run.py                       # ten rounds
 python examples/consortium/run.py --kill-client 3       # a hospital is killed in the middle, and comes back
 python examples/consortium/run.py --kill-coordinator    # so is the coordinator
+python examples/consortium/run.py --mqtt                # through a broker
 """
 
 import argparse
@@ -24,7 +27,7 @@ def main() -> None:
     if arguments.folder.exists():
         shutil.rmtree(arguments.folder)
     waits = ("--phase-timeout", "10", "--upload-timeout", "60")
-    with Consortium(arguments.folder, HERE / "job.toml", CLIENTS, waits=waits) as consortium:
+    with Consortium(arguments.folder, HERE / "job.toml", CLIENTS, waits=waits, mqtt=arguments.mqtt) as consortium:
         consortium.serve()
         for number in range(CLIENTS):
             consortium.join(number)
@@ -53,6 +56,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("runs/consortium"), help="made anew (runs/consortium)")
     parser.add_argument("--kill-client", type=int, choices=range(CLIENTS), metavar="N", help="0 to 4")
     parser.add_argument("--kill-coordinator", action="store_true")
+    parser.add_argument("--mqtt", action="store_true", help="through mosquitto, which is started for it")
     return parser.parse_args()
 
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from privfl.cli.code_path import make_importable
 from privfl.cli.exits import Exit
+from privfl.cli.through_broker import is_broker, joining_access, register_joining, require_no_broker
 from privfl.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from privfl.integrations.consortium import Participant
     from privfl.integrations.home import PartyHome
+    from privfl.primitives.signatures import Identity
 
 
 def register(verbs: argparse._SubParsersAction[Any]) -> None:
@@ -28,7 +31,7 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
         "unfinished sessions are kept there, so that a client that was killed goes on when it is started again.",
         epilog="example: privfl join https://coordinator.example:8443 --home alice --ca ca.crt --data my_data:load",
     )
-    parser.add_argument("url", metavar="URL", help="of the coordinator, https://…")
+    parser.add_argument("url", metavar="URL", help="of the coordinator, https://…, or of the broker, mqtts://…")
     parser.add_argument("--home", type=Path, required=True, metavar="DIR", help="this client's directory")
     parser.add_argument("--ca", type=Path, required=True, metavar="CA.crt", help="the consortium's authority")
     parser.add_argument(
@@ -37,8 +40,11 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--model", metavar="MODULE:FUNCTION", help="the job's model, if it is somebody's own code: look at it first"
     )
-    parser.add_argument("--certificate", type=Path, metavar="FILE.crt", help="for coordinators that demand one")
+    parser.add_argument(
+        "--certificate", type=Path, metavar="FILE.crt", help="for brokers, and coordinators that demand one"
+    )
     parser.add_argument("--key", type=Path, metavar="FILE.pem", help="the certificate's private key")
+    register_joining(parser)
     parser.add_argument(
         "--give-up", type=float, metavar="S", help="end after so many seconds without the coordinator (default: never)"
     )
@@ -53,7 +59,6 @@ def call(options: argparse.Namespace) -> int:
     from privfl.integrations.consortium.refusals import one_line  # noqa: PLC0415 - likewise
     from privfl.integrations.consortium.trainee import Trainee  # noqa: PLC0415 - likewise
     from privfl.integrations.home import PartyHome  # noqa: PLC0415 - likewise
-    from privfl.integrations.http.client import join  # noqa: PLC0415 - an extra
     from privfl.integrations.party_books import PartyBooks  # noqa: PLC0415 - for this verb
     from privfl.integrations.policy import OwnerPolicy  # noqa: PLC0415 - likewise
 
@@ -77,18 +82,41 @@ def call(options: argparse.Namespace) -> int:
         workers=options.workers,
     )
     with home.alone():
-        why = join(
-            Participant(home, number, work, workers=options.workers),
-            url=options.url,
-            ca=options.ca,
-            identity=home.identity,
-            number=number,
-            client_certificate=None if options.certificate is None else (options.certificate, options.key),
-            give_up_after_s=options.give_up,
-        )
+        why = _joined(options, Participant(home, number, work, workers=options.workers), home.identity, number)
     why = one_line(why)  # the coordinator's words, on somebody's terminal
     print(json.dumps({"client": number, "over": why}) if options.json else f"client {number}: {why}")
     return Exit.GOOD
+
+
+def _joined(options: argparse.Namespace, participant: Participant, identity: Identity, number: int) -> str:
+    """Take part until all is over; return why it is."""
+    own = None if options.certificate is None else (options.certificate, options.key)
+    if is_broker(options.url):
+        access = joining_access(options)
+        from privfl.integrations import mqtt  # noqa: PLC0415 - an extra
+
+        return mqtt.join(
+            participant,
+            access=access,
+            name=options.name,
+            ca=options.ca,
+            identity=identity,
+            number=number,
+            client_certificate=own,
+            give_up_after_s=options.give_up,
+        )
+    from privfl.integrations import http  # noqa: PLC0415 - likewise
+
+    require_no_broker(options)
+    return http.join(
+        participant,
+        url=options.url,
+        ca=options.ca,
+        identity=identity,
+        number=number,
+        client_certificate=own,
+        give_up_after_s=options.give_up,
+    )
 
 
 def _own_number(home: PartyHome) -> int:

@@ -1,4 +1,4 @@
-"""`privfl serve`: a coordinator whose clients come over HTTPS, each from where its data are."""
+"""`privfl serve`: a coordinator whose clients come over HTTPS or through a broker, each from where its data are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import os
 import shlex
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,7 @@ from privfl.cli.code_path import CODE_PATH, folders_of, make_importable, read_fo
 from privfl.cli.exits import Exit
 from privfl.cli.run_live import Watcher
 from privfl.cli.run_parts import concluded, identity_at, next_free
+from privfl.cli.through_broker import bridge_of, register_serving, serving_access
 from privfl.errors import ConfigurationError
 from privfl.guard import make_folder
 from privfl.learning.checkpoint import write_whole
@@ -28,8 +30,10 @@ if TYPE_CHECKING:  # what HTTPS takes is an extra of its own
     from privfl.integrations.consortium.coordinator import DistantClients
     from privfl.integrations.consortium.messages import Greeting
     from privfl.integrations.http.server import Server
+    from privfl.integrations.mqtt import Access
 
 PORT: Final = 8443
+_EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - clients come from elsewhere
 _RUN_BYTES: Final = 16
 _FAREWELL_S: Final = 30.0
 
@@ -39,7 +43,8 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
     parser = verbs.add_parser(
         "serve",
         help="coordinate a federated job among distant clients",
-        description="Run a job among clients that come over HTTPS with `privfl join`, each from where its data are. "
+        description="Run a job among clients that come with `privfl join`, over HTTPS or, with --mqtt, through a "
+        "broker, each from where its data are. "
         "What a run leaves is as with `privfl run`. A coordinator that was killed goes on with --resume DIR, and its "
         "clients come back by themselves. A page on this machine tells how the run stands. Exit codes are those of "
         "`privfl run`.",
@@ -71,11 +76,14 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--client-ca", type=Path, metavar="CA.crt", help="take connections with a certificate of this authority only"
     )
-    parser.add_argument("--host", default="0.0.0.0", help="address to listen at (default: all of this machine's)")  # noqa: S104 - clients come from elsewhere
-    parser.add_argument("--port", type=int, default=PORT, help=f"for clients; 0 takes a free one (default {PORT})")
+    parser.add_argument(
+        "--host", help="address to listen at (default: all of this machine's; with --mqtt none but its own)"
+    )
+    parser.add_argument("--port", type=int, help=f"for clients; 0 takes a free one (default {PORT}; with --mqtt: 0)")
     parser.add_argument(
         "--operator-port", type=int, default=0, metavar="PORT", help="of the page on this machine (default: a free one)"
     )
+    register_serving(parser)
     waits = parser.add_argument_group("how long clients are waited for")
     waits.add_argument("--clients", type=int, metavar="N", help="begin a round when N are there (default: a cohort)")
     waits.add_argument("--gather", type=float, default=60.0, metavar="S", help="or after so many seconds (60)")
@@ -90,6 +98,7 @@ def call(options: argparse.Namespace) -> int:
     """Run the verb."""
     watcher = Watcher(quiet=options.json)
     identity = identity_at(options.identity, "--identity")
+    access = serving_access(options)
     job, out = _job_and_folder(options)
     clients = _clients(options, job, out, identity)
     if options.resume is None:
@@ -107,8 +116,13 @@ def call(options: argparse.Namespace) -> int:
         _begin(out, job, clients.hall.greeting)
     folders = None if options.resume is not None else folders_of(options.job)
     try:
-        with server, remembered(job, folders, out):
-            _say_where(options, server, clients)
+        with ExitStack() as stack:
+            stack.enter_context(server)
+            if access is not None:
+                bridge = bridge_of(options, clients.hall, job.data.clients, access=access, port=server.port)
+                stack.enter_context(bridge)
+            stack.enter_context(remembered(job, folders, out))
+            _say_where(options, server, clients, access)
             watcher.begin(run)
             with watcher:
                 for metrics in run:
@@ -210,12 +224,13 @@ def _server(
 ) -> Server:
     from privfl.integrations.http.server import Server  # noqa: PLC0415 - an extra
 
+    behind, free = options.mqtt is not None, 0
     return Server(
         clients.hall,
         clients.roster,
         identity=identity,
-        host=options.host,
-        port=options.port,
+        host=options.host or ("127.0.0.1" if behind else _EVERYWHERE),
+        port=options.port if options.port is not None else (free if behind else PORT),
         certificate=options.certificate,
         key=options.key,
         client_ca=options.client_ca,
@@ -225,11 +240,14 @@ def _server(
     )
 
 
-def _say_where(options: argparse.Namespace, server: Server, clients: DistantClients) -> None:
+def _say_where(options: argparse.Namespace, server: Server, clients: DistantClients, access: Access | None) -> None:
     if options.json:
         return
+    at = f"https://{options.host or _EVERYWHERE}:{server.port}"
+    if access is not None:
+        at = f"{options.mqtt}, where it is {access.user!r}" + (f", and {at}" if options.host else "")
     print(
-        f"privfl: run {clients.hall.greeting.run.hex()} at https://{options.host}:{server.port}, for "
-        f"{len(clients.roster.identities)} clients; how it stands: http://127.0.0.1:{server.operator_port}/",
+        f"privfl: run {clients.hall.greeting.run.hex()} at {at}, for {len(clients.roster.identities)} clients; how it "
+        f"stands: http://127.0.0.1:{server.operator_port}/",
         file=sys.stderr,
     )

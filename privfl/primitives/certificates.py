@@ -183,6 +183,21 @@ class Authority:
         return f"Authority({self._certificate.subject.rfc4514_string()}, until {self.expires:%Y-%m-%d})"
 
 
+def common_name(certificate_pem: bytes) -> str:
+    """Return whom a certificate names: what a broker may take for a client's name.
+
+    Raises:
+        ConfigurationError: it is no certificate, or has no common name, as servers' have none.
+    """
+    try:
+        names = x509.load_pem_x509_certificate(certificate_pem).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigurationError("not a PEM certificate: `privfl identity cert --client` makes one") from None
+    if len(names) != 1 or not isinstance(names[0].value, str):
+        raise ConfigurationError("a certificate that names no client: `privfl identity cert --client` makes one")
+    return names[0].value
+
+
 def _fresh_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())  # from the operating system's entropy, as all of OpenSSL's keys
 

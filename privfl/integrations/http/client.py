@@ -59,6 +59,7 @@ class Joined:
         stop: ends the loop when it is set, after the request or the step that is under way.
         give_up_after_s: seconds without any answer from the coordinator after which the loop ends; None: never.
         poll_s: seconds that the coordinator may take to answer when it has nothing to offer.
+        uds: a Unix socket on this machine that leads to the coordinator, instead of the URL's host.
 
     Guarantees:
         1. Nothing is listened to but what comes from the coordinator that the authority vouches for, under the name in
@@ -81,6 +82,7 @@ class Joined:
         stop: threading.Event | None = None,
         give_up_after_s: float | None = None,
         poll_s: float = POLL_S,
+        uds: Path | None = None,
     ) -> None:
         if not 0 < poll_s <= MOST_WAIT_S:
             raise ConfigurationError(f"poll_s is {poll_s!r}: seconds up to {MOST_WAIT_S:g} work, such as {POLL_S:g}")
@@ -88,7 +90,7 @@ class Joined:
         self._poll_s = poll_s
         self._patience = Patience(stop=stop or threading.Event(), give_up_after_s=give_up_after_s)
         context = client_context(ca, own=client_certificate)
-        self._line = Line(url, context, Signer(identity, number), self._patience, longest_answer_s=poll_s)
+        self._line = Line(url, context, Signer(identity, number), self._patience, longest_answer_s=poll_s, uds=uds)
         self._greeted: tuple[bytes, bytes] | None = None  # epoch of the coordinator's process, and its certificate
         self._chunk_bytes = _MOST_CHUNK_BYTES
 
@@ -116,6 +118,10 @@ class Joined:
                         self._serve(offer)
         except Stopped:
             return STOPPED
+
+    def rouse(self) -> None:
+        """Ask soon if the coordinator was away and is being waited for; from any thread, as often as anybody likes."""
+        self._patience.rouse()
 
     def _offer(self) -> Offer | None:
         """Ask what there is, and wait if there is nothing; None: the coordinator was restarted meanwhile."""

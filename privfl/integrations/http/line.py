@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -75,25 +76,35 @@ class Line:
         signer: signs them.
         patience: between tries.
         longest_answer_s: how long the coordinator may take to begin an answer.
+        uds: a Unix socket on this machine to dial instead of the URL's host, which TLS looks for all the same.
 
     Raises:
         ConfigurationError: the URL is none, or not https.
     """
 
     def __init__(
-        self, url: str, context: ssl.SSLContext, signer: Signer, patience: Patience, *, longest_answer_s: float
+        self,
+        url: str,
+        context: ssl.SSLContext,
+        signer: Signer,
+        patience: Patience,
+        *,
+        longest_answer_s: float,
+        uds: Path | None = None,
     ) -> None:
         self._base = _base(url)
         self._signer = signer
         self._patience = patience
         # No settings of the surroundings: no proxy, no .netrc, no other authorities. No redirects are followed.
+        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
         self._client = httpx.Client(
             verify=context,
             trust_env=False,
+            limits=limits,
+            transport=None if uds is None else httpx.HTTPTransport(verify=context, limits=limits, uds=str(uds)),
             timeout=httpx.Timeout(
                 connect=_CONNECT_S, read=_TRANSFER_S + longest_answer_s, write=_TRANSFER_S, pool=_CONNECT_S
             ),
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
         )
 
     @property

@@ -12,7 +12,10 @@ from privfl.primitives.entropy import OsEntropy
 
 LOGGER: Final = logging.getLogger("privfl.http")
 MOST_PAUSE_S: Final = 10.0
+ROUSED_S: Final = 1.0
+"""Between two tries, however often somebody is roused."""
 _FIRST_PAUSE_S: Final = 0.25
+_GLANCE_S: Final = 0.1
 
 
 class Lost(Exception):
@@ -37,6 +40,9 @@ class Patience:
     Args:
         stop: ends all waiting when it is set.
         give_up_after_s: seconds without a sign of life; None: for ever.
+
+    Guarantees:
+        1. However often `rouse` is called, no pause is cut to less than `ROUSED_S`, or than the coordinator asked for.
     """
 
     def __init__(self, *, stop: threading.Event, give_up_after_s: float | None = None) -> None:
@@ -46,6 +52,7 @@ class Patience:
         self._alive = self.now()
         self._failures = 0
         self._why = ""
+        self._roused = False
 
     @staticmethod
     def now() -> float:
@@ -81,7 +88,12 @@ class Patience:
         pause = min(MOST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self._failures, 10))
         self._failures += 1
         jitter = int.from_bytes(self._entropy.token_bytes(4), "big") / 2**32
-        self.wait(min(MOST_PAUSE_S, max(lost.retry_after_s, pause * (0.5 + jitter))))
+        pause_s = min(MOST_PAUSE_S, max(lost.retry_after_s, pause * (0.5 + jitter)))
+        self._pause(pause_s, least_s=max(lost.retry_after_s, ROUSED_S))
+
+    def rouse(self) -> None:
+        """Cut short the pause after a failure; from any thread."""
+        self._roused = True
 
     def wait(self, seconds: float) -> None:
         """Wait.
@@ -91,3 +103,16 @@ class Patience:
         """
         if self._stop.wait(seconds):
             raise Stopped
+
+    def _pause(self, seconds: float, *, least_s: float) -> None:
+        """Wait; if roused, not so long, but at least `least_s`.
+
+        Raises:
+            Stopped: it was stopped, meanwhile or before.
+        """
+        waited_s = 0.0
+        self._roused = False
+        while waited_s < seconds and not (self._roused and waited_s >= least_s):
+            glance_s = min(_GLANCE_S, seconds - waited_s)
+            self.wait(glance_s)
+            waited_s += glance_s
