@@ -81,6 +81,19 @@ class Tunnel(Link):
         """What the broker said last of the coordinator; None if it has said nothing."""
         return self._here
 
+    def start(self) -> None:
+        """Open the door, and begin to dial; return at once, whether or not the broker is there.
+
+        Raises:
+            LocalProtocolError: it was started before.
+            OSError: the door cannot be opened.
+        """
+        try:
+            super().start()
+        except OSError:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+
     def stop(self) -> None:
         """Close the door, say goodbye to the broker, and end."""
         super().stop()
