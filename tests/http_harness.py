@@ -213,11 +213,13 @@ class Impostor:
 
     Attributes:
         reading: whether new connections are read; others are passed on as they are.
+        heard: all that was read.
+        met: connections that were read, or could have been.
     """
 
     def __init__(self, port, papers, *, reading=True):
         self._target, self._papers, self.reading = port, papers, reading
-        self._open, self._threads = [], []
+        self._open, self._threads, self.heard, self.met = [], [], b"", 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -240,8 +242,12 @@ class Impostor:
                 ends.enter_context(end)
             other = threading.Thread(target=_pour, args=(far, near), daemon=True)
             other.start()
-            _pour(near, far)
+            self.met += reading
+            _pour(near, far, self._hear if reading else None)
             other.join()
+
+    def _hear(self, piece):
+        self.heard += piece
 
     def cut(self):
         """End all connections."""
@@ -258,9 +264,11 @@ class Impostor:
             thread.join(timeout=10)
 
 
-def _pour(source, sink):
+def _pour(source, sink, hear=None):
     with contextlib.suppress(OSError):
         while piece := source.recv(16384):
+            if hear is not None:
+                hear(piece)
             sink.sendall(piece)
     for end in (source, sink):
         with contextlib.suppress(OSError):

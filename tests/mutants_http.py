@@ -232,8 +232,8 @@ MUTANTS = (
     Mutant(
         "clients do not greet a coordinator that was restarted",
         f"{HTTP}/client.py",
-        "if (self._line.epoch, answer.certificate) != self._greeted:",
-        "if self._greeted is None or answer.certificate != self._greeted[1]:",
+        "        if self._line.epoch != self._greeted:\n",
+        "        if False:\n",
         (f"{CLIENT}::test_a_coordinator_with_another_job_under_the_same_name_is_left",),
     ),
     Mutant(
@@ -359,11 +359,14 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "whoever comes between later is listened to",
+        "whoever comes between later is talked to",
         f"{HTTP}/client.py",
-        "if (self._line.epoch, answer.certificate) != self._greeted:",
-        "if self._greeted is None or self._line.epoch != self._greeted[0]:",
-        (f"{CLIENT}::test_guarantee_1_nobody_comes_between_later",),
+        "            self._line.pin(answer.certificate)\n",
+        "",
+        (
+            f"{CLIENT}::test_guarantee_1_nobody_comes_between_later",
+            f"{CLIENT}::test_guarantee_1_no_answer_goes_to_who_comes_between_while_it_is_made",
+        ),
     ),
     Mutant(
         "certificates vouched for whatever the run",

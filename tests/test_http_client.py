@@ -24,7 +24,7 @@ from http_harness import CuttingProxy, Impostor, Papers, holding, make_hall, mak
 
 from privfl.errors import ConfigurationError, DisclosureRefused, RemoteProtocolError, RoundAborted
 from privfl.integrations.consortium import Over
-from privfl.integrations.http import Server
+from privfl.integrations.http import Server, client
 from privfl.integrations.http.client import STOPPED, Joined
 from privfl.integrations.http.patience import MOST_PAUSE_S, Lost, Patience
 from privfl.integrations.http.vouching import check_vouched, vouch
@@ -264,7 +264,13 @@ def test_guarantee_1_a_certificate_that_the_coordinators_key_does_not_vouch_for_
     assert not work.calls
 
 
-def test_guarantee_1_nobody_comes_between_later(papers, tmp_path):
+@pytest.fixture
+def less_wary(monkeypatch):
+    monkeypatch.setattr(client, "_WARY_S", 0.1)
+
+
+@pytest.mark.usefixtures("less_wary")
+def test_guarantee_1_nobody_comes_between_later(papers, tmp_path, caplog):
     hall = make_hall(N)
     with (
         make_server(hall, papers, n=N) as server,
@@ -275,8 +281,48 @@ def test_guarantee_1_nobody_comes_between_later(papers, tmp_path):
         eventually(lambda: 0 in hall.present())
         impostor.reading = True
         impostor.cut()
-        with pytest.raises(RemoteProtocolError, match="its certificate is not vouched for"):
-            told()
+        eventually(lambda: impostor.met > 3 and impostor.heard)
+        hall.close("all is well")
+        eventually(lambda: impostor.met > 6)
+        impostor.reading = False
+        impostor.cut()
+        assert told() == "all is well"
+    assert asked_of(impostor) == {"/v1/greeting"}
+    assert "its certificate is not vouched for; asking again" in caplog.text
+
+
+@pytest.mark.usefixtures("less_wary")
+@pytest.mark.parametrize("suite", ["kahe", "plain"])
+def test_guarantee_1_no_answer_goes_to_who_comes_between_while_it_is_made(papers, tmp_path, suite):
+    hall = make_hall(N)
+    order, vectors = session(suite)
+    with (
+        make_server(hall, papers, n=N) as server,
+        contextlib.closing(Impostor(server.port, papers, reading=False)) as impostor,
+    ):
+        clients = Clients(server, papers, tmp_path, vectors, ports={2: impostor.port})
+        made = clients.works[2].vector
+
+        def vector(*arguments):
+            impostor.reading = True
+            impostor.cut()
+            return made(*arguments)
+
+        clients.works[2].vector = vector
+        held = in_thread(lambda: hall.hold(order))
+        eventually(lambda: impostor.met > 3)
+        impostor.reading = False
+        impostor.cut()
+        outcome = held()
+        hall.close("done")
+        clients.end()
+    assert outcome.contributors == tuple(range(N))
+    assert asked_of(impostor) <= {"/v1/greeting"}
+
+
+def asked_of(impostor):
+    """The targets of all requests that it read."""
+    return {line.split()[1].decode() for line in impostor.heard.split(b"\r\n") if line.endswith(b"HTTP/1.1")}
 
 
 def test_a_coordinator_that_comes_back_with_a_new_certificate_is_the_same(papers, tmp_path):

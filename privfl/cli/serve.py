@@ -113,7 +113,7 @@ def call(options: argparse.Namespace) -> int:
     server = _server(options, clients, run, job, identity)
     server.bind()  # what is wrong with an address shows before anything is written
     if options.resume is None:
-        _begin(out, job, clients.hall.greeting)
+        _begin(out, run.job, clients.hall.greeting)
     folders = None if options.resume is not None else folders_of(options.job)
     try:
         with ExitStack() as stack:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -214,6 +214,18 @@ class Job:
         if self.minimum is not None:
             return self.minimum
         return suite(self.suite).fewest_contributors(max(invited, 2), self.threat)
+
+    def with_minimum(self) -> Job:
+        """Return the job with `cohort.minimum` said: where it was left to the suite, what that wants of a whole cohort.
+
+        A coordinator invites those who are there. Were the minimum to follow from how many it invites, one that lies
+        could invite a few, of whom a client that is corrupt is more than the threat model's share.
+        """
+        if self.minimum is not None:
+            return self
+        cohort = min(max(math.floor(self.expected_cohort), 2), self.cohort_size)
+        fewest = min(suite(self.suite).fewest_contributors(cohort, self.threat), self.cohort_size)
+        return replace(self, cohort=replace(self.cohort, minimum=fewest))
 
     def fewest_contributors(self, invited: int) -> int:
         """Return how many a session takes at least: as agreed, and as many as its suite can be held among."""

@@ -81,6 +81,7 @@ class Participation:
         workers: int = 1,
     ) -> None:
         refuse_what_is_not_for_distant_clients(job)
+        job = job.with_minimum()
         name = job.model or default_model(job.data.name)
         if is_own(name) and name != model:
             raise ConfigurationError(

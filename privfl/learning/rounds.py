@@ -107,6 +107,9 @@ class FederatedRun:
         identity: Identity | None = None,
         elsewhere: Elsewhere | None = None,
     ) -> None:
+        if elsewhere is not None:
+            elsewhere.check(job)
+            job = job.with_minimum()
         self.job = job
         self._observe = observe or (lambda _progress: None)
         self._workers = workers
@@ -115,8 +118,6 @@ class FederatedRun:
         if out is not None:
             require_writable(out, "--out")
         self._elsewhere = elsewhere
-        if elsewhere is not None:
-            elsewhere.check(job)
         self.data = data_of(job) if elsewhere is None else elsewhere.data
         self.model_name = job.model or default_model(job.data.name)
         self.fleet = None if job.timed is None else Fleet(job.timed, clients=job.data.clients, seed=job.seed)

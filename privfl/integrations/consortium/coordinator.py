@@ -134,6 +134,7 @@ class DistantClients:
         workers: int = 1,
     ) -> None:
         self.check(job)
+        job = job.with_minimum()
         numbers = range(job.data.clients)
         roster.require(numbers)
         strangers = sorted(roster.identities.keys() - set(numbers))

@@ -26,7 +26,7 @@ from privfl.integrations.consortium.messages import (
 )
 from privfl.integrations.consortium.refusals import one_line
 from privfl.integrations.http.line import Answer, Line
-from privfl.integrations.http.patience import Lost, Patience, Stopped
+from privfl.integrations.http.patience import Lost, Moved, Patience, Stopped
 from privfl.integrations.http.signing import Signer, digest_header
 from privfl.integrations.http.tls import client_context
 from privfl.integrations.http.vouching import VOUCHED_HEADER, check_vouched
@@ -40,6 +40,7 @@ _LEAST_CHUNK_BYTES: Final = 32 * 1024
 _MOST_TURNS_BACK: Final = 10  # of one upload: a line that loses chunks, not a coordinator that plays
 _MOST_TOLD_BYTES: Final = 500
 _LEAST_PAUSE_S: Final = 1.0
+_WARY_S: Final = 10.0  # where somebody else than the coordinator answers
 
 
 class _NotWaited(Exception):
@@ -63,7 +64,8 @@ class Joined:
 
     Guarantees:
         1. Nothing is listened to but what comes from the coordinator that the authority vouches for, under the name in
-           the URL, over a certificate that the key in its greeting vouches for.
+           the URL, over a certificate that the key in its greeting vouches for; and to nobody else is anything said but
+           a request for a greeting.
         2. No answer, no vector and no secret is logged.
 
     Raises:
@@ -91,7 +93,8 @@ class Joined:
         self._patience = Patience(stop=stop or threading.Event(), give_up_after_s=give_up_after_s)
         context = client_context(ca, own=client_certificate)
         self._line = Line(url, context, Signer(identity, number), self._patience, longest_answer_s=poll_s, uds=uds)
-        self._greeted: tuple[bytes, bytes] | None = None  # epoch of the coordinator's process, and its certificate
+        self._greeted: bytes | None = None  # epoch of the coordinator's process
+        self._vouched = False
         self._chunk_bytes = _MOST_CHUNK_BYTES
 
     def run(self) -> str:
@@ -109,15 +112,27 @@ class Joined:
             with self._line:
                 self._line.meet()
                 while True:
-                    offer = self._offer()
-                    if isinstance(offer, Over):
-                        LOGGER.info("the run is over: %s", one_line(offer.why))
+                    try:
+                        over = self._turn()
+                    except Moved:
+                        self._greeted = None
+                        self._patience.back_off(Lost("another certificate than the coordinator greeted with"))
+                        continue
+                    if over is not None:
+                        LOGGER.info("the run is over: %s", one_line(over.why))
                         self._participant.forget_old(b"")
-                        return offer.why
-                    if isinstance(offer, Step):
-                        self._serve(offer)
+                        return over.why
         except Stopped:
             return STOPPED
+
+    def _turn(self) -> Over | None:
+        """Ask what there is, and do it; return why all is over, if it is."""
+        offer = self._offer()
+        if isinstance(offer, Over):
+            return offer
+        if isinstance(offer, Step):
+            self._serve(offer)
+        return None
 
     def rouse(self) -> None:
         """Ask soon if the coordinator was away and is being waited for; from any thread, as often as anybody likes."""
@@ -128,7 +143,7 @@ class Joined:
         self._greet()
         begun = self._patience.now()
         answer = self._get(f"/v1/offer?wait={self._poll_s:g}", MOST_OFFER_BYTES)
-        if (self._line.epoch, answer.certificate) != self._greeted:
+        if self._line.epoch != self._greeted:
             self._greeted = None
             return None
         offer = decode_offer(answer.body)
@@ -140,12 +155,24 @@ class Joined:
 
     def _greet(self) -> None:
         """Learn what the run is: at first, and again from every process and every certificate of the coordinator."""
-        if self._greeted is None:
+        while self._greeted is None:
+            self._line.pin(None)
             answer = self._get("/v1/greeting", MOST_GREETING_BYTES)
             greeting = decode(answer.body, Greeting)
-            check_vouched(greeting, answer.certificate, answer.headers.get(VOUCHED_HEADER, ""))
+            try:
+                check_vouched(greeting, answer.certificate, answer.headers.get(VOUCHED_HEADER, ""))
+            except RemoteProtocolError as stranger:
+                if not self._vouched:  # more likely a certificate that was put in the wrong place
+                    raise
+                LOGGER.warning("%s; asking again", stranger)
+                self._line.hang_up()
+                self._patience.wait(_WARY_S)
+                continue
+            self._vouched = True
+            # What is open now is the connection that the greeting came over, or none.
+            self._line.pin(answer.certificate)
             self._participant.greet(greeting)
-            self._greeted = (self._line.epoch, answer.certificate)
+            self._greeted = self._line.epoch
             LOGGER.info("joined run %s", greeting.run.hex())
 
     def _get(self, target: str, most_bytes: int) -> Answer:

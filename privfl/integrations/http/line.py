@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import ssl
 from collections.abc import Mapping
 from contextlib import closing
@@ -15,8 +14,9 @@ import httpx
 import msgspec
 
 from privfl.errors import ConfigurationError, RemoteProtocolError
-from privfl.integrations.http.patience import MOST_PAUSE_S, Lost, Patience
+from privfl.integrations.http.patience import MOST_PAUSE_S, Lost, Moved, Patience
 from privfl.integrations.http.signing import Signer
+from privfl.integrations.http.tls import Pin, certificate_of
 
 _CONNECT_S: Final = 10.0
 _TRANSFER_S: Final = 60.0  # between two pieces of a body, either way: the coordinator may have others to read first
@@ -72,7 +72,7 @@ class Line:
 
     Args:
         url: such as "https://coordinator.example:8443".
-        context: of TLS.
+        context: of TLS; this line's alone.
         signer: signs them.
         patience: between tries.
         longest_answer_s: how long the coordinator may take to begin an answer.
@@ -95,22 +95,22 @@ class Line:
         self._base = _base(url)
         self._signer = signer
         self._patience = patience
-        # No settings of the surroundings: no proxy, no .netrc, no other authorities. No redirects are followed.
-        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
-        self._client = httpx.Client(
-            verify=context,
-            trust_env=False,
-            limits=limits,
-            transport=None if uds is None else httpx.HTTPTransport(verify=context, limits=limits, uds=str(uds)),
-            timeout=httpx.Timeout(
-                connect=_CONNECT_S, read=_TRANSFER_S + longest_answer_s, write=_TRANSFER_S, pool=_CONNECT_S
-            ),
-        )
+        self._pin = Pin(context)
+        self._context, self._uds, self._longest_answer_s = context, uds, longest_answer_s
+        self._client = self._made()
 
     @property
     def epoch(self) -> bytes:
         """Of the coordinator's process that answered last, 16 bytes."""
         return self._signer.epoch
+
+    def pin(self, certificate: bytes | None) -> None:
+        """Say which certificate new connections must show.
+
+        Args:
+            certificate: SHA-256 of it, 32 bytes; None: any that the authority vouches for.
+        """
+        self._pin.certificate = certificate
 
     def meet(self) -> None:
         """Take over the coordinator's epoch, as often as it takes to get an answer.
@@ -145,6 +145,7 @@ class Line:
         Raises:
             RemoteProtocolError: the coordinator does not take this client's signature, or answers at too great length.
             RoundAborted: nothing answered for too long.
+            Moved: the coordinator has to greet anew.
             Stopped: it was stopped.
         """
         while True:
@@ -175,6 +176,7 @@ class Line:
 
         Raises:
             Lost: there was no answer, or one that passes.
+            Moved: as `ask`.
             RemoteProtocolError: as `ask`.
             Stopped: as `ask`.
         """
@@ -200,6 +202,7 @@ class Line:
         Raises:
             RemoteProtocolError: as `ask`; or the body is of another length.
             RoundAborted: as `ask`.
+            Moved: as `ask`.
             Stopped: as `ask`.
         """
         kept = bytearray()
@@ -218,9 +221,29 @@ class Line:
                 raise RemoteProtocolError(f"the coordinator sends {len(kept)} bytes where {length} were announced")
             return replace(answer, status=200, body=bytes(kept))
 
+    def hang_up(self) -> None:
+        """End the connection, if there is one; the next request dials anew."""
+        self._client.close()
+        self._client = self._made()
+
     def close(self) -> None:
         """Hang up."""
         self._client.close()
+
+    def _made(self) -> httpx.Client:
+        # No settings of the surroundings: no proxy, no .netrc, no other authorities. No redirects are followed.
+        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
+        return httpx.Client(
+            verify=self._context,
+            trust_env=False,
+            limits=limits,
+            transport=None
+            if self._uds is None
+            else httpx.HTTPTransport(verify=self._context, limits=limits, uds=str(self._uds)),
+            timeout=httpx.Timeout(
+                connect=_CONNECT_S, read=_TRANSFER_S + self._longest_answer_s, write=_TRANSFER_S, pool=_CONNECT_S
+            ),
+        )
 
     def _take_over(self, answer: Answer, *, count: int) -> None:
         try:
@@ -234,12 +257,14 @@ class Line:
 
         Raises:
             Lost: nothing came, or not all of it, or a status that passes.
+            Moved: another certificate was shown than the one that is pinned.
             RemoteProtocolError: more came than there may be.
         """
         try:
             response = self._client.send(request, stream=True)
             with closing(response):
-                certificate = _certificate_of(response)  # while the connection is open
+                # While the connection is open.
+                certificate = certificate_of(response.extensions["network_stream"].get_extra_info("socket"))
                 wanted = response.status_code in {200, 206}
                 taken = into if wanted else bytearray()
                 if response.status_code == 200:
@@ -251,6 +276,8 @@ class Line:
                         raise RemoteProtocolError(f"the coordinator sends more than the {most} bytes that may come")
                     taken += piece
         except (httpx.TransportError, httpx.StreamError) as error:
+            if self._pin.missed():
+                raise Moved from None
             raise Lost(_line(str(error) or type(error).__name__)) from None
         if response.status_code in _PASSING:
             self._patience.heard()
@@ -291,12 +318,6 @@ def _base(url: str) -> str:
     ):
         raise ConfigurationError(f"url is {url!r}: 'https://coordinator.example:8443' works, with nothing behind it")
     return f"https://{parts.netloc.decode()}"
-
-
-def _certificate_of(response: httpx.Response) -> bytes:
-    """SHA-256 of the certificate that the other end of a response's connection has shown."""
-    socket = response.extensions["network_stream"].get_extra_info("socket")
-    return hashlib.sha256(socket.getpeercert(binary_form=True)).digest()
 
 
 def _seconds(text: str | None) -> float:

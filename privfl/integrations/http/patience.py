@@ -30,6 +30,10 @@ class Lost(Exception):
         self.retry_after_s = retry_after_s
 
 
+class Moved(Exception):
+    """A connection showed another certificate than the coordinator greeted with: it has to greet anew."""
+
+
 class Stopped(Exception):
     """Whoever started the client wants it to end."""
 

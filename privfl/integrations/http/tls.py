@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 from pathlib import Path
 
@@ -48,6 +49,51 @@ def client_context(ca: Path, *, own: tuple[Path, Path] | None = None) -> ssl.SSL
     if own is not None:
         _load_own(context, *own)
     return context
+
+
+class Pin:
+    """Which certificate the other end of new connections must show, beside being the authority's.
+
+    Attributes:
+        certificate: SHA-256 of it, 32 bytes; None: any that the authority vouches for.
+
+    Guarantees:
+        1. Over a connection that shows another certificate not a byte of what was to be said leaves this machine.
+    """
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        """Look at what is shown in all handshakes of a context, which is nobody else's."""
+        self.certificate: bytes | None = None
+        self._missed = False
+        pin = self
+
+        class PinnedSocket(ssl.SSLSocket):
+            def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as it is called
+                super().do_handshake(block)
+                pin.look(certificate_of(self))
+
+        context.sslsocket_class = PinnedSocket
+
+    def look(self, shown: bytes) -> None:
+        """Raise unless a certificate is the one.
+
+        Raises:
+            ssl.SSLError: it is not.
+        """
+        if self.certificate is not None and shown != self.certificate:
+            self._missed = True
+            raise ssl.SSLError("another certificate than the coordinator greeted with")
+
+    def missed(self) -> bool:
+        """Say whether another certificate was shown since this was asked last."""
+        missed, self._missed = self._missed, False
+        return missed
+
+
+def certificate_of(socket: ssl.SSLSocket) -> bytes:
+    """Return the SHA-256 of the certificate that the other end has shown, 32 bytes; nothing if it has shown none."""
+    shown = socket.getpeercert(binary_form=True)
+    return b"" if shown is None else hashlib.sha256(shown).digest()
 
 
 def _load_own(context: ssl.SSLContext, certificate: Path, key: Path) -> None:

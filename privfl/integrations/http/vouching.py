@@ -3,8 +3,9 @@
 Theory of operation. A certificate says that the consortium's authority knows the host; the greeting says which key the
 coordinator holds; neither says that they belong together. So the coordinator signs the digest of its certificate, and
 the run's name, with that key, and clients check it against the certificate of the connection that the greeting came
-over. The authority alone, or whoever took its key, cannot stand between a coordinator and its clients then: the
-certificate that it makes for itself is not vouched for, and that of the coordinator is of no use without its key.
+over; from then on a connection that shows another one is hung up before anything is said on it (`tls.Pin`). The
+authority alone, or whoever took its key, cannot stand between a coordinator and its clients then: the certificate that
+it makes for itself is not vouched for, and that of the coordinator is of no use without its key.
 """
 
 from __future__ import annotations
