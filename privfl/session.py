@@ -135,7 +135,7 @@ class ClientPolicy:
         if math.floor(threat.corrupt * clients + 1e-9) < self.corrupt_clients:
             raise ConfigurationError(
                 f"threat.corrupt is {threat.corrupt} of {clients} clients: this client wants {self.corrupt_clients} "
-                f"corrupt ones withstood, {self.corrupt_clients / clients:.2g} or more"
+                f"corrupt ones withstood, {math.ceil(1000 * self.corrupt_clients / clients - 1e-9) / 1000:g} or more"
             )
         if threat.statistical_bits < self.statistical_bits:
             raise ConfigurationError(

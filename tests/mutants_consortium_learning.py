@@ -105,6 +105,13 @@ MUTANTS = (
         (f"{TESTS}::test_a_private_distant_run_charges_every_round_before_it_is_opened",),
     ),
     Mutant(
+        "a minimum that follows from who is invited",
+        "learning/job.py",
+        "        if self.minimum is not None:\n            return self\n        cohort",
+        "        if True:\n            return self\n        cohort",
+        (f"{TESTS}::test_guarantee_4_a_session_is_held_as_the_job_says",),
+    ),
+    Mutant(
         "sessions otherwise than the job says",
         "integrations/consortium/trainee.py",
         "        part.require_planned(params)\n",

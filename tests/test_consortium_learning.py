@@ -17,7 +17,7 @@ from privfl.dp.events import Relation
 from privfl.dp.ledger import read_ledger
 from privfl.errors import BudgetExceeded, ConfigurationError, DecodeError, DisclosureRefused
 from privfl.guard import MemoryGuard
-from privfl.integrations.consortium import Declined, Facts, NotWaited, Over, Participant, Step, Wait
+from privfl.integrations.consortium import Declined, Facts, NotWaited, Over, Participant, Step, Wait, coordinator
 from privfl.integrations.consortium.coordinator import DistantClients, Patience, RoundTerms
 from privfl.integrations.consortium.messages import Greeting, decode_offer, encode
 from privfl.integrations.consortium.trainee import Trainee
@@ -31,6 +31,7 @@ from privfl.learning.participation import Participation, read_model, write_model
 from privfl.learning.rounds import FederatedRun
 from privfl.params import ThreatModel
 from privfl.roster import Credentials
+from privfl.session import ClientPolicy
 from privfl.simulate import roster_of
 from privfl.suites import plan_session
 
@@ -302,6 +303,7 @@ def test_a_budget_refuses_runs_without_noise_unless_their_owner_excludes_them(tm
     trainee = Trainee(0, policy=OwnerPolicy(budget=budget), books=books_in(tmp_path, 0, budget=budget))
     with pytest.raises(BudgetExceeded, match="this client's own privacy budget"):
         trainee.enter(distant().hall.greeting)
+    assert not (tmp_path / "client-0" / "ledger.jsonl").exists()  # its owner may still open it otherwise
     excluded = PartyBudget(epsilon=1.0, excluded={"train": "a pilot on public records"})
     trainee = Trainee(1, policy=OwnerPolicy(budget=excluded), books=books_in(tmp_path, 1, budget=excluded))
     trainee.enter(distant().hall.greeting)
@@ -367,6 +369,40 @@ def step_of(trainee):
         request=b"",
         most_bytes=1,
     )
+
+
+def test_rounds_that_come_to_nothing_are_said_with_who_declined_and_are_not_hurried_through(
+    tmp_path, caplog, monkeypatch
+):
+    slept = []
+    monkeypatch.setattr(coordinator.time, "sleep", slept.append)
+
+    def work(number):
+        return Trainee(number, policy=OwnerPolicy(session=ClientPolicy(minimum_contributors=99)))
+
+    def strict(folder, number, made):
+        return Participant(replace(participant(folder, number, made)._home, policy=made._policy), number, made)
+
+    clients = distant(TABLE | {"rounds": 3})
+    declined, table = [], TABLE | {"rounds": 3}
+    run = FederatedRun(job_from_table(table), identity=COORDINATOR, elsewhere=clients)
+    works = {number: Trainee(number) if number > 2 else work(number) for number in range(CLIENTS)}
+    threads = [
+        threading.Thread(target=take_part, args=(clients.hall, strict(tmp_path, number, one), number, declined))
+        for number, one in works.items()
+    ]
+    for thread in threads:
+        thread.start()
+    rows = list(run)
+    clients.hall.close("over")
+    for thread in threads:
+        thread.join()
+    assert all(row.aborted for row in rows)
+    assert [seconds for seconds in slept if seconds >= 1] == [1.0, 2.0]
+    reasons = rows[0].dropped_because
+    assert {client for why, gone in reasons.items() if why.startswith("declined:") for client in gone} == {0, 1, 2}
+    assert "round 1: nothing was summed:" in caplog.text
+    assert "client 2: declined: cohort.size is 5, under this client's minimum of 99" in caplog.text
 
 
 class Failing(Trainee):

@@ -71,6 +71,8 @@ def call(options: argparse.Namespace) -> int:
     assert home.identity is not None  # noqa: S101 - `_own_number` saw to it; for the type checker
     make_importable(Path.cwd())
     _log_to_stderr(quiet=options.json)
+    assert home.credentials is not None  # noqa: S101 - likewise
+    logging.getLogger("privfl.client").info("client %d of the roster %s", number, home.credentials.roster.digest.hex())
     policy = home.policy or OwnerPolicy()
     work = Trainee(
         number,

@@ -83,10 +83,13 @@ class PartyBooks:
             LedgerError: the ledger is damaged or in use.
         """
         if cost.events:
-            with self._ledger() as ledger:
-                contents = ledger.contents
+            budget = self._opening
+            spent: tuple[Repeated, ...] = ()
+            if self._path.exists():  # none is made for a sum that may not come
+                with self._ledger() as ledger:
+                    budget, spent = ledger.contents.opening.budget, ledger.contents.spent
             try:
-                contents.opening.budget.check(contents.spent, cost.events)
+                budget.check(spent, cost.events)
             except BudgetExceeded as error:
                 raise self._spent(error) from None
 
@@ -104,9 +107,12 @@ class PartyBooks:
                 except BudgetExceeded as error:
                     raise self._spent(error) from None
 
+    @property
+    def _opening(self) -> Budget:
+        return self._budget.budget if self._budget else Budget(delta=DELTA, relation=Relation.ZERO_OUT)
+
     def _ledger(self) -> ClientLedger:
-        budget = self._budget.budget if self._budget else Budget(delta=DELTA, relation=Relation.ZERO_OUT)
-        return ClientLedger.open(self._path, self._signer(), budget)
+        return ClientLedger.open(self._path, self._signer(), self._opening)
 
     def _signer(self) -> Identity:
         """The party's key, or the ledger's own, where it had none when its ledger was made."""

@@ -18,6 +18,7 @@ LATE: Final = "late"
 TRAINING_FAILED: Final = "training failed"
 EVALUATION_FAILED: Final = "evaluation failed"
 NO_ANSWER: Final = "no answer"
+DECLINED: Final = "declined"
 REFUSED: Final = "refused"
 SILENT: Final = "silent"
 MEANINGS: Final = MappingProxyType(
@@ -32,6 +33,7 @@ MEANINGS: Final = MappingProxyType(
         TRAINING_FAILED: "its training raised an error; nobody else was harmed by it",
         EVALUATION_FAILED: "its evaluation raised an error",
         NO_ANSWER: "it did not answer in time: away, ended, or too slow",
+        DECLINED: "it takes no part, by its owner's policy, budget or data; its own log says why",
         REFUSED: "it refused to go on, or what it sent was refused",
         SILENT: "the job's own script, or chance, took it away (`failures`)",
     }
@@ -39,7 +41,7 @@ MEANINGS: Final = MappingProxyType(
 """Kinds of reasons, in the order in which they are told, and what they mean."""
 SIMULATED: Final = frozenset({OFFLINE, WENT_OFFLINE, BATTERY, LATE})
 """Kinds that only the simulation of a fleet can tell apart."""
-_SAYING_MORE: Final = (TRAINING_FAILED, EVALUATION_FAILED, NO_ANSWER)
+_SAYING_MORE: Final = (TRAINING_FAILED, EVALUATION_FAILED, NO_ANSWER, DECLINED)
 _MOST_SPANS: Final = 12
 
 Reasons = Mapping[str, Sequence[int]]

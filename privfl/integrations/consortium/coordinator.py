@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from privfl.integrations.consortium.committee import committee_of
 from privfl.integrations.consortium.hall import Hall
 from privfl.integrations.consortium.messages import Facts, Greeting, encode
 from privfl.integrations.consortium.orders import Order, Outcome, PhaseTraffic
+from privfl.integrations.consortium.refusals import one_line
 from privfl.learning.averaging import Averaging
 from privfl.learning.distant_data import held_out_of
 from privfl.learning.job import Job, job_to_toml
@@ -38,6 +40,8 @@ if TYPE_CHECKING:  # a suite's package is imported when it is asked for
 TRAIN: Final = "train"
 _CLIENT: Final = Role.CLIENT.name.lower()
 _OF_COMMITTEE: Final = frozenset({Phase.CONVENE, Phase.OPEN})
+LOGGER: Final = logging.getLogger("privfl.coordinator")
+_MOST_PAUSE_S: Final = 30.0  # after rounds that came to nothing
 _NO_ANSWER: Final = "no answer: in {phase}"
 
 
@@ -181,6 +185,7 @@ class _Distant:
         self._job = job
         self._sessions = sessions
         self._workers = workers
+        self._aborts = 0  # one after the other
         self._committee = clients.committee
         if self._committee is not None:
             self._committee.check(sessions.key_epoch)
@@ -197,6 +202,8 @@ class _Distant:
     ) -> Summed:
         """See `Site.sum`."""
         begun = time.perf_counter()
+        if self._aborts:  # what is wrong may take people to mend it: no reason to go through all rounds in a second
+            time.sleep(min(2.0 ** (self._aborts - 1), _MOST_PAUSE_S))
         plan = self._invited(plan)
         why_not = self._sessions.why_not(len(plan.cohort))
         if why_not is not None:
@@ -231,6 +238,13 @@ class _Distant:
             self._committee.over(outcome)
         return self._summed(_as_it_went(plan, outcome), params, _simulation(outcome), begun)
 
+    def _note(self, number: int, outcome: Simulation) -> None:
+        """Say in the log that a round came to nothing, and who had a part in that."""
+        self._aborts = self._aborts + 1 if outcome.aborted is not None else 0
+        if outcome.aborted is not None:
+            why = "".join(f"; client {client}: {one_line(text)}" for client, text in sorted(outcome.failures.items()))
+            LOGGER.warning("round %d: nothing was summed: %s%s", number, outcome.aborted, why)
+
     def _key(self, number: int) -> CommitteeKey | None:
         """Return a key that a committee can open the round's sum with, where one does.
 
@@ -261,6 +275,7 @@ class _Distant:
         return replace(plan, cohort=invited)
 
     def _summed(self, plan: RoundPlan, params: SessionParams | None, outcome: Simulation, begun: float) -> Summed:
+        self._note(plan.number, outcome)
         held = Held(
             outcome=outcome,
             params=params,
@@ -293,7 +308,8 @@ def _as_it_went(plan: RoundPlan, outcome: Outcome) -> RoundPlan:
             break
         gone = there - answered[phase]
         drops[phase] = frozenset(gone)
-        because.update({client: _NO_ANSWER.format(phase=phase.value) for client in gone})
+        # Who declined, or was refused, has said or done something: that is why.
+        because.update({client: _NO_ANSWER.format(phase=phase.value) for client in gone - outcome.failures.keys()})
         there &= answered[phase]
     return replace(plan, drops={phase: gone for phase, gone in drops.items() if gone}, because=because)
 
