@@ -122,7 +122,7 @@ MUTANTS = (
     Mutant(
         "packets of any length",
         f"{MQTT}/gate.py",
-        "self._length > MOST_PACKET_BYTES or (",
+        "self._length > most or (",
         "(",
         (f"{STREAMS}::test_guarantee_1_of_gates_packets_that_nobody_asked_for_do_not_pass",),
     ),
@@ -134,10 +134,27 @@ MUTANTS = (
         (f"{STREAMS}::test_guarantee_1_of_gates_packets_that_nobody_asked_for_do_not_pass",),
     ),
     Mutant(
+        "properties of messages go through",
+        f"{MQTT}/gate.py",
+        "body[:at] + _NO_PROPERTIES + body[payload_at:]",
+        "body",
+        (
+            f"{STREAMS}::test_guarantee_2_of_gates_messages_pass_without_properties_however_they_are_cut",
+            f"{STREAMS}::test_guarantee_2_of_gates_no_property_passes_whatever_it_holds",
+        ),
+    ),
+    Mutant(
+        "messages that end before their properties do",
+        f"{MQTT}/gate.py",
+        " and payload_at <= len(body):",
+        ":",
+        (f"{STREAMS}::test_a_message_that_ends_before_its_properties_do_does_not_pass",),
+    ),
+    Mutant(
         "a gate that nobody stands at",
         f"{MQTT}/gate.py",
-        "        self._gate.look(piece)\n",
-        "",
+        "            self._passed = self._gate.look(piece)\n",
+        "            self._passed = piece\n",
         (f"{HOSTILE}::test_guarantee_1_of_connections_a_broker_that_sends_what_nobody_asked_for_is_left[auth]",),
     ),
     Mutant(
@@ -171,6 +188,13 @@ MUTANTS = (
 )
 
 WITH_BROKER = (
+    Mutant(
+        "one user's properties end all streams",
+        f"{MQTT}/gate.py",
+        "        if self._first >> 4 == _PUBLISH:\n",
+        "        if False:\n",
+        (f"{HOSTILE}::test_guarantee_3_of_connections_a_message_with_odd_properties_ends_nobody_s_streams[feff]",),
+    ),
     Mutant(
         "users have any number of streams",
         f"{MQTT}/bridge.py",

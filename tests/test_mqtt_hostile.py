@@ -18,6 +18,8 @@ from http_harness import Papers, make_hall, make_server, resident_bytes  # noqa:
 from mosquitto_here import needs_mosquitto  # noqa: E402
 from mqtt_harness import Hand, Place, make_tunnelled  # noqa: E402
 from paho.mqtt.enums import MQTTProtocolVersion  # noqa: E402
+from paho.mqtt.packettypes import PacketTypes  # noqa: E402
+from paho.mqtt.properties import Properties  # noqa: E402
 
 from privfl.errors import ConfigurationError, RoundAborted  # noqa: E402
 from privfl.integrations.http.patience import Lost, Patience  # noqa: E402
@@ -217,6 +219,43 @@ def test_garbage_resets_the_own_stream_at_most(place, served, tmp_path):
         assert ("client-3", other) in bridge._pipes
         assert bridge.complaints.counts.keys() == {"frame", "stream", "topic"}
         goes_on(place, tmp_path / "1", hall)
+
+
+def properties(*pairs):
+    made = Properties(PacketTypes.PUBLISH)
+    made.UserProperty = list(pairs)
+    return made
+
+
+ODD_PROPERTIES = {
+    "feff": [("a", "\ufeff")],
+    "feff as a name": [("\ufeff", "b")],
+    "repeated": [("a", "b"), ("a", "b"), ("a", "c")],
+    "many": [("a", "b")] * 9000,
+}
+
+
+@needs_mosquitto
+@pytest.mark.parametrize("pairs", ODD_PROPERTIES.values(), ids=ODD_PROPERTIES)
+def test_guarantee_3_of_connections_a_message_with_odd_properties_ends_nobody_s_streams(place, served, pairs):
+    _, _, bridge = served
+    name, other = os.urandom(16), os.urandom(16)
+    with Hand(place, "client-2") as odd, Hand(place, "client-3") as third, place.tunnel(1) as tunnel:
+        eventually(lambda: tunnel.is_up)
+        third.publish(up("client-3", other), opening(other))
+        eventually(lambda: ("client-3", other) in bridge._pipes)
+        odd.publish(up("client-2", os.urandom(16)), b"", properties=properties(*pairs))
+        odd.publish(up("client-2", name), opening(name), properties=properties(*pairs))
+        eventually(lambda: ("client-2", name) in bridge._pipes)
+        with Hand(place, "coordinator") as coordinator:
+            coordinator.publish("privfl/here", b"odd", properties=properties(*pairs), retain=True)
+            coordinator.publish(f"privfl/down/client-1/{name.hex()}", b"odd", properties=properties(*pairs))
+        eventually(lambda: tunnel.complaints.counts.get("here"))
+        third.publish(up("client-3", other), data(other, 1))
+        all_taken(third, bridge, "client-3")
+        assert ("client-3", other) in bridge._pipes
+        assert bridge.lost == 0
+        assert tunnel.lost == 0
 
 
 @needs_mosquitto

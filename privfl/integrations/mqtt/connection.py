@@ -51,6 +51,7 @@ class Connection:
     Guarantees:
         1. What the broker sends is held as bytes of one packet at most.
         2. Nothing of another connection is sent or received on this one: no session outlives its connection.
+        3. Whatever a user of the broker publishes, the connection lives on: see `Gate`, guarantee 2.
     """
 
     def __init__(
