@@ -2,7 +2,7 @@
 
 from mutants import Mutant
 
-STREAMS, PIPES = "test_mqtt_streams.py", "test_mqtt_pipes.py"
+STREAMS, PIPES, BRIDGE = "test_mqtt_streams.py", "test_mqtt_pipes.py", "test_mqtt_bridge.py"
 HOSTILE, BROKER, CLI = "test_mqtt_hostile.py", "test_mqtt_broker.py", "test_mqtt_cli.py"
 MQTT = "integrations/mqtt"
 
@@ -165,6 +165,23 @@ MUTANTS = (
         (f"{HOSTILE}::test_a_broker_that_sends_for_ever_and_reads_nothing_is_not_read_for_ever",),
     ),
     Mutant(
+        "who comes last finds no room",
+        f"{MQTT}/bridge.py",
+        "            if had[user] < most:  #",
+        "            if False:  #",
+        (
+            f"{BRIDGE}::test_guarantee_1_strangers_with_all_streams_keep_nobody_out_who_has_fewer",
+            f"{BRIDGE}::test_guarantee_1_who_has_as_many_as_anybody_makes_room_at_the_own_cost",
+        ),
+    ),
+    Mutant(
+        "who has few streams loses them",
+        f"{MQTT}/bridge.py",
+        " for each, count in had.items() if count == most}",
+        " for each in had}",
+        (f"{BRIDGE}::test_guarantee_1_strangers_with_all_streams_keep_nobody_out_who_has_fewer",),
+    ),
+    Mutant(
         "certificates that name nobody in topics",
         f"{MQTT}/address.py",
         ' and not set(user) & set("/+#$")',
@@ -198,23 +215,16 @@ WITH_BROKER = (
     Mutant(
         "users have any number of streams",
         f"{MQTT}/bridge.py",
-        "        if len(own) >= MOST_PER_USER:\n",
-        "        if False:\n",
+        "        if had[user] < MOST_PER_USER:\n",
+        "        if True:\n",
         (f"{HOSTILE}::test_guarantee_1_who_opens_many_streams_loses_the_own_oldest_and_nobody_else_s",),
     ),
     Mutant(
         "streams are made room for at another's cost",
         f"{MQTT}/bridge.py",
-        "        own = [where for where in self._pipes if where[0] == user]\n",
-        "        own = list(self._pipes)\n",
+        "        losing = {user}\n",
+        "        losing = {each for each, _ in self._pipes}\n",
         (f"{HOSTILE}::test_guarantee_1_who_opens_many_streams_loses_the_own_oldest_and_nobody_else_s",),
-    ),
-    Mutant(
-        "streams are opened as often as anybody likes",
-        f"{MQTT}/bridge.py",
-        "        if allowance.take():\n",
-        "        if True:\n",
-        (f"{HOSTILE}::test_guarantee_1_a_flood_of_streams_opens_few",),
     ),
     Mutant(
         "no end to all streams",
@@ -222,6 +232,13 @@ WITH_BROKER = (
         "            if len(self._pipes) < self._most:\n",
         "            if True:\n",
         (f"{HOSTILE}::test_guarantee_1_there_is_an_end_to_all_streams",),
+    ),
+    Mutant(
+        "streams are opened as often as anybody likes",
+        f"{MQTT}/bridge.py",
+        "        if allowance.take():\n",
+        "        if True:\n",
+        (f"{HOSTILE}::test_guarantee_1_a_flood_of_streams_opens_few",),
     ),
     Mutant(
         "all frames of unknown streams are answered",

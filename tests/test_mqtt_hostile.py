@@ -15,8 +15,8 @@ for needed in ("paho", "starlette", "uvicorn", "httpx"):
 from consortium_harness import eventually, in_thread, make_session  # noqa: E402
 from harness import make_vectors  # noqa: E402
 from http_harness import Papers, make_hall, make_server, resident_bytes  # noqa: E402
-from mosquitto_here import needs_mosquitto  # noqa: E402
-from mqtt_harness import Hand, Place, make_tunnelled  # noqa: E402
+from mosquitto_here import EXAMPLE, needs_mosquitto  # noqa: E402
+from mqtt_harness import Hand, Place, make_tunnelled, opening  # noqa: E402
 from paho.mqtt.enums import MQTTProtocolVersion  # noqa: E402
 from paho.mqtt.packettypes import PacketTypes  # noqa: E402
 from paho.mqtt.properties import Properties  # noqa: E402
@@ -31,6 +31,7 @@ from privfl.integrations.mqtt.gate import MOST_PACKET_BYTES  # noqa: E402
 
 N = 5
 NOT_AUTHORISED = 0x87
+DOCUMENTATION = EXAMPLE.parent.parent / "docs" / "consortium.md"
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +48,6 @@ def served(place):
     with make_server(hall, place.papers, n=N) as server, place.bridge(hall, server) as bridge:
         eventually(lambda: bridge.is_up)
         yield hall, server, bridge
-
-
-def opening(name):
-    return encode(Frame(kind=Kind.OPEN, number=0), name, Way.UP)
 
 
 def data(name, number, payload=b"x"):
@@ -107,6 +104,24 @@ def test_a_client_neither_writes_as_another_nor_reads_what_is_another_s(place):
         time.sleep(0.2)
         assert [payload for _, payload in first.came] == [b"client-1"]
         assert [payload for _, payload in second.came] == [b"client-2", b"{}"]
+
+
+@needs_mosquitto
+def test_who_has_left_is_shut_out_of_the_topics_by_two_lines(tmp_path):
+    left = (EXAMPLE / "acl").read_text() + "\nuser client-2\ntopic deny privfl/#\n"
+    assert all(f"`{line}`" in DOCUMENTATION.read_text() for line in ("user mallory", "topic deny privfl/#"))
+    with (
+        contextlib.closing(Place(tmp_path / "place", acl=left)) as place,
+        Hand(place, "coordinator") as coordinator,
+        Hand(place, "client-2", ["privfl/#"]) as gone,
+        Hand(place, "client-1", ["privfl/down/client-1/+"]) as first,
+    ):
+        assert gone.publish(up("client-2", os.urandom(16)), b"").value == NOT_AUTHORISED
+        assert first.publish(up("client-1", os.urandom(16)), b"").value != NOT_AUTHORISED
+        for topic in ("privfl/down/client-2/x", "privfl/here", "privfl/down/client-1/x"):
+            coordinator.publish(topic, b"x")
+        eventually(lambda: first.came)
+        assert not gone.came
 
 
 @needs_mosquitto
@@ -182,9 +197,9 @@ def test_guarantee_1_there_is_an_end_to_all_streams(place):
             for number, name in enumerate(names):
                 hands[number].publish(up(f"client-{number}", name), opening(name))
                 all_taken(hands[number], bridge, f"client-{number}")
-            assert {where[1] for where in bridge._pipes} == set(names[:3])
+            assert {where[1] for where in bridge._pipes} == set(names[1:])
             assert bridge.complaints.counts["full"] == 1
-            eventually(lambda: kinds_of(hands[3], names[3]) == [Kind.RESET])
+            eventually(lambda: kinds_of(hands[0], names[0]) == [Kind.RESET])
 
 
 @needs_mosquitto

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -52,8 +52,9 @@ class Bridge(Link):
         clock: monotonic seconds, for how often users open streams.
 
     Guarantees:
-        1. There are never more than `streams` streams, and never more than `MOST_PER_USER` of one user; who opens more
-           loses the own oldest, and no other user's.
+        1. There are never more than `streams` streams, and never more than `MOST_PER_USER` of one user. Who opens more
+           loses the own oldest; when all are taken, the oldest goes of those who have the most, so that nobody keeps
+           out, or pushes out, a user that has fewer.
         2. Frames of streams that are not known cost no memory; few of them are answered.
         3. How the hall stands is kept at the broker, and that it is gone when it is, however it went.
     """
@@ -144,10 +145,8 @@ class Bridge(Link):
             return
         if frame.kind is Kind.OPEN and frame.number == 0 and self._may_open(user):
             self._make_room(user)
-            if len(self._pipes) < self._most:
-                self._begin(where, payload)
-                return
-            self.complaints.note("full", f"{self._most} streams are open: there is no room for another")
+            self._begin(where, payload)
+            return
         if frame.kind in {Kind.OPEN, Kind.DATA, Kind.PROBE} and self._answers.take():
             over = encode(Frame(kind=Kind.RESET, number=0), name, Way.DOWN)
             self.publish(self._broker.stream(Way.DOWN, user, name), over)
@@ -163,9 +162,17 @@ class Bridge(Link):
         return False
 
     def _make_room(self, user: str) -> None:
-        own = [where for where in self._pipes if where[0] == user]
-        if len(own) >= MOST_PER_USER:
-            self._pipes.pop(own[0]).reset()
+        """End a stream if there is no room for another of a user."""
+        had = Counter(each for each, _ in self._pipes)
+        losing = {user}
+        if had[user] < MOST_PER_USER:
+            if len(self._pipes) < self._most:
+                return
+            self.complaints.note("full", f"{self._most} streams are open: the oldest goes of those who have the most")
+            most = max(had.values())
+            if had[user] < most:  # who has as many as anybody makes room at the own cost
+                losing = {each for each, count in had.items() if count == most}
+        self._pipes.pop(next(where for where in self._pipes if where[0] in losing)).reset()
 
     def _begin(self, where: _Key, payload: bytes) -> None:
         topic = self._broker.stream(Way.DOWN, *where)
