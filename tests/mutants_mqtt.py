@@ -182,6 +182,20 @@ MUTANTS = (
         (f"{BRIDGE}::test_guarantee_1_strangers_with_all_streams_keep_nobody_out_who_has_fewer",),
     ),
     Mutant(
+        "answers are everybody's",
+        f"{MQTT}/bridge.py",
+        "self._take(self._answers, user, _ANSWERS)",
+        'self._take(self._answers, "", _ANSWERS)',
+        (f"{BRIDGE}::test_guarantee_2_who_sends_on_streams_of_the_past_does_not_use_up_others_answers",),
+    ),
+    Mutant(
+        "users are remembered for ever",
+        f"{MQTT}/bridge.py",
+        "        if len(allowances) > _MOST_USERS:\n",
+        "        if False:\n",
+        (f"{BRIDGE}::test_guarantee_2_no_more_users_are_remembered_than_there_may_be",),
+    ),
+    Mutant(
         "certificates that name nobody in topics",
         f"{MQTT}/address.py",
         ' and not set(user) & set("/+#$")',
@@ -236,16 +250,19 @@ WITH_BROKER = (
     Mutant(
         "streams are opened as often as anybody likes",
         f"{MQTT}/bridge.py",
-        "        if allowance.take():\n",
+        "        if self._take(self._openings, user, _OPENINGS):\n",
         "        if True:\n",
         (f"{HOSTILE}::test_guarantee_1_a_flood_of_streams_opens_few",),
     ),
     Mutant(
         "all frames of unknown streams are answered",
         f"{MQTT}/bridge.py",
-        " and self._answers.take():\n",
+        " and self._take(self._answers, user, _ANSWERS):\n",
         ":\n",
-        (f"{HOSTILE}::test_guarantee_2_frames_of_unknown_streams_cost_nothing_and_few_are_answered",),
+        (
+            f"{BRIDGE}::test_guarantee_2_who_sends_on_streams_of_the_past_does_not_use_up_others_answers",
+            f"{HOSTILE}::test_guarantee_2_frames_of_unknown_streams_cost_nothing_and_few_are_answered",
+        ),
     ),
     Mutant(
         "frames that the broker kept",

@@ -103,3 +103,26 @@ def test_guarantee_1_who_has_as_many_as_anybody_makes_room_at_the_own_cost():
         assert bench.streams == 4
 
     at_a_bench(test, streams=4)
+
+
+def test_guarantee_2_who_sends_on_streams_of_the_past_does_not_use_up_others_answers():
+    bench = Bench()
+    for _ in range(200):
+        name = os.urandom(16)
+        bench.came(BROKER.stream(Way.UP, "mallory", name), probe(name, 7), False)
+    assert 0 < len(bench.resets("mallory")) < 100
+    name = os.urandom(16)
+    bench.came(BROKER.stream(Way.UP, "alice", name), probe(name, 7), False)
+    assert bench.resets("alice") == [name]
+    before = len(bench.resets("mallory"))
+    bench.now += 60
+    bench.came(BROKER.stream(Way.UP, "mallory", name), probe(name, 7), False)
+    assert len(bench.resets("mallory")) == before + 1
+
+
+def test_guarantee_2_no_more_users_are_remembered_than_there_may_be():
+    bench = Bench()
+    for number in range(3000):
+        name = os.urandom(16)
+        bench.came(BROKER.stream(Way.UP, f"u{number}", name), probe(name, 7), False)
+    assert len(bench._answers) <= 1024
