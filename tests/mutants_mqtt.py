@@ -196,6 +196,13 @@ MUTANTS = (
         (f"{BRIDGE}::test_guarantee_2_no_more_users_are_remembered_than_there_may_be",),
     ),
     Mutant(
+        "messages are kept for a broker that acknowledges none",
+        f"{MQTT}/connection.py",
+        "        if len(self._topic_of) >= self._most_unacknowledged:\n",
+        "        if False:\n",
+        (f"{HOSTILE}::test_guarantee_4_of_connections_a_broker_that_acknowledges_nothing_is_left",),
+    ),
+    Mutant(
         "certificates that name nobody in topics",
         f"{MQTT}/address.py",
         ' and not set(user) & set("/+#$")',

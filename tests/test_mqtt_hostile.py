@@ -28,6 +28,8 @@ from privfl.integrations.mqtt import Access, Broker, Tunnel  # noqa: E402
 from privfl.integrations.mqtt.bridge import LEAST_STREAMS, MOST_PER_USER  # noqa: E402
 from privfl.integrations.mqtt.frames import Frame, Kind, Way, decode, encode  # noqa: E402
 from privfl.integrations.mqtt.gate import MOST_PACKET_BYTES  # noqa: E402
+from privfl.integrations.mqtt.stream import MOST_UNDER_WAY  # noqa: E402
+from privfl.integrations.mqtt.tunnel import MOST_STREAMS  # noqa: E402
 
 N = 5
 NOT_AUTHORISED = 0x87
@@ -444,6 +446,38 @@ def test_a_broker_that_sends_for_ever_and_reads_nothing_is_not_read_for_ever(tmp
             time.sleep(1.0)
             assert len(tunnel._connection._client._out_packet) <= 100
         assert resident_bytes() - before < 30e6
+    broker.close()
+
+
+def publish_often(tunnel, times):
+    for _ in range(times):
+        tunnel._loop.call_soon_threadsafe(tunnel.publish, "privfl/up/client/x", bytes(10))
+
+
+def test_guarantee_4_of_connections_a_broker_that_acknowledges_nothing_is_left(tmp_path, caplog):
+    broker, kept = FalseBroker(tmp_path, lambda line: None), []
+    with broker.tunnel() as tunnel:
+        for met in (1, 2):
+            eventually(lambda: broker.met == met and tunnel.is_up)  # noqa: B023 - called at once
+            client = tunnel._connection._client
+            publish_often(tunnel, 3000)
+            eventually(lambda: broker.cut_off == met)  # noqa: B023 - likewise
+            kept.append(len(client._out_messages))
+        assert tunnel.lost == 2
+    assert kept == [MOST_UNDER_WAY * (MOST_STREAMS + 1)] * 2
+    assert "messages are not acknowledged" in caplog.text
+    broker.close()
+
+
+def test_a_connection_that_takes_no_message_is_left(tmp_path, caplog):
+    broker = FalseBroker(tmp_path, lambda line: None)
+    with broker.tunnel() as tunnel:
+        eventually(lambda: tunnel.is_up)
+        tunnel._connection._client._max_queued_messages = 1  # as when it has no identifier left
+        publish_often(tunnel, 2)
+        eventually(lambda: broker.cut_off == 1 and tunnel.lost == 1)
+        eventually(lambda: broker.met == 2 and tunnel.is_up)
+    assert "a message cannot be sent" in caplog.text
     broker.close()
 
 

@@ -71,7 +71,7 @@ class Bridge(Link):
     ) -> None:
         broker = access.broker
         topics = [(broker.streams(Way.UP), False), (broker.here, True)]
-        super().__init__(access, topics, will=(broker.here, GONE))
+        super().__init__(access, topics, streams=streams, will=(broker.here, GONE))
         self._broker = broker
         self._hall = hall
         self._host, self._port = host, port

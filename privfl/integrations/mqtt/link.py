@@ -14,6 +14,7 @@ from privfl.integrations.consortium.refusals import one_line
 from privfl.integrations.http.complaints import Complaints
 from privfl.integrations.mqtt.address import Access
 from privfl.integrations.mqtt.connection import Connection
+from privfl.integrations.mqtt.stream import MOST_UNDER_WAY
 from privfl.primitives.entropy import OsEntropy
 
 LOGGER: Final = logging.getLogger("privfl.mqtt")
@@ -30,6 +31,7 @@ class Link(ABC):
     Args:
         access: to the broker.
         topics: what to subscribe to; with False for those whose retained messages are not wanted.
+        streams: how many there may be at once, by which follows what a broker may leave unacknowledged.
         will: topic and payload that the broker publishes, retained, when a connection is lost; None: nothing.
 
     Attributes:
@@ -38,12 +40,14 @@ class Link(ABC):
     """
 
     def __init__(
-        self, access: Access, topics: list[tuple[str, bool]], *, will: tuple[str, bytes] | None = None
+        self, access: Access, topics: list[tuple[str, bool]], *, streams: int, will: tuple[str, bytes] | None = None
     ) -> None:
         self.complaints = Complaints(LOGGER)
         self.lost = 0
         self._access = access
         self._topics, self._will = topics, will
+        # One more than there are: for announcements, and for what is said of streams that are over.
+        self._most_unacknowledged = MOST_UNDER_WAY * (streams + 1)
         self._connection: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -161,6 +165,7 @@ class Link(ABC):
                 will=self._will,
                 on_message=self._taken,
                 on_undelivered=self.undelivered,
+                most_unacknowledged=self._most_unacknowledged,
             )
             try:
                 await connection.dial()
