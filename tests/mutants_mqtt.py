@@ -203,6 +203,20 @@ MUTANTS = (
         (f"{HOSTILE}::test_guarantee_4_of_connections_a_broker_that_acknowledges_nothing_is_left",),
     ),
     Mutant(
+        "what is no error of a socket's ends the link",
+        f"{MQTT}/connection.py",
+        "        except Exception as error:  # noqa: BLE001 - sockets,",
+        "        except (OSError, ValueError) as error:  # sockets,",
+        (f"{HOSTILE}::test_guarantee_1_of_links_whatever_fails_it_is_dialled_again",),
+    ),
+    Mutant(
+        "what fails once a broker is there ends the link",
+        f"{MQTT}/link.py",
+        "            except Exception as error:  # noqa: BLE001 - whatever",
+        "            except OSError as error:  # whatever",
+        (f"{HOSTILE}::test_guarantee_1_of_links_whatever_fails_it_is_dialled_again",),
+    ),
+    Mutant(
         "certificates that name nobody in topics",
         f"{MQTT}/address.py",
         ' and not set(user) & set("/+#$")',

@@ -17,6 +17,7 @@ from harness import make_vectors  # noqa: E402
 from http_harness import Papers, make_hall, make_server, resident_bytes  # noqa: E402
 from mosquitto_here import EXAMPLE, needs_mosquitto  # noqa: E402
 from mqtt_harness import Hand, Place, make_tunnelled, opening  # noqa: E402
+from paho.mqtt import client as paho  # noqa: E402
 from paho.mqtt.enums import MQTTProtocolVersion  # noqa: E402
 from paho.mqtt.packettypes import PacketTypes  # noqa: E402
 from paho.mqtt.properties import Properties  # noqa: E402
@@ -446,6 +447,29 @@ def test_a_broker_that_sends_for_ever_and_reads_nothing_is_not_read_for_ever(tmp
             time.sleep(1.0)
             assert len(tunnel._connection._client._out_packet) <= 100
         assert resident_bytes() - before < 30e6
+    broker.close()
+
+
+def test_guarantee_1_of_links_whatever_fails_it_is_dialled_again(tmp_path, monkeypatch, caplog):
+    """No thread to be had, no memory: what neither a socket nor TLS says."""
+    broker, dial, failing = FalseBroker(tmp_path, lambda line: None), paho.Client.reconnect, [True]
+
+    def reconnect(client):
+        if failing[0]:
+            raise RuntimeError("can't start new thread")
+        return dial(client)
+
+    monkeypatch.setattr(paho.Client, "reconnect", reconnect)
+    with broker.tunnel() as tunnel:
+        eventually(lambda: tunnel.complaints.counts.get("broker", 0) >= 2)
+        assert "can't start new thread" in caplog.text
+        failing[0] = False
+        eventually(lambda: tunnel.is_up)
+        monkeypatch.setattr(tunnel, "up", lambda: 1 / 0)
+        tunnel._loop.call_soon_threadsafe(tunnel._connection._fail, "for a test")
+        eventually(lambda: tunnel.complaints.counts.get("fault", 0) >= 2)
+        monkeypatch.undo()
+        eventually(lambda: tunnel.is_up)
     broker.close()
 
 

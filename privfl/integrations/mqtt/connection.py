@@ -90,7 +90,7 @@ class Connection:
                 await in_daemon(self._client.reconnect, self._drop)
                 self._attend()
                 await asyncio.wait((self._up, self._over), return_when=asyncio.FIRST_COMPLETED)
-        except (OSError, ValueError) as error:  # TimeoutError is an OSError
+        except Exception as error:  # noqa: BLE001 - sockets, TLS, paho, or no thread to be had
             self.hang_up()
             raise ConnectionError(said(error)) from None
         except asyncio.CancelledError:
