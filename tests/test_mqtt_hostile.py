@@ -98,6 +98,8 @@ def test_a_client_neither_writes_as_another_nor_reads_what_is_another_s(place):
         assert second.publish(f"privfl/down/client-1/{name.hex()}", b"x").value == NOT_AUTHORISED
         assert second.publish(f"privfl/down/client-2/{name.hex()}", b"x").value == NOT_AUTHORISED
         assert second.publish("privfl/here", b'{"state":"gone"}').value == NOT_AUTHORISED
+        for topic in ("privfl/up/client-2", "privfl/up/client-2/x/y"):  # kept there, it would be for nobody
+            assert second.publish(topic, b"x", retain=True).value == NOT_AUTHORISED
         assert second.publish(up("client-2", name), opening(name)).value != NOT_AUTHORISED
         with Hand(place, "coordinator") as coordinator:
             for user in ("client-1", "client-2"):
@@ -107,6 +109,26 @@ def test_a_client_neither_writes_as_another_nor_reads_what_is_another_s(place):
         time.sleep(0.2)
         assert [payload for _, payload in first.came] == [b"client-1"]
         assert [payload for _, payload in second.came] == [b"client-2", b"{}"]
+
+
+@needs_mosquitto
+def test_a_broker_with_a_limit_cuts_off_who_has_it_keep_too_much(tmp_path):
+    """With less than is recommended, to be there soon; whoever is there then may be cut off too, and comes back."""
+    assert "\nmemory_limit " in (EXAMPLE / "mosquitto.conf").read_text()
+    hall = make_hall(N)
+    with (
+        contextlib.closing(Place(tmp_path / "place", conf={"memory_limit": 16_000_000})) as place,
+        make_server(hall, place.papers, n=N) as server,
+        place.bridge(hall, server) as bridge,
+    ):
+        eventually(lambda: bridge.is_up)
+        with Hand(place, "client-2") as keeper:
+            for _ in range(400):
+                keeper.client.publish(up("client-2", os.urandom(16)), bytes(60_000), qos=0, retain=True)
+            eventually(lambda: not keeper.inside)
+        place.mosquitto.stop()
+        place.mosquitto.start()  # what was kept is forgotten
+        goes_on(place, tmp_path / "1", hall)
 
 
 @needs_mosquitto
