@@ -15,9 +15,19 @@ from privfl.integrations.consortium import Participant
 from privfl.integrations.http import Joined
 from privfl.integrations.http.tls import client_context
 from privfl.integrations.mqtt import Access, Bridge, Broker, Tunnel
+from privfl.integrations.mqtt.frames import Frame, Kind, Way, encode
 
 NAME = "localhost"
 """In the coordinator's certificate."""
+
+
+def opening(name):
+    """What a client begins a stream with."""
+    return encode(Frame(kind=Kind.OPEN, number=0), name, Way.UP)
+
+
+def probe(name, number):
+    return encode(Frame(kind=Kind.PROBE, number=number), name, Way.UP)
 
 
 class Place:

@@ -2,7 +2,7 @@
 
 from mutants import Mutant
 
-STREAMS, PIPES = "test_mqtt_streams.py", "test_mqtt_pipes.py"
+STREAMS, PIPES, BRIDGE = "test_mqtt_streams.py", "test_mqtt_pipes.py", "test_mqtt_bridge.py"
 HOSTILE, BROKER, CLI = "test_mqtt_hostile.py", "test_mqtt_broker.py", "test_mqtt_cli.py"
 MQTT = "integrations/mqtt"
 
@@ -122,7 +122,7 @@ MUTANTS = (
     Mutant(
         "packets of any length",
         f"{MQTT}/gate.py",
-        "self._length > MOST_PACKET_BYTES or (",
+        "self._length > most or (",
         "(",
         (f"{STREAMS}::test_guarantee_1_of_gates_packets_that_nobody_asked_for_do_not_pass",),
     ),
@@ -134,10 +134,27 @@ MUTANTS = (
         (f"{STREAMS}::test_guarantee_1_of_gates_packets_that_nobody_asked_for_do_not_pass",),
     ),
     Mutant(
+        "properties of messages go through",
+        f"{MQTT}/gate.py",
+        "body[:at] + _NO_PROPERTIES + body[payload_at:]",
+        "body",
+        (
+            f"{STREAMS}::test_guarantee_2_of_gates_messages_pass_without_properties_however_they_are_cut",
+            f"{STREAMS}::test_guarantee_2_of_gates_no_property_passes_whatever_it_holds",
+        ),
+    ),
+    Mutant(
+        "messages that end before their properties do",
+        f"{MQTT}/gate.py",
+        " and payload_at <= len(body):",
+        ":",
+        (f"{STREAMS}::test_a_message_that_ends_before_its_properties_do_does_not_pass",),
+    ),
+    Mutant(
         "a gate that nobody stands at",
         f"{MQTT}/gate.py",
-        "        self._gate.look(piece)\n",
-        "",
+        "            self._passed = self._gate.look(piece)\n",
+        "            self._passed = piece\n",
         (f"{HOSTILE}::test_guarantee_1_of_connections_a_broker_that_sends_what_nobody_asked_for_is_left[auth]",),
     ),
     Mutant(
@@ -146,6 +163,58 @@ MUTANTS = (
         "            self._loop.remove_reader(self._file)\n            self._loop.add_writer(",
         "            self._writing = False\n            self._loop.add_writer(",
         (f"{HOSTILE}::test_a_broker_that_sends_for_ever_and_reads_nothing_is_not_read_for_ever",),
+    ),
+    Mutant(
+        "who comes last finds no room",
+        f"{MQTT}/bridge.py",
+        "            if had[user] < most:  #",
+        "            if False:  #",
+        (
+            f"{BRIDGE}::test_guarantee_1_strangers_with_all_streams_keep_nobody_out_who_has_fewer",
+            f"{BRIDGE}::test_guarantee_1_who_has_as_many_as_anybody_makes_room_at_the_own_cost",
+        ),
+    ),
+    Mutant(
+        "who has few streams loses them",
+        f"{MQTT}/bridge.py",
+        " for each, count in had.items() if count == most}",
+        " for each in had}",
+        (f"{BRIDGE}::test_guarantee_1_strangers_with_all_streams_keep_nobody_out_who_has_fewer",),
+    ),
+    Mutant(
+        "answers are everybody's",
+        f"{MQTT}/bridge.py",
+        "self._take(self._answers, user, _ANSWERS)",
+        'self._take(self._answers, "", _ANSWERS)',
+        (f"{BRIDGE}::test_guarantee_2_who_sends_on_streams_of_the_past_does_not_use_up_others_answers",),
+    ),
+    Mutant(
+        "users are remembered for ever",
+        f"{MQTT}/bridge.py",
+        "        if len(allowances) > _MOST_USERS:\n",
+        "        if False:\n",
+        (f"{BRIDGE}::test_guarantee_2_no_more_users_are_remembered_than_there_may_be",),
+    ),
+    Mutant(
+        "messages are kept for a broker that acknowledges none",
+        f"{MQTT}/connection.py",
+        "        if len(self._topic_of) >= self._most_unacknowledged:\n",
+        "        if False:\n",
+        (f"{HOSTILE}::test_guarantee_4_of_connections_a_broker_that_acknowledges_nothing_is_left",),
+    ),
+    Mutant(
+        "what is no error of a socket's ends the link",
+        f"{MQTT}/connection.py",
+        "        except Exception as error:  # noqa: BLE001 - sockets,",
+        "        except (OSError, ValueError) as error:  # sockets,",
+        (f"{HOSTILE}::test_guarantee_1_of_links_whatever_fails_it_is_dialled_again",),
+    ),
+    Mutant(
+        "what fails once a broker is there ends the link",
+        f"{MQTT}/link.py",
+        "            except Exception as error:  # noqa: BLE001 - whatever",
+        "            except OSError as error:  # whatever",
+        (f"{HOSTILE}::test_guarantee_1_of_links_whatever_fails_it_is_dialled_again",),
     ),
     Mutant(
         "certificates that name nobody in topics",
@@ -172,25 +241,25 @@ MUTANTS = (
 
 WITH_BROKER = (
     Mutant(
+        "one user's properties end all streams",
+        f"{MQTT}/gate.py",
+        "        if self._first >> 4 == _PUBLISH:\n",
+        "        if False:\n",
+        (f"{HOSTILE}::test_guarantee_3_of_connections_a_message_with_odd_properties_ends_nobody_s_streams[feff]",),
+    ),
+    Mutant(
         "users have any number of streams",
         f"{MQTT}/bridge.py",
-        "        if len(own) >= MOST_PER_USER:\n",
-        "        if False:\n",
+        "        if had[user] < MOST_PER_USER:\n",
+        "        if True:\n",
         (f"{HOSTILE}::test_guarantee_1_who_opens_many_streams_loses_the_own_oldest_and_nobody_else_s",),
     ),
     Mutant(
         "streams are made room for at another's cost",
         f"{MQTT}/bridge.py",
-        "        own = [where for where in self._pipes if where[0] == user]\n",
-        "        own = list(self._pipes)\n",
+        "        losing = {user}\n",
+        "        losing = {each for each, _ in self._pipes}\n",
         (f"{HOSTILE}::test_guarantee_1_who_opens_many_streams_loses_the_own_oldest_and_nobody_else_s",),
-    ),
-    Mutant(
-        "streams are opened as often as anybody likes",
-        f"{MQTT}/bridge.py",
-        "        if allowance.take():\n",
-        "        if True:\n",
-        (f"{HOSTILE}::test_guarantee_1_a_flood_of_streams_opens_few",),
     ),
     Mutant(
         "no end to all streams",
@@ -200,11 +269,21 @@ WITH_BROKER = (
         (f"{HOSTILE}::test_guarantee_1_there_is_an_end_to_all_streams",),
     ),
     Mutant(
+        "streams are opened as often as anybody likes",
+        f"{MQTT}/bridge.py",
+        "        if self._take(self._openings, user, _OPENINGS):\n",
+        "        if True:\n",
+        (f"{HOSTILE}::test_guarantee_1_a_flood_of_streams_opens_few",),
+    ),
+    Mutant(
         "all frames of unknown streams are answered",
         f"{MQTT}/bridge.py",
-        " and self._answers.take():\n",
+        " and self._take(self._answers, user, _ANSWERS):\n",
         ":\n",
-        (f"{HOSTILE}::test_guarantee_2_frames_of_unknown_streams_cost_nothing_and_few_are_answered",),
+        (
+            f"{BRIDGE}::test_guarantee_2_who_sends_on_streams_of_the_past_does_not_use_up_others_answers",
+            f"{HOSTILE}::test_guarantee_2_frames_of_unknown_streams_cost_nothing_and_few_are_answered",
+        ),
     ),
     Mutant(
         "frames that the broker kept",

@@ -138,7 +138,7 @@ def test_an_upload_goes_on_after_the_broker_was_killed_in_the_middle_of_it(place
 
 def test_a_broker_whose_queues_overflow_costs_streams_and_nothing_else(tmp_path, monkeypatch):
     """Five clients send more at once than the broker keeps for the coordinator: it drops messages, and says nothing."""
-    monkeypatch.setattr("privfl.integrations.mqtt.connection._MOST_UNACKNOWLEDGED", 1)
+    monkeypatch.setattr("privfl.integrations.mqtt.connection._RECEIVE_MAXIMUM", 1)
     hall = make_hall(N)
     order, vectors = session("plain", length=400_000)
     with (

@@ -15,9 +15,12 @@ for needed in ("paho", "starlette", "uvicorn", "httpx"):
 from consortium_harness import eventually, in_thread, make_session  # noqa: E402
 from harness import make_vectors  # noqa: E402
 from http_harness import Papers, make_hall, make_server, resident_bytes  # noqa: E402
-from mosquitto_here import needs_mosquitto  # noqa: E402
-from mqtt_harness import Hand, Place, make_tunnelled  # noqa: E402
+from mosquitto_here import EXAMPLE, needs_mosquitto  # noqa: E402
+from mqtt_harness import Hand, Place, make_tunnelled, opening  # noqa: E402
+from paho.mqtt import client as paho  # noqa: E402
 from paho.mqtt.enums import MQTTProtocolVersion  # noqa: E402
+from paho.mqtt.packettypes import PacketTypes  # noqa: E402
+from paho.mqtt.properties import Properties  # noqa: E402
 
 from privfl.errors import ConfigurationError, RoundAborted  # noqa: E402
 from privfl.integrations.http.patience import Lost, Patience  # noqa: E402
@@ -26,9 +29,12 @@ from privfl.integrations.mqtt import Access, Broker, Tunnel  # noqa: E402
 from privfl.integrations.mqtt.bridge import LEAST_STREAMS, MOST_PER_USER  # noqa: E402
 from privfl.integrations.mqtt.frames import Frame, Kind, Way, decode, encode  # noqa: E402
 from privfl.integrations.mqtt.gate import MOST_PACKET_BYTES  # noqa: E402
+from privfl.integrations.mqtt.stream import MOST_UNDER_WAY  # noqa: E402
+from privfl.integrations.mqtt.tunnel import MOST_STREAMS  # noqa: E402
 
 N = 5
 NOT_AUTHORISED = 0x87
+DOCUMENTATION = EXAMPLE.parent.parent / "docs" / "consortium.md"
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +51,6 @@ def served(place):
     with make_server(hall, place.papers, n=N) as server, place.bridge(hall, server) as bridge:
         eventually(lambda: bridge.is_up)
         yield hall, server, bridge
-
-
-def opening(name):
-    return encode(Frame(kind=Kind.OPEN, number=0), name, Way.UP)
 
 
 def data(name, number, payload=b"x"):
@@ -96,6 +98,8 @@ def test_a_client_neither_writes_as_another_nor_reads_what_is_another_s(place):
         assert second.publish(f"privfl/down/client-1/{name.hex()}", b"x").value == NOT_AUTHORISED
         assert second.publish(f"privfl/down/client-2/{name.hex()}", b"x").value == NOT_AUTHORISED
         assert second.publish("privfl/here", b'{"state":"gone"}').value == NOT_AUTHORISED
+        for topic in ("privfl/up/client-2", "privfl/up/client-2/x/y"):  # kept there, it would be for nobody
+            assert second.publish(topic, b"x", retain=True).value == NOT_AUTHORISED
         assert second.publish(up("client-2", name), opening(name)).value != NOT_AUTHORISED
         with Hand(place, "coordinator") as coordinator:
             for user in ("client-1", "client-2"):
@@ -105,6 +109,44 @@ def test_a_client_neither_writes_as_another_nor_reads_what_is_another_s(place):
         time.sleep(0.2)
         assert [payload for _, payload in first.came] == [b"client-1"]
         assert [payload for _, payload in second.came] == [b"client-2", b"{}"]
+
+
+@needs_mosquitto
+def test_a_broker_with_a_limit_cuts_off_who_has_it_keep_too_much(tmp_path):
+    """With less than is recommended, to be there soon; whoever is there then may be cut off too, and comes back."""
+    assert "\nmemory_limit " in (EXAMPLE / "mosquitto.conf").read_text()
+    hall = make_hall(N)
+    with (
+        contextlib.closing(Place(tmp_path / "place", conf={"memory_limit": 16_000_000})) as place,
+        make_server(hall, place.papers, n=N) as server,
+        place.bridge(hall, server) as bridge,
+    ):
+        eventually(lambda: bridge.is_up)
+        with Hand(place, "client-2") as keeper:
+            for _ in range(400):
+                keeper.client.publish(up("client-2", os.urandom(16)), bytes(60_000), qos=0, retain=True)
+            eventually(lambda: not keeper.inside)
+        place.mosquitto.stop()
+        place.mosquitto.start()  # what was kept is forgotten
+        goes_on(place, tmp_path / "1", hall)
+
+
+@needs_mosquitto
+def test_who_has_left_is_shut_out_of_the_topics_by_two_lines(tmp_path):
+    left = (EXAMPLE / "acl").read_text() + "\nuser client-2\ntopic deny privfl/#\n"
+    assert all(f"`{line}`" in DOCUMENTATION.read_text() for line in ("user mallory", "topic deny privfl/#"))
+    with (
+        contextlib.closing(Place(tmp_path / "place", acl=left)) as place,
+        Hand(place, "coordinator") as coordinator,
+        Hand(place, "client-2", ["privfl/#"]) as gone,
+        Hand(place, "client-1", ["privfl/down/client-1/+"]) as first,
+    ):
+        assert gone.publish(up("client-2", os.urandom(16)), b"").value == NOT_AUTHORISED
+        assert first.publish(up("client-1", os.urandom(16)), b"").value != NOT_AUTHORISED
+        for topic in ("privfl/down/client-2/x", "privfl/here", "privfl/down/client-1/x"):
+            coordinator.publish(topic, b"x")
+        eventually(lambda: first.came)
+        assert not gone.came
 
 
 @needs_mosquitto
@@ -180,9 +222,9 @@ def test_guarantee_1_there_is_an_end_to_all_streams(place):
             for number, name in enumerate(names):
                 hands[number].publish(up(f"client-{number}", name), opening(name))
                 all_taken(hands[number], bridge, f"client-{number}")
-            assert {where[1] for where in bridge._pipes} == set(names[:3])
+            assert {where[1] for where in bridge._pipes} == set(names[1:])
             assert bridge.complaints.counts["full"] == 1
-            eventually(lambda: kinds_of(hands[3], names[3]) == [Kind.RESET])
+            eventually(lambda: kinds_of(hands[0], names[0]) == [Kind.RESET])
 
 
 @needs_mosquitto
@@ -217,6 +259,43 @@ def test_garbage_resets_the_own_stream_at_most(place, served, tmp_path):
         assert ("client-3", other) in bridge._pipes
         assert bridge.complaints.counts.keys() == {"frame", "stream", "topic"}
         goes_on(place, tmp_path / "1", hall)
+
+
+def properties(*pairs):
+    made = Properties(PacketTypes.PUBLISH)
+    made.UserProperty = list(pairs)
+    return made
+
+
+ODD_PROPERTIES = {
+    "feff": [("a", "\ufeff")],
+    "feff as a name": [("\ufeff", "b")],
+    "repeated": [("a", "b"), ("a", "b"), ("a", "c")],
+    "many": [("a", "b")] * 9000,
+}
+
+
+@needs_mosquitto
+@pytest.mark.parametrize("pairs", ODD_PROPERTIES.values(), ids=ODD_PROPERTIES)
+def test_guarantee_3_of_connections_a_message_with_odd_properties_ends_nobody_s_streams(place, served, pairs):
+    _, _, bridge = served
+    name, other = os.urandom(16), os.urandom(16)
+    with Hand(place, "client-2") as odd, Hand(place, "client-3") as third, place.tunnel(1) as tunnel:
+        eventually(lambda: tunnel.is_up)
+        third.publish(up("client-3", other), opening(other))
+        eventually(lambda: ("client-3", other) in bridge._pipes)
+        odd.publish(up("client-2", os.urandom(16)), b"", properties=properties(*pairs))
+        odd.publish(up("client-2", name), opening(name), properties=properties(*pairs))
+        eventually(lambda: ("client-2", name) in bridge._pipes)
+        with Hand(place, "coordinator") as coordinator:
+            coordinator.publish("privfl/here", b"odd", properties=properties(*pairs), retain=True)
+            coordinator.publish(f"privfl/down/client-1/{name.hex()}", b"odd", properties=properties(*pairs))
+        eventually(lambda: tunnel.complaints.counts.get("here"))
+        third.publish(up("client-3", other), data(other, 1))
+        all_taken(third, bridge, "client-3")
+        assert ("client-3", other) in bridge._pipes
+        assert bridge.lost == 0
+        assert tunnel.lost == 0
 
 
 @needs_mosquitto
@@ -390,6 +469,61 @@ def test_a_broker_that_sends_for_ever_and_reads_nothing_is_not_read_for_ever(tmp
             time.sleep(1.0)
             assert len(tunnel._connection._client._out_packet) <= 100
         assert resident_bytes() - before < 30e6
+    broker.close()
+
+
+def test_guarantee_1_of_links_whatever_fails_it_is_dialled_again(tmp_path, monkeypatch, caplog):
+    """No thread to be had, no memory: what neither a socket nor TLS says."""
+    broker, dial, failing = FalseBroker(tmp_path, lambda line: None), paho.Client.reconnect, [True]
+
+    def reconnect(client):
+        if failing[0]:
+            raise RuntimeError("can't start new thread")
+        return dial(client)
+
+    monkeypatch.setattr(paho.Client, "reconnect", reconnect)
+    with broker.tunnel() as tunnel:
+        eventually(lambda: tunnel.complaints.counts.get("broker", 0) >= 2)
+        assert "can't start new thread" in caplog.text
+        failing[0] = False
+        eventually(lambda: tunnel.is_up)
+        monkeypatch.setattr(tunnel, "up", lambda: 1 / 0)
+        tunnel._loop.call_soon_threadsafe(tunnel._connection._fail, "for a test")
+        eventually(lambda: tunnel.complaints.counts.get("fault", 0) >= 2)
+        monkeypatch.undo()
+        eventually(lambda: tunnel.is_up)
+    broker.close()
+
+
+def publish_often(tunnel, times):
+    for _ in range(times):
+        tunnel._loop.call_soon_threadsafe(tunnel.publish, "privfl/up/client/x", bytes(10))
+
+
+def test_guarantee_4_of_connections_a_broker_that_acknowledges_nothing_is_left(tmp_path, caplog):
+    broker, kept = FalseBroker(tmp_path, lambda line: None), []
+    with broker.tunnel() as tunnel:
+        for met in (1, 2):
+            eventually(lambda: broker.met == met and tunnel.is_up)  # noqa: B023 - called at once
+            client = tunnel._connection._client
+            publish_often(tunnel, 3000)
+            eventually(lambda: broker.cut_off == met)  # noqa: B023 - likewise
+            kept.append(len(client._out_messages))
+        assert tunnel.lost == 2
+    assert kept == [MOST_UNDER_WAY * (MOST_STREAMS + 1)] * 2
+    assert "messages are not acknowledged" in caplog.text
+    broker.close()
+
+
+def test_a_connection_that_takes_no_message_is_left(tmp_path, caplog):
+    broker = FalseBroker(tmp_path, lambda line: None)
+    with broker.tunnel() as tunnel:
+        eventually(lambda: tunnel.is_up)
+        tunnel._connection._client._max_queued_messages = 1  # as when it has no identifier left
+        publish_often(tunnel, 2)
+        eventually(lambda: broker.cut_off == 1 and tunnel.lost == 1)
+        eventually(lambda: broker.met == 2 and tunnel.is_up)
+    assert "a message cannot be sent" in caplog.text
     broker.close()
 
 

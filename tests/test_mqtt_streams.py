@@ -18,7 +18,7 @@ from privfl.integrations.mqtt.frames import (
     decode,
     encode,
 )
-from privfl.integrations.mqtt.gate import MOST_PACKET_BYTES, Gate
+from privfl.integrations.mqtt.gate import MOST_ANSWER_BYTES, MOST_PACKET_BYTES, Gate
 from privfl.integrations.mqtt.here import GONE, Here, read
 from privfl.integrations.mqtt.stream import FRAME_COST_BYTES, WINDOW_BYTES, Stream
 
@@ -280,14 +280,76 @@ def packet(kind, body=b"", *, flags=0, length=None):
 CONNACK = packet(2, b"\0\0\0")
 
 
-@given(st.lists(st.binary(max_size=300), max_size=10), st.lists(st.integers(1, 50), max_size=40))
-def test_packets_that_were_asked_for_pass_however_they_are_cut(bodies, cuts):
+TOPIC = b"\0\1x"
+BOM = b"\x26\0\1a\0\3\xef\xbb\xbf"
+"""A user property that paho refuses: U+FEFF."""
+
+
+def message(properties=b"", payload=b"", *, qos=1, length=None):
+    """A PUBLISH; `length`: what it says of its properties."""
+    said = packet(0, length=len(properties) if length is None else length)[1:]
+    return packet(3, TOPIC + b"\0\7" * bool(qos) + said + properties + payload, flags=2 * qos)
+
+
+def welcomed():
     gate = Gate()
-    coming = CONNACK + b"".join(packet(3, body, flags=2) for body in bodies) + packet(13) + packet(4, b"\0\1")
+    assert gate.look(CONNACK) == CONNACK
+    return gate
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0, 1]), st.binary(max_size=300), st.binary(max_size=300)), max_size=10),
+    st.lists(st.integers(1, 50), max_size=40),
+)
+def test_guarantee_2_of_gates_messages_pass_without_properties_however_they_are_cut(messages, cuts):
+    gate, passed = Gate(), b""
+    answers = packet(13) + packet(4, b"\0\1")
+    coming = CONNACK + b"".join(message(each, payload, qos=qos) for qos, each, payload in messages) + answers
     for cut in cuts:
-        gate.look(coming[:cut])
+        passed += gate.look(coming[:cut])
         coming = coming[cut:]
-    gate.look(coming)
+    passed += gate.look(coming)
+    assert passed == CONNACK + b"".join(message(payload=payload, qos=qos) for qos, _, payload in messages) + answers
+
+
+@pytest.mark.parametrize(
+    "properties", [BOM, b"\x26\0\1a\0\1b" * 9000, b"\x01\0\x01\0", b"\xff\xff\xff", b"\x26\xff\xff"]
+)
+def test_guarantee_2_of_gates_no_property_passes_whatever_it_holds(properties):
+    assert welcomed().look(message(properties, b"payload")) == message(payload=b"payload")
+
+
+@given(st.binary(max_size=12), st.sampled_from([0, 2]))
+def test_a_message_of_random_bytes_passes_without_properties_or_not_at_all(body, flags):
+    try:
+        passed = welcomed().look(packet(3, body, flags=flags))
+    except RemoteProtocolError:
+        return
+    at = 2 + int.from_bytes(body[:2], "big") + flags
+    assert passed[2 : 3 + at] == body[:at] + b"\0"
+    assert body.endswith(passed[3 + at :])
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_a_message_that_ends_before_its_properties_do_does_not_pass(qos):
+    whole = message(bytes(200), b"xyz", qos=qos)[3:]
+    for end in range(len(whole) - 3):
+        with pytest.raises(RemoteProtocolError, match="ends before its message does"):
+            welcomed().look(packet(3, whole[:end], flags=2 * qos))
+    for length in (1, 127, 128, 2**14, 2**21, 2**28 - 1):
+        with pytest.raises(RemoteProtocolError, match="ends before its message does"):
+            welcomed().look(message(length=length, qos=qos))
+    with pytest.raises(RemoteProtocolError, match="ends before its message does"):  # a length of five bytes
+        welcomed().look(packet(3, TOPIC + b"\0\7" * qos + b"\x80\x80\x80\x80\0", flags=2 * qos))
+
+
+def test_guarantee_3_of_gates_no_more_is_held_than_a_packet():
+    gate, coming, passed = Gate(), CONNACK + message(BOM, bytes(1000)) + message(b"", b"next"), []
+    while coming:
+        wanted = gate.wanted
+        passed.append(gate.look(coming[:wanted]))
+        coming = coming[wanted:]
+    assert [each for each in passed if each] == [CONNACK, message(b"", bytes(1000)), message(b"", b"next")]
 
 
 @pytest.mark.parametrize(
@@ -295,16 +357,17 @@ def test_packets_that_were_asked_for_pass_however_they_are_cut(bodies, cuts):
     [
         packet(3, flags=2, length=MOST_PACKET_BYTES + 1),  # too long
         packet(3, flags=2, length=2**28 - 1),
+        packet(4, length=MOST_ANSWER_BYTES + 1),
         b"\x32\xff\xff\xff\xff\x01",  # a length of five bytes
-        packet(3, b"\0\1x\0\1", flags=4),  # QoS 2: it would be kept
-        packet(3, b"\0\1x\0\1", flags=6),  # QoS 3: there is none
+        packet(3, b"\0\1x\0\1\0", flags=4),  # QoS 2: it would be kept
+        packet(3, b"\0\1x\0\1\0", flags=6),  # QoS 3: there is none
         CONNACK,  # a second one
         packet(1), packet(5), packet(6), packet(8), packet(12), packet(15), packet(0),
     ],
 )  # fmt: skip
 def test_guarantee_1_of_gates_packets_that_nobody_asked_for_do_not_pass(bad):
     gate = Gate()
-    gate.look(CONNACK + packet(3, b"abc", flags=2))
+    gate.look(CONNACK + message(payload=b"abc"))
     with pytest.raises(RemoteProtocolError, match="the broker sends a packet"):
         gate.look(bad)
 
@@ -313,7 +376,7 @@ def test_the_longest_packet_passes_and_nothing_before_a_welcome():
     gate = Gate()
     gate.look(CONNACK + packet(3, flags=2, length=MOST_PACKET_BYTES))
     with pytest.raises(RemoteProtocolError):
-        Gate().look(packet(3, b"abc"))
+        Gate().look(message(payload=b"abc"))
 
 
 def test_an_announcement_that_is_none():

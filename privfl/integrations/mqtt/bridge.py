@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -33,9 +33,9 @@ LEAST_STREAMS: Final = 64
 _CONNECT_S: Final = 10.0
 _OPENINGS: Final = (8.0, 1.0)
 """Of a user: at once, and a second in the long run."""
-_ANSWERS: Final = (50.0, 20.0)
-"""To frames of streams that are not known, likewise, to all users."""
-_MOST_USERS: Final = 1024  # that are remembered for how often they open streams
+_ANSWERS: Final = (16.0, 4.0)
+"""To frames of streams that are not known, likewise: one for each that a user may have had, and again."""
+_MOST_USERS: Final = 1024  # that are remembered for how often they do either
 
 _Key = tuple[str, bytes]
 
@@ -52,9 +52,10 @@ class Bridge(Link):
         clock: monotonic seconds, for how often users open streams.
 
     Guarantees:
-        1. There are never more than `streams` streams, and never more than `MOST_PER_USER` of one user; who opens more
-           loses the own oldest, and no other user's.
-        2. Frames of streams that are not known cost no memory; few of them are answered.
+        1. There are never more than `streams` streams, and never more than `MOST_PER_USER` of one user. Who opens more
+           loses the own oldest; when all are taken, the oldest goes of those who have the most, so that nobody keeps
+           out, or pushes out, a user that has fewer.
+        2. Frames of streams that are not known cost no memory; few of a user's are answered, whatever others send.
         3. How the hall stands is kept at the broker, and that it is gone when it is, however it went.
     """
 
@@ -70,7 +71,7 @@ class Bridge(Link):
     ) -> None:
         broker = access.broker
         topics = [(broker.streams(Way.UP), False), (broker.here, True)]
-        super().__init__(access, topics, will=(broker.here, GONE))
+        super().__init__(access, topics, streams=streams, will=(broker.here, GONE))
         self._broker = broker
         self._hall = hall
         self._host, self._port = host, port
@@ -78,7 +79,7 @@ class Bridge(Link):
         self._pipes: dict[_Key, Pipe] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._openings: OrderedDict[str, Allowance] = OrderedDict()
-        self._answers = Allowance(*_ANSWERS, clock=clock)
+        self._answers: OrderedDict[str, Allowance] = OrderedDict()
         self._announcer: Announcer | None = None
 
     @property
@@ -144,28 +145,38 @@ class Bridge(Link):
             return
         if frame.kind is Kind.OPEN and frame.number == 0 and self._may_open(user):
             self._make_room(user)
-            if len(self._pipes) < self._most:
-                self._begin(where, payload)
-                return
-            self.complaints.note("full", f"{self._most} streams are open: there is no room for another")
-        if frame.kind in {Kind.OPEN, Kind.DATA, Kind.PROBE} and self._answers.take():
+            self._begin(where, payload)
+            return
+        if frame.kind in {Kind.OPEN, Kind.DATA, Kind.PROBE} and self._take(self._answers, user, _ANSWERS):
             over = encode(Frame(kind=Kind.RESET, number=0), name, Way.DOWN)
             self.publish(self._broker.stream(Way.DOWN, user, name), over)
 
     def _may_open(self, user: str) -> bool:
-        allowance = self._openings.pop(user, None) or Allowance(*_OPENINGS, clock=self._clock)
-        self._openings[user] = allowance
-        if len(self._openings) > _MOST_USERS:
-            self._openings.popitem(last=False)
-        if allowance.take():
+        if self._take(self._openings, user, _OPENINGS):
             return True
         self.complaints.note("openings", one_line(f"{user!r} opens more streams than anybody needs"))
         return False
 
+    def _take(self, allowances: OrderedDict[str, Allowance], user: str, most: tuple[float, float]) -> bool:
+        """Take one of a user's allowance; who was forgotten for others has a full one."""
+        allowance = allowances.pop(user, None) or Allowance(*most, clock=self._clock)
+        allowances[user] = allowance
+        if len(allowances) > _MOST_USERS:
+            allowances.popitem(last=False)
+        return allowance.take()
+
     def _make_room(self, user: str) -> None:
-        own = [where for where in self._pipes if where[0] == user]
-        if len(own) >= MOST_PER_USER:
-            self._pipes.pop(own[0]).reset()
+        """End a stream if there is no room for another of a user."""
+        had = Counter(each for each, _ in self._pipes)
+        losing = {user}
+        if had[user] < MOST_PER_USER:
+            if len(self._pipes) < self._most:
+                return
+            self.complaints.note("full", f"{self._most} streams are open: the oldest goes of those who have the most")
+            most = max(had.values())
+            if had[user] < most:  # who has as many as anybody makes room at the own cost
+                losing = {each for each, count in had.items() if count == most}
+        self._pipes.pop(next(where for where in self._pipes if where[0] in losing)).reset()
 
     def _begin(self, where: _Key, payload: bytes) -> None:
         topic = self._broker.stream(Way.DOWN, *where)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import Any, Final
 
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import Client, MQTTMessage, error_string
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -27,7 +27,7 @@ from privfl.primitives.entropy import OsEntropy
 
 KEEPALIVE_S: Final = 20
 _HELLO_S: Final = 20.0  # from the dial to the last subscription
-_MOST_UNACKNOWLEDGED: Final = 32  # of messages that the broker sends
+_RECEIVE_MAXIMUM: Final = 32  # messages of the broker's that were not acknowledged
 _TURNS: Final = 64  # reads until others have theirs
 _NOBODY_LISTENS: Final = 0x10  # MQTT 5, 3.4.2.1: no matching subscribers
 _QOS: Final = 1
@@ -47,10 +47,13 @@ class Connection:
         will: topic and payload that the broker publishes, retained, when this connection is lost; None: nothing.
         on_message: for what comes.
         on_undelivered: for what was published and reaches nobody.
+        most_unacknowledged: messages that the broker may owe an acknowledgement; one more, and the connection ends.
 
     Guarantees:
         1. What the broker sends is held as bytes of one packet at most.
         2. Nothing of another connection is sent or received on this one: no session outlives its connection.
+        3. Whatever a user of the broker publishes, the connection lives on: see `Gate`, guarantee 2.
+        4. No more messages are kept for a broker that acknowledges none than `most_unacknowledged`.
     """
 
     def __init__(
@@ -61,10 +64,12 @@ class Connection:
         will: tuple[str, bytes] | None,
         on_message: Taken,
         on_undelivered: Undelivered,
+        most_unacknowledged: int,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._access, self._topics = access, topics
         self._on_message, self._on_undelivered = on_message, on_undelivered
+        self._most_unacknowledged = most_unacknowledged
         self._up: asyncio.Future[None] = self._loop.create_future()
         self._over: asyncio.Future[str] = self._loop.create_future()
         self._file: int | None = None
@@ -85,7 +90,7 @@ class Connection:
                 await in_daemon(self._client.reconnect, self._drop)
                 self._attend()
                 await asyncio.wait((self._up, self._over), return_when=asyncio.FIRST_COMPLETED)
-        except (OSError, ValueError) as error:  # TimeoutError is an OSError
+        except Exception as error:  # noqa: BLE001 - sockets, TLS, paho, or no thread to be had
             self.hang_up()
             raise ConnectionError(said(error)) from None
         except asyncio.CancelledError:
@@ -102,12 +107,17 @@ class Connection:
         return self._over.result()
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Send a message, QoS 1; nothing happens if the connection is over."""
+        """Send a message, QoS 1; nothing happens if the connection is over, which it is where this does not work."""
         if self._over.done() or not self._up.done():
+            return
+        if len(self._topic_of) >= self._most_unacknowledged:
+            self._fail(f"{self._most_unacknowledged} messages are not acknowledged")
             return
         info = self._client.publish(topic, payload, qos=_QOS, retain=retain)
         if info.rc is MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._topic_of[info.mid] = topic
+        else:
+            self._fail(f"a message cannot be sent: {error_string(info.rc)}")
 
     async def flush(self, timeout_s: float) -> None:
         """Wait until the broker has taken all that was published, or for so long."""
@@ -135,7 +145,7 @@ class Connection:
             made.will_set(will[0], will[1], qos=_QOS, retain=True)
         wanted = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho's
         wanted.MaximumPacketSize = MOST_PACKET_BYTES
-        wanted.ReceiveMaximum = _MOST_UNACKNOWLEDGED
+        wanted.ReceiveMaximum = _RECEIVE_MAXIMUM
         broker = self._access.broker
         # clean_start, and no expiry: what was under way on an earlier connection is of streams that are over.
         made.connect_async(broker.host, broker.port, KEEPALIVE_S, clean_start=True, properties=wanted)
@@ -163,7 +173,7 @@ class Connection:
     def _subscribed(self, _client: Client, _data: object, _mid: int, reasons: list[Any], _properties: object) -> None:
         refused = [topic for (topic, _), reason in zip(self._topics, reasons, strict=False) if reason.is_failure]
         if refused or len(reasons) != len(self._topics):
-            self._ended(f"the broker does not let {self._access.user!r} read {', '.join(refused)}: see its ACL")
+            self._fail(f"the broker does not let {self._access.user!r} read {', '.join(refused)}: see its ACL")
         elif not self._up.done():
             self._up.set_result(None)
 
@@ -192,6 +202,11 @@ class Connection:
         self._leave()
         if not self._over.done():
             self._over.set_result(one_line(why))
+
+    def _fail(self, why: str) -> None:
+        """End it, from within whatever paho is doing: its socket is closed when that is done."""
+        self._ended(why)
+        self._loop.call_soon(self._drop)
 
     # Waiting for the socket.
 

@@ -14,6 +14,7 @@ from privfl.integrations.consortium.refusals import one_line
 from privfl.integrations.http.complaints import Complaints
 from privfl.integrations.mqtt.address import Access
 from privfl.integrations.mqtt.connection import Connection
+from privfl.integrations.mqtt.stream import MOST_UNDER_WAY
 from privfl.primitives.entropy import OsEntropy
 
 LOGGER: Final = logging.getLogger("privfl.mqtt")
@@ -30,20 +31,26 @@ class Link(ABC):
     Args:
         access: to the broker.
         topics: what to subscribe to; with False for those whose retained messages are not wanted.
+        streams: how many there may be at once, by which follows what a broker may leave unacknowledged.
         will: topic and payload that the broker publishes, retained, when a connection is lost; None: nothing.
 
     Attributes:
         complaints: what went wrong, counted.
         lost: how many connections were lost so far.
+
+    Guarantees:
+        1. Whatever goes wrong with a connection, another is dialled, until `stop`.
     """
 
     def __init__(
-        self, access: Access, topics: list[tuple[str, bool]], *, will: tuple[str, bytes] | None = None
+        self, access: Access, topics: list[tuple[str, bool]], *, streams: int, will: tuple[str, bytes] | None = None
     ) -> None:
         self.complaints = Complaints(LOGGER)
         self.lost = 0
         self._access = access
         self._topics, self._will = topics, will
+        # One more than there are: for announcements, and for what is said of streams that are over.
+        self._most_unacknowledged = MOST_UNDER_WAY * (streams + 1)
         self._connection: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -155,30 +162,48 @@ class Link(ABC):
     async def _dial_for_ever(self) -> None:
         pause_s = _FIRST_PAUSE_S
         while True:
-            connection = Connection(
-                self._access,
-                self._topics,
-                will=self._will,
-                on_message=self._taken,
-                on_undelivered=self.undelivered,
-            )
             try:
-                await connection.dial()
+                await self._connect()
+                pause_s = _FIRST_PAUSE_S
             except ConnectionError as error:
                 self._complain(str(error))
-            else:
-                pause_s = _FIRST_PAUSE_S
-                LOGGER.info("the broker at %s is there", self._access.broker.host)
-                self._connection = connection
-                self.up()
-                why = await connection.end()
-                self._connection = None
-                self.lost += 1
-                self._complain(why)
-                self.down()
+            except Exception as error:  # noqa: BLE001 - whatever it is, without a link nobody gets any further
+                self.complaints.note("fault", f"a connection failed: {type(error).__name__}", logging.ERROR)
             jitter = OsEntropy().token_bytes(1)[0] / 255
             await asyncio.sleep(pause_s * (0.5 + jitter))
             pause_s = min(_MOST_PAUSE_S, 2 * pause_s)
+
+    async def _connect(self) -> None:
+        """Dial, and stay until the connection is lost.
+
+        Raises:
+            ConnectionError: the broker cannot be reached.
+        """
+        connection = Connection(
+            self._access,
+            self._topics,
+            will=self._will,
+            on_message=self._taken,
+            on_undelivered=self.undelivered,
+            most_unacknowledged=self._most_unacknowledged,
+        )
+        await connection.dial()
+        LOGGER.info("the broker at %s is there", self._access.broker.host)
+        self._connection = connection
+        try:
+            self.up()
+            why = await connection.end()
+        except Exception:
+            connection.hang_up()
+            self._lose()
+            raise
+        self._complain(why)
+        self._lose()
+
+    def _lose(self) -> None:
+        self._connection = None
+        self.lost += 1
+        self.down()
 
     def _taken(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001 - as the connection calls it
         try:

@@ -24,6 +24,8 @@ from privfl.integrations.mqtt.frames import CREDIT_BYTES, MOST_PAYLOAD_BYTES, Fr
 
 WINDOW_BYTES: Final = 256 * 1024
 FRAME_COST_BYTES: Final = 2048
+MOST_UNDER_WAY: Final = WINDOW_BYTES // FRAME_COST_BYTES + 2
+"""Messages of a stream in one direction: what fills the window, and what else is said meanwhile."""
 _CREDIT_AT_BYTES: Final = WINDOW_BYTES // 4  # well before the other end would have to stop
 
 

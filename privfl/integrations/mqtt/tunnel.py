@@ -54,7 +54,7 @@ class Tunnel(Link):
     def __init__(self, access: Access) -> None:
         self._broker, self._user = access.broker, access.user
         topics = [(self._broker.streams(Way.DOWN, access.user), False), (self._broker.here, True)]
-        super().__init__(access, topics)
+        super().__init__(access, topics, streams=MOST_STREAMS)
         self._folder = Path(tempfile.mkdtemp(prefix="privfl-"))  # 0700, whatever the umask
         self.path = self._folder / "door"
         if len(os.fsencode(self.path)) > _MOST_PATH_BYTES:
