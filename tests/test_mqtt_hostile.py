@@ -98,6 +98,8 @@ def test_a_client_neither_writes_as_another_nor_reads_what_is_another_s(place):
         assert second.publish(f"privfl/down/client-1/{name.hex()}", b"x").value == NOT_AUTHORISED
         assert second.publish(f"privfl/down/client-2/{name.hex()}", b"x").value == NOT_AUTHORISED
         assert second.publish("privfl/here", b'{"state":"gone"}').value == NOT_AUTHORISED
+        for topic in ("privfl/up/client-2", "privfl/up/client-2/x/y"):  # kept there, it would be for nobody
+            assert second.publish(topic, b"x", retain=True).value == NOT_AUTHORISED
         assert second.publish(up("client-2", name), opening(name)).value != NOT_AUTHORISED
         with Hand(place, "coordinator") as coordinator:
             for user in ("client-1", "client-2"):
