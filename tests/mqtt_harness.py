@@ -104,6 +104,8 @@ class Hand:
     def close(self):
         self.client.disconnect()
         self.client.loop_stop()
+        # paho leaves the two sockets by which it wakes its thread to the garbage collector, which complains of them.
+        self.client._reset_sockets()
 
     def __enter__(self):
         return self
