@@ -38,6 +38,7 @@ class Here(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     phase: str | None = None
 
 
+_HERE: Final = msgspec.json.Decoder(Here)  # made at import, by one thread: see `wire.typed`
 GONE: Final = msgspec.json.encode(Here(state="gone"))
 
 
@@ -50,7 +51,7 @@ def read(payload: bytes) -> Here:
     if len(payload) > MOST_BYTES:
         raise DecodeError(f"an announcement of {len(payload)} bytes")
     try:
-        return msgspec.json.decode(payload, type=Here)
+        return _HERE.decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise DecodeError(f"no announcement: {one_line(str(error))}") from None
 
