@@ -74,7 +74,7 @@ MUTANTS = (
         "integrations/consortium/trainee.py",
         "            self._guard.claim(_ROUND, this_round)\n",
         "            pass\n",
-        (f"{TESTS}::test_a_client_trains_for_one_session_of_a_round",),
+        (f"{TESTS}::test_guarantee_1_a_client_trains_for_one_session_of_a_round",),
     ),
     Mutant(
         "rounds that the job does not have",

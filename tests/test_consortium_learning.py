@@ -159,7 +159,7 @@ def test_the_name_of_a_run_is_in_no_context():
     assert one.agreed == other.agreed
 
 
-def test_a_client_trains_for_one_session_of_a_round():
+def test_guarantee_1_a_client_trains_for_one_session_of_a_round():
     trainee, run = Trainee(0), distant()
     trainee.enter(run.hall.greeting)
     first, second = (SimpleNamespace(nonce=bytes([number]) * 16) for number in (1, 2))

@@ -224,13 +224,13 @@ def _server(
 ) -> Server:
     from privfl.integrations.http.server import Server  # noqa: PLC0415 - an extra
 
-    behind, free = options.mqtt is not None, 0
+    host, port = (_EVERYWHERE, PORT) if options.mqtt is None else ("127.0.0.1", 0)
     return Server(
         clients.hall,
         clients.roster,
         identity=identity,
-        host=options.host or ("127.0.0.1" if behind else _EVERYWHERE),
-        port=options.port if options.port is not None else (free if behind else PORT),
+        host=options.host or host,
+        port=port if options.port is None else options.port,
         certificate=options.certificate,
         key=options.key,
         client_ca=options.client_ca,

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from privfl.errors import ConfigurationError
 
 if TYPE_CHECKING:  # what MQTT takes is an extra of its own
     from privfl.integrations.consortium import Hall
     from privfl.integrations.mqtt import Access, Bridge
-
-SCHEME: Final = "mqtts"
 
 
 def register_serving(parser: argparse.ArgumentParser) -> None:
