@@ -289,3 +289,34 @@ class ServerSession(Protocol):
             LocalProtocolError: not finished.
         """
         ...
+
+
+class Lockstep(Protocol):
+    """The steps that the server's sides of sessions and ceremonies have in common."""
+
+    @property
+    def phase(self) -> Phase:
+        """See `ServerSession.phase`."""
+        ...
+
+    @property
+    def waiting(self) -> AbstractSet[PartyId]:
+        """See `ServerSession.waiting`."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """See `ServerSession.ready`."""
+        ...
+
+    def request_for(self, party: PartyId) -> bytes:
+        """See `ServerSession.request_for`."""
+        ...
+
+    def receive(self, sender: PartyId, response: bytes) -> None:
+        """See `ServerSession.receive`."""
+        ...
+
+    def advance(self) -> None:
+        """See `ServerSession.advance`."""
+        ...

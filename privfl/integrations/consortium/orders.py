@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from privfl.errors import ConfigurationError
 from privfl.evidence import MessageRecord
@@ -23,37 +21,6 @@ from privfl.params import SessionParams
 from privfl.session import Aggregate, Phase, ServerSession
 from privfl.suites import suite
 from privfl.wire import PartyId, Role, client
-
-
-class Lockstep(Protocol):
-    """The steps that the server's sides of sessions and ceremonies have in common."""
-
-    @property
-    def phase(self) -> Phase:
-        """See `ServerSession.phase`."""
-        ...
-
-    @property
-    def waiting(self) -> AbstractSet[PartyId]:
-        """See `ServerSession.waiting`."""
-        ...
-
-    @property
-    def ready(self) -> bool:
-        """See `ServerSession.ready`."""
-        ...
-
-    def request_for(self, party: PartyId) -> bytes:
-        """See `ServerSession.request_for`."""
-        ...
-
-    def receive(self, sender: PartyId, response: bytes) -> None:
-        """See `ServerSession.receive`."""
-        ...
-
-    def advance(self) -> None:
-        """See `ServerSession.advance`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

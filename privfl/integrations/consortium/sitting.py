@@ -10,10 +10,10 @@ from privfl.errors import DecodeError, RemoteProtocolError, RoundAborted
 from privfl.evidence import MessageRecord
 from privfl.integrations.consortium.ceremony_orders import CeremonyOrder
 from privfl.integrations.consortium.messages import MOST_INLINE_BYTES, UPLOADS, Step, model_digest
-from privfl.integrations.consortium.orders import Lockstep, Order, Outcome, PhaseTraffic
+from privfl.integrations.consortium.orders import Order, Outcome, PhaseTraffic
 from privfl.integrations.consortium.phases import Asked, Counters, OpenPhase, View
 from privfl.integrations.consortium.refusals import NotWaited, one_line
-from privfl.session import Phase
+from privfl.session import Lockstep, Phase
 from privfl.wire import PartyId, Role
 
 

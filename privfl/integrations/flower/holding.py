@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
-from typing import Final, Protocol
+from typing import Final
 
 from privfl.errors import RemoteProtocolError, RoundAborted
 from privfl.integrations.flower.messages import ClientStep, MemberStep, Step, Terms
 from privfl.integrations.flower.records import RoundRecord
 from privfl.params import SessionParams
-from privfl.session import Aggregate, Phase, ServerSession
+from privfl.session import Aggregate, Lockstep, Phase, ServerSession
 from privfl.wire import PartyId, Role, client
 
 LOG: Final = logging.getLogger("flwr.privfl")
@@ -26,32 +25,6 @@ _OVER: Final = frozenset({Phase.FINISHED, Phase.ABORTED})
 def printable(why: str) -> str:
     """Return a peer's words as they may stand in a log: one line, no control characters, not too long."""
     return "".join(sign if sign.isprintable() else " " for sign in why)[:_WHY_LENGTH]
-
-
-class Lockstep(Protocol):
-    """The steps that the server's sides of sessions and ceremonies have in common."""
-
-    @property
-    def phase(self) -> Phase:
-        """See `ServerSession.phase`."""
-        ...
-
-    @property
-    def waiting(self) -> AbstractSet[PartyId]:
-        """See `ServerSession.waiting`."""
-        ...
-
-    def request_for(self, party: PartyId) -> bytes:
-        """See `ServerSession.request_for`."""
-        ...
-
-    def receive(self, sender: PartyId, response: bytes) -> None:
-        """See `ServerSession.receive`."""
-        ...
-
-    def advance(self) -> None:
-        """See `ServerSession.advance`."""
-        ...
 
 
 class Held(ABC):
