@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,8 @@ from privfl.primitives.signatures import IDENTITY_BYTES, Identity, check_identit
 from privfl.primitives.transcript import digest
 
 _FORMAT: Final = "privfl-roster-1"
+_WORDS: Final = frozenset({"format", "clients", "expires"})
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,16 @@ class Roster:
 
     Attributes:
         identities: client number to Ed25519 public key, 32 bytes.
+        expires: from when on nobody may rely on it, in whole seconds, UTC; None: never. It is part of the digest: who
+            holds a roster cannot lengthen its life.
 
     Raises:
-        ConfigurationError: a key is malformed, or stands for two clients (one party could pose as many).
+        ConfigurationError: a key is malformed, or stands for two clients (one party could pose as many); or the date of
+            expiry is none that can be written.
     """
 
     identities: Mapping[int, bytes]
+    expires: datetime | None = None
 
     def __post_init__(self) -> None:
         if not self.identities:
@@ -54,13 +61,32 @@ class Roster:
                 )
             owners[identity] = number
         object.__setattr__(self, "identities", dict(sorted(self.identities.items())))
+        if self.expires is not None:
+            object.__setattr__(self, "expires", _whole_utc(self.expires))
 
     @cached_property
     def digest(self) -> bytes:
-        """SHA-256 over numbers and identities in order, 32 bytes."""
-        return digest(
-            Label.ROSTER, *(number.to_bytes(4, "big") + identity for number, identity in self.identities.items())
-        )
+        """SHA-256 over numbers and identities in order and, if there is one, the date of expiry; 32 bytes."""
+        parts = [number.to_bytes(4, "big") + identity for number, identity in self.identities.items()]
+        if self.expires is not None:
+            # Eight bytes, and its length is hashed before it: no client's part, of 36, can pass for it.
+            parts.append(int(self.expires.timestamp()).to_bytes(8, "big"))
+        return digest(Label.ROSTER, *parts)
+
+    def require_current(self) -> None:
+        """Raise if the roster has expired, as this machine's clock has it.
+
+        Whoever would sign, encrypt or answer because of a roster asks this first; what was signed while it was current
+        can be checked for ever.
+
+        Raises:
+            ConfigurationError: it has.
+        """
+        if self.expires is not None and _now() >= self.expires:
+            raise ConfigurationError(
+                f"the roster expired at {self.expires:{_TIME}}: ask whoever keeps it for a new one (`privfl identity "
+                f"roster --days 365 …` makes it)"
+            )
 
     def require(self, cohort: Iterable[int]) -> None:
         """Raise unless every client of a cohort is on the roster.
@@ -75,14 +101,18 @@ class Roster:
     def to_json(self) -> str:
         """Write the roster out."""
         clients = {str(number): identity.hex() for number, identity in self.identities.items()}
-        return json.dumps({"format": _FORMAT, "clients": clients}, indent=1) + "\n"
+        table: dict[str, object] = {"format": _FORMAT, "clients": clients}
+        if self.expires is not None:
+            table["expires"] = f"{self.expires:{_TIME}}"
+        return json.dumps(table, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Roster:
         """Read a roster.
 
         Raises:
-            ConfigurationError: malformed, or a client stands in it twice; names the client.
+            ConfigurationError: malformed, or a client stands in it twice; names the client. Or it holds a word that
+                is not known: one that was meant to limit it would limit nothing.
         """
         try:
             table = json.loads(text, object_pairs_hook=_without_repeats)
@@ -92,7 +122,13 @@ class Roster:
             raise ConfigurationError(f"the roster is not JSON: {error}") from None
         if not isinstance(table, dict) or table.get("format") != _FORMAT or not isinstance(table.get("clients"), dict):
             raise ConfigurationError(f"not a roster: an object with format {_FORMAT!r} and a table of clients works")
-        return cls({_number(name): _identity(name, text) for name, text in table["clients"].items()})
+        unknown = sorted(table.keys() - _WORDS)
+        if unknown:
+            raise ConfigurationError(f"the roster holds {unknown[0]!r}: format, clients and expires are known")
+        return cls(
+            {_number(name): _identity(name, text) for name, text in table["clients"].items()},
+            expires=_time(table["expires"]) if "expires" in table else None,
+        )
 
     @classmethod
     def load(cls, path: Path) -> Roster:
@@ -111,7 +147,9 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for name, value in pairs:
         if name in table:
-            raise ConfigurationError(f"client {name} stands in the roster twice: keep one entry")
+            # A word of its own, or a client's number.
+            what = f"client {name}" if name.isdigit() else f"{name!r}"
+            raise ConfigurationError(f"{what} stands in the roster twice: keep one entry")
         table[name] = value
     return table
 
@@ -133,6 +171,30 @@ def _identity(name: str, text: object) -> bytes:
         raise ConfigurationError(f"the identity of client {name} is no hexadecimal number") from None
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _whole_utc(time: datetime) -> datetime:
+    if time.tzinfo is None:
+        raise ConfigurationError(f"the roster's expires is {time}, of no time zone: UTC works")
+    time = time.astimezone(UTC)
+    if time.microsecond or time.timestamp() < 0:
+        raise ConfigurationError(f"the roster's expires is {time}: whole seconds from 1970 on work")
+    return time
+
+
+def _time(text: object) -> datetime:
+    try:
+        time = datetime.strptime(text, _TIME).replace(tzinfo=UTC) if isinstance(text, str) else None
+    except ValueError:
+        time = None
+    # One spelling for each time, as for each number.
+    if time is None or f"{time:{_TIME}}" != text:
+        raise ConfigurationError(f"the roster's expires is {text!r}: a time in UTC works, such as 2027-12-31T00:00:00Z")
+    return time
+
+
 @dataclass(frozen=True)
 class Credentials:
     """What a client brings to a session in the active model.
@@ -146,11 +208,12 @@ class Credentials:
     roster: Roster
 
     def require_own(self, number: int) -> None:
-        """Raise unless the roster lists this identity under that number.
+        """Raise unless the roster lists this identity under that number, and has not expired.
 
         Raises:
-            ConfigurationError: it does not.
+            ConfigurationError: it does not, or has.
         """
+        self.roster.require_current()
         if self.roster.identities.get(number) != self.identity.public:
             raise ConfigurationError(f"the roster lists another identity for client {number} than the one given")
 

@@ -340,7 +340,8 @@ def plan_session(
         committee: key of the committee that opens the sum; for suites that have one.
 
     Raises:
-        ConfigurationError: the wishes do not fit together; names the key and a value that works.
+        ConfigurationError: the wishes do not fit together, or the roster has expired; names the key and a value that
+            works.
     """
     chosen = suite(suite_name)
     threat = threat or ThreatModel(server=ServerModel.HONEST_BUT_CURIOUS)
@@ -351,6 +352,7 @@ def plan_session(
         raise ConfigurationError("threat.server 'active' needs a roster: `privfl identity` makes one")
     signed = signed or chosen.has_committee
     if signed and roster is not None:
+        roster.require_current()
         roster.require(cohort)
     return SessionParams(
         roster_digest=roster.digest if signed and roster is not None else b"",

@@ -56,7 +56,7 @@ def make_hall(n=N, **options):
 def make_server(hall, papers, *, n=N, port=0, **options):
     certificate, key = options.pop("own", papers.server)
     options = {"identity": COORDINATOR_KEY, "host": "127.0.0.1", "port": port} | options
-    return Server(hall, roster(n), certificate=certificate, key=key, **options)
+    return Server(hall, options.pop("roster", roster(n)), certificate=certificate, key=key, **options)
 
 
 @contextlib.contextmanager

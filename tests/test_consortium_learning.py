@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,7 +31,7 @@ from privfl.learning.job import job_from_table, job_to_toml
 from privfl.learning.participation import Participation, read_model, write_model
 from privfl.learning.rounds import FederatedRun
 from privfl.params import ThreatModel
-from privfl.roster import Credentials
+from privfl.roster import Credentials, Roster
 from privfl.session import ClientPolicy
 from privfl.simulate import roster_of
 from privfl.suites import plan_session
@@ -49,10 +50,10 @@ TABLE = {
 PRIVATE = {"mode": "client-distributed", "epsilon": 20.0, "delta": 1e-3, "clip": 1.0}
 
 
-def distant(table=TABLE, **patience):
+def distant(table=TABLE, *, roster=ROSTER, **patience):
     patience = Patience(**{"phase_s": 20, "upload_s": 60, "gather_s": 30} | patience)
     return DistantClients(
-        job_from_table(table), run=os.urandom(16), identity=COORDINATOR, roster=ROSTER, patience=patience
+        job_from_table(table), run=os.urandom(16), identity=COORDINATOR, roster=roster, patience=patience
     )
 
 
@@ -85,7 +86,7 @@ def take_part(hall, one, number, declined):
                     pass
 
 
-def run_with(folder, clients, *, numbers=range(CLIENTS), work=Trainee, out=None, table=TABLE):
+def run_with(folder, clients, *, numbers=range(CLIENTS), work=Trainee, out=None, table=TABLE, observe=None):
     """Hold a run with clients in threads; return it, and who declined why."""
     declined = []
     run = FederatedRun(job_from_table(table), out=out, identity=COORDINATOR, elsewhere=clients)
@@ -98,7 +99,9 @@ def run_with(folder, clients, *, numbers=range(CLIENTS), work=Trainee, out=None,
     for thread in threads:
         thread.start()
     try:
-        list(run)
+        for row in run:
+            if observe is not None:
+                observe(row)
     finally:
         clients.hall.close("over")
         for thread in threads:
@@ -601,6 +604,26 @@ def test_a_roster_lists_the_jobs_clients_and_no_others():
     job = job_from_table(TABLE | {"data": {"name": "hospitals", "clients": 6}})
     with pytest.raises(ConfigurationError, match="client 5 is not on the roster"):
         DistantClients(job, run=bytes(16), identity=COORDINATOR, roster=ROSTER)
+
+
+def test_a_run_ends_when_its_roster_expires_and_goes_on_under_another(tmp_path, monkeypatch):
+    """Nobody trains for rounds in which nobody would be let in."""
+    end = datetime(2030, 1, 1, tzinfo=UTC)
+    table, rounds = TABLE | {"threat": {"corrupt": 0.2, "dropout": 0.2}}, []
+    clients = distant(table, roster=Roster(ROSTER.identities, expires=end))
+
+    def observed(row):
+        rounds.append(row.round)
+        monkeypatch.setattr("privfl.roster._now", lambda: end)
+
+    monkeypatch.setattr("privfl.roster._now", lambda: end - timedelta(seconds=1))
+    with pytest.raises(ConfigurationError, match="the roster expired at 2030-01-01"):
+        run_with(tmp_path, clients, table=table, out=tmp_path / "out", observe=observed)
+    assert rounds == [1]
+    with pytest.raises(ConfigurationError, match="the roster expired at 2030-01-01"):
+        distant(table, roster=clients.roster)
+    resumed = FederatedRun.resume(tmp_path / "out", identity=COORDINATOR, elsewhere=distant(table))
+    assert resumed.done == 1
 
 
 def test_data_of_ones_own_need_a_public_weight_and_stay_where_they_are(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 import random
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ from privfl.integrations.flower.messages import Answer, ClientStep, EnrolStep, S
 from privfl.integrations.flower.model import difference, layout_of, learned
 from privfl.masking.messages import AdvertiseKeysRequest
 from privfl.params import SessionParams
-from privfl.roster import Credentials
+from privfl.roster import Credentials, Roster
 from privfl.simulate import roster_of
 
 EVERYBODY = {"min_train_nodes": 5, "min_evaluate_nodes": 5, "min_available_nodes": 5}
@@ -899,6 +900,21 @@ def test_a_node_that_is_not_on_the_roster_is_left_out(tmp_path, caplog):
     assert contributors(strategy.rounds[0]) == fleet.ids[2:]
     assert "number 51 is not on the roster" in caplog.text
     assert "this node's identity is not on its roster" in caplog.text
+
+
+def test_a_strategy_and_a_node_whose_rosters_have_expired_are_told_so(tmp_path, caplog, monkeypatch):
+    end = datetime(2030, 1, 1, tzinfo=UTC)
+    short = Roster(ROSTER.identities, expires=end)
+    fleet = enrolled(tmp_path)
+    fleet.grid.apps[fleet.ids[0]] = fleet.app(0, mods=fleet.mods(credentials=Credentials(identity_of(3), short)))
+    strategy = active(fleet, fleet.fedavg(fraction_evaluate=0.0))
+    monkeypatch.setattr("privfl.roster._now", lambda: end)
+    fleet.start(strategy)
+    assert contributors(strategy.rounds[0]) == fleet.ids[1:]
+    assert "the roster expired at 2030-01-01" in caplog.text
+    for options in ({"roster": short}, {"roster": ROSTER, "committee_roster": short}):
+        with pytest.raises(ConfigurationError, match="the roster expired at 2030-01-01"):
+            fleet.strategy(threat=ACTIVE, **options)
 
 
 def test_of_two_nodes_with_one_identity_one_is_left_out(tmp_path, caplog):

@@ -29,6 +29,7 @@ from mutants_http import MUTANTS as OF_HTTP
 from mutants_learning import MUTANTS as OF_LEARNING
 from mutants_mqtt import MUTANTS as OF_MQTT
 from mutants_mqtt import WITH_BROKER
+from mutants_roster import MUTANTS as OF_ROSTERS
 
 import privfl
 
@@ -43,6 +44,7 @@ MUTANTS = (
     *OF_COMMITTEES,
     *OF_DISTANT,
     *OF_HOMES,
+    *OF_ROSTERS,
     *OF_HTTP,
     *OF_MQTT,
     *WITH_BROKER,

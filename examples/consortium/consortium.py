@@ -63,7 +63,7 @@ class Consortium:
             self.home(number).mkdir(mode=0o700)
             self._privfl("identity", "new", str(self.home(number) / "identity.pem"))
         listed = [f"{number}={self.home(number) / 'identity.pub'}" for number in range(self.clients)]
-        self._privfl("identity", "roster", *listed, "--out", "roster.json")
+        self._privfl("identity", "roster", *listed, "--days", "365", "--out", "roster.json")
         for number in range(self.clients):
             (self.home(number) / "roster.json").write_bytes((self.folder / "roster.json").read_bytes())
 

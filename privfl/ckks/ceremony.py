@@ -115,7 +115,7 @@ class CeremonyMember(SleepingParty):
         guard: for a member that sleeps between requests; durable, and shared by all processes that might wake it.
 
     Raises:
-        ConfigurationError: the roster lists another identity for it.
+        ConfigurationError: the roster lists another identity for it, or has expired.
         MissingExtra: TenSEAL is not installed.
 
     Guarantees:
@@ -141,6 +141,7 @@ class CeremonyMember(SleepingParty):
         entropy: Entropy | None = None,
         guard: StateGuard | None = None,
     ) -> None:
+        params.roster.require_current()
         if params.roster.identities.get(number) != identity.public:
             raise ConfigurationError(f"the roster lists another identity for member {number} than the one given")
         self._params = params

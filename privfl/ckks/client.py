@@ -80,7 +80,7 @@ class CkksClient(LockstepClient):
         remember_response: bool = True,
     ) -> None:
         self._setting = verified(params)
-        require_key(params, committee)
+        require_key(params, committee).roster.require_current()
         self._identity = _signer(params, number, credentials)
         # Where uploads are signed, who has an identity is not talked into anything.
         policy = (policy or ClientPolicy()).settled(signs=credentials is not None and self._identity is None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from privfl.cli import identity_certificates
 from privfl.cli.exits import Exit
@@ -14,6 +15,8 @@ from privfl.errors import ConfigurationError
 from privfl.primitives.entropy import OsEntropy
 from privfl.primitives.signatures import Identity
 from privfl.roster import Roster
+
+_MOST_DAYS: Final = 3650
 
 
 def register(verbs: argparse._SubParsersAction[Any]) -> None:
@@ -45,6 +48,9 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
         epilog="example: privfl identity roster 0=alice.pub 1=bob.pub 2=carol.pub --out roster.json",
     )
     roster.add_argument("clients", nargs="+", metavar="NUMBER=FILE", help="a client's number and public key")
+    roster.add_argument(
+        "--days", type=int, metavar="N", help="until it expires: from then on nobody relies on it (default: never)"
+    )
     roster.add_argument("--out", type=Path, default=Path("roster.json"), metavar="FILE", help="(roster.json)")
     roster.add_argument("--json", action="store_true", help="print one JSON object")
     roster.set_defaults(call=_roster)
@@ -69,11 +75,25 @@ def _roster(options: argparse.Namespace) -> int:
         if int(name) in identities:
             raise ConfigurationError(f"client {name} is given twice: name each client once")
         identities[int(name)] = _public_key(name, Path(path))
-    roster = Roster(identities)
+    roster = Roster(identities, expires=None if options.days is None else _in_days(options.days))
     write_new(options.out, roster.to_json().encode(), mode=0o644)
-    answer = {"roster": str(options.out), "clients": len(identities), "digest": roster.digest.hex()}
-    print(json.dumps(answer) if options.json else f"wrote {options.out}: {len(identities)} clients, {answer['digest']}")
+    expires = None if roster.expires is None else f"{roster.expires:%Y-%m-%d}"
+    answer = {
+        "roster": str(options.out),
+        "clients": len(identities),
+        "digest": roster.digest.hex(),
+        "expires": expires,
+    }
+    good = "" if expires is None else f", good until {expires}"
+    said = f"wrote {options.out}: {len(identities)} clients{good}, {answer['digest']}"
+    print(json.dumps(answer) if options.json else said)
     return Exit.GOOD
+
+
+def _in_days(days: int) -> datetime:
+    if not 0 < days <= _MOST_DAYS:
+        raise ConfigurationError(f"--days is {days}: 1 to {_MOST_DAYS} works, such as 365")
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
 
 
 def _public_key(name: str, path: Path) -> bytes:

@@ -125,13 +125,14 @@ def _own_number(home: PartyHome) -> int:
     """Return the client's number: the roster says it.
 
     Raises:
-        ConfigurationError: it has no identity or no roster, or is not on it.
+        ConfigurationError: it has no identity or no roster, is not on it, or it has expired.
     """
     if home.credentials is None:
         raise ConfigurationError(
             f"{home.folder} holds no identity.pem and roster.json: `privfl identity new` makes the one, the consortium "
             f"hands out the other"
         )
+    home.require_current()
     own = home.credentials.identity.public
     for number, public in home.credentials.roster.identities.items():
         if public == own:

@@ -119,6 +119,18 @@ class PartyHome:
             committee=_roster(folder / _COMMITTEE),
         )
 
+    def require_current(self) -> None:
+        """Raise if the roster in the directory has expired.
+
+        Raises:
+            ConfigurationError: it has; names the file.
+        """
+        if self.credentials is not None:
+            try:
+                self.credentials.roster.require_current()
+            except ConfigurationError as expired:
+                raise ConfigurationError(f"{self.folder / _ROSTER}: {expired}") from None
+
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the directory for this process: of two that answer in turns, one would forget what the other keeps.

@@ -77,7 +77,9 @@ class Committee:
         Raises:
             RoundAborted: too few members are there, or they made no key.
             Closed: the hall was closed.
+            ConfigurationError: the committee's roster has expired.
         """
+        self._roster.require_current()
         threshold = epoch.committee.threshold
         key = self._key
         if key is not None and key.epoch == epoch and self._opened < epoch.committee.openings:
@@ -141,7 +143,7 @@ def committee_of(job: Job, committee: Roster | None, clients: Roster) -> Committ
         clients: the clients' identities.
 
     Raises:
-        ConfigurationError: there is none, or it has another size than the job says, or is not of clients.
+        ConfigurationError: there is none, or it has another size than the job says, is not of clients, or has expired.
     """
     if not suite(job.suite).has_committee:
         return None
@@ -151,6 +153,7 @@ def committee_of(job: Job, committee: Roster | None, clients: Roster) -> Committ
             f"suite {job.suite!r} needs the roster of the committee that opens sums: --committee committee.json, and "
             f"its clients need it in their directories"
         )
+    committee.require_current()
     if list(committee.identities) != list(range(members)):
         raise ConfigurationError(
             f"the committee's roster names {sorted(committee.identities)}: exactly the members 0 to {members - 1} "

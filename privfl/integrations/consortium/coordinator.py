@@ -122,8 +122,8 @@ class DistantClients:
         agreed: the run as everybody is shown it.
 
     Raises:
-        ConfigurationError: distant clients cannot do the job, the roster does not list them all, or a committee is
-            missing or has another size than the job says.
+        ConfigurationError: distant clients cannot do the job, the roster does not list them all or has expired, or a
+            committee is missing or has another size than the job says.
     """
 
     def __init__(
@@ -140,6 +140,7 @@ class DistantClients:
         self.check(job)
         job = job.with_minimum()
         numbers = range(job.data.clients)
+        roster.require_current()
         roster.require(numbers)
         strangers = sorted(roster.identities.keys() - set(numbers))
         if strangers:
@@ -202,6 +203,8 @@ class _Distant:
     ) -> Summed:
         """See `Site.sum`."""
         begun = time.perf_counter()
+        # Nobody would answer any more: the run ends here, to go on with --resume under a new one.
+        self._clients.roster.require_current()
         if self._aborts:  # what is wrong may take people to mend it: no reason to go through all rounds in a second
             time.sleep(min(2.0 ** (self._aborts - 1), _MOST_PAUSE_S))
         plan = self._invited(plan)

@@ -59,6 +59,7 @@ class Participant:
         5. A run has one job for good, as it was first shown.
         6. A client that sits on a committee answers for that seat as for itself: 1, 2 and 4 hold of it as well.
         7. A vector leaves under a key only of the committee that the client trusts, made for the run's sums.
+        8. Nothing is answered once the client's roster has expired.
 
     Raises:
         ConfigurationError: its files cannot be made.
@@ -82,7 +83,9 @@ class Participant:
             DisclosureRefused: it is not the coordinator's that the policy names; or this run was entered with another
                 job, other facts or another coordinator.
             PrivflError: the work has no part in it, or that it was entered cannot be written down.
+            ConfigurationError: the client's roster has expired.
         """
+        self._home.require_current()
         if greeting == self._greeting:
             return
         self._greeting = None
@@ -109,7 +112,9 @@ class Participant:
         Raises:
             Declined: this client takes no part in the session.
             LocalProtocolError: no run was entered, or another thread is answering.
+            ConfigurationError: the client's roster has expired; nothing was claimed or given up.
         """
+        self._home.require_current()
         if not self._one_at_a_time.acquire(blocking=False):
             raise LocalProtocolError("this participant is answering a step: it serves one thread")
         try:

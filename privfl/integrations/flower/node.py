@@ -102,7 +102,7 @@ class Node:
         """Say which number of a roster this node is, and prove it.
 
         Raises:
-            ConfigurationError: it has no identity, or the roster does not list it.
+            ConfigurationError: it has no identity, or the roster does not list it or has expired.
         """
         identity = self._identity
         nodes = self._credentials.roster if self._credentials else None
@@ -111,6 +111,7 @@ class Node:
             raise ConfigurationError(
                 f"this node has no identity: put identity.pem and {name} into its directory (privfl-home)"
             )
+        roster.require_current()
         numbers = [number for number, public in roster.identities.items() if public == identity.public]
         if not numbers:
             raise ConfigurationError(f"this node's identity is not on its roster ({name})")

@@ -99,7 +99,9 @@ class Office:
 
         Raises:
             RoundAborted: too few members are there, or the ceremony failed.
+            ConfigurationError: the committee's roster has expired.
         """
+        self.roster.require_current()
         if self._key is None or self._key.epoch != epoch or self._opened >= epoch.committee.openings:
             self._key, self._opened = None, 0
             self._key = self._held(epoch, enrol(), exchange)

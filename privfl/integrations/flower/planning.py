@@ -68,6 +68,9 @@ class Plans:
             raise ConfigurationError(
                 "threat.server 'active' needs a roster of the nodes' identities: roster=Roster.load(…)"
             )
+        for roster in (self.roster, self.committee_roster):
+            if roster is not None:
+                roster.require_current()
         for terms in (self.evaluation,) if self.private else (self.training, self.evaluation):
             TermsCodec(terms, NOTHING)  # what cannot be encoded is refused now
 

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from privfl.errors import RemoteProtocolError
+from privfl.errors import ConfigurationError, RemoteProtocolError
 from privfl.primitives.entropy import Entropy, OsEntropy
 from privfl.primitives.labels import Label
 from privfl.primitives.signatures import SIGNATURE_BYTES, Identity, verify
@@ -151,6 +151,7 @@ class Gate:
         1. A request is admitted once: a second one under its count, or a lower one, is refused.
         2. Another method, target, body, client or epoch than was signed is refused.
         3. Whoever is not on the roster is refused before any cryptography, and nobody but a client is told its count.
+        4. Nobody is admitted once the roster has expired.
 
     Assumes:
         An identity serves one coordinator at a time: two that share clients could pass requests on to each other.
@@ -180,6 +181,10 @@ class Gate:
         identity = self._roster.identities.get(client)
         if identity is None:
             raise Unsigned("unknown", "the roster lists no such client")
+        try:
+            self._roster.require_current()
+        except ConfigurationError as expired:
+            raise Unsigned("expired", str(expired)) from None
         if bytes.fromhex(epoch.decode()) != self.epoch:
             raise Unsigned("epoch", "signed for another run of the coordinator: take over its epoch")
         digest = read_digest(said[DIGEST_HEADER]) if DIGEST_HEADER in said else EMPTY
