@@ -77,7 +77,7 @@ def growth_sections(growth: Sequence[Growth]) -> list[Section]:
 def _figures(along: Sequence[Growth], axis: Axis) -> list[Figure]:
     figures = []
     for quantity in Quantity:
-        drawn = _drawn([one for one in along if one.quantity is quantity])
+        drawn = drawn_lines(along, quantity)
         if not drawn:
             continue
         measure = Measure.BYTES if quantity.in_bytes else Measure.SECONDS
@@ -102,9 +102,10 @@ def _figures(along: Sequence[Growth], axis: Axis) -> list[Figure]:
     return figures
 
 
-def _drawn(along: Sequence[Growth]) -> list[Growth]:
+def drawn_lines(along: Sequence[Growth], quantity: Quantity) -> list[Growth]:
     """One line a suite, without noise, all at the same size otherwise; the rest stands in the table."""
-    bare = [one for one in along if one.kind == "suite" and one.privacy == NO_PRIVACY]
+    alike = [one for one in along if one.quantity is quantity]
+    bare = [one for one in alike if one.kind == "suite" and one.privacy == NO_PRIVACY]
     if not bare:
         return []
     (rest, _), *_ = Counter((one.fixed, one.dropout) for one in bare).most_common(1)
@@ -177,9 +178,10 @@ def _projections(projected: Sequence[Growth], names: dict[Variant, str]) -> Tabl
     (common, _), *_ = Counter(one.fixed for one in projected).most_common(1)
     return Table(
         key="projections",
-        caption=f"What sizes that nobody measured would cost, at {format_count(common)} parameters unless said. The curve over neighbours knows from the planner with how "
-        "many each client masks; where it stands, it is the better guess. The planner’s bytes are exact; beside them, "
-        "how far the curve over clients is off. Anything: an interval of more than three powers of ten.",
+        caption=f"What sizes that nobody measured would cost, at {format_count(common)} parameters unless said. The "
+        "curve over neighbours knows from the planner with how many each client masks; where it stands, it is the "
+        "better guess. The planner’s bytes are exact; beside them, how far the curve over clients is off. Anything: an "
+        "interval of more than three powers of ten.",
         columns=(
             Column(heading="Suite or peer", numeric=False),
             Column(heading="Cost", numeric=False),
