@@ -25,6 +25,7 @@ FEWEST_POINTS: Final = 3
 _ALL_OF: Final = 5  # with fewer, an interval says next to nothing
 _REWEIGHTINGS: Final = 20
 _EXACT: Final = 1e-6  # relative: a curve this close is as close as any
+_ALIKE: Final = 0.1  # of logarithms: curves this close say the same
 _LARGEST_LOG: Final = 600.0  # below the logarithm of the largest double
 # Quantiles of Student's t, 97.5 %, and of F with equal degrees of freedom, 95 %, by degrees of freedom from 1.
 _STUDENT: Final = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
@@ -84,12 +85,14 @@ class Curves:
         line: the constant and the line.
         measured: how many points there were.
         smallest: smallest size that the curves rest on.
+        largest: largest size.
     """
 
     power: Curve
     line: Curve
     measured: int
     smallest: int
+    largest: int
 
     @property
     def better(self) -> Curve:
@@ -101,6 +104,15 @@ class Curves:
         """Those that are not clearly worse, by an F ratio at 95 %."""
         most = fisher(self.power.spare) * _floor(self.better)
         return tuple(one for one in (self.power, self.line) if one is self.better or _floor(one) <= most)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether both are plausible and part a hundred times beyond the largest size: a line through the origin is
+        both, and neither.
+        """
+        far = 100.0 * self.largest
+        apart = abs(self.power.log_at(far) - self.line.log_at(far))
+        return len(self.plausible) > 1 and apart > _ALIKE
 
     def project(self, size: float) -> tuple[float, float, float]:
         """Value, and lower and upper end of its 95 % interval, which holds the intervals of all plausible curves.
@@ -123,7 +135,7 @@ class Curves:
             smallest=self.smallest,
             form=form,
             constant=self.line.first if form is Form.LINE else 0.0,
-            undecided=len(self.plausible) > 1,
+            undecided=self.undecided,
         )
 
 
@@ -149,7 +161,13 @@ def fit_curves(points: Sequence[tuple[int, float]]) -> Curves:
     if not all(size > 0 and math.isfinite(value) and value > 0 for size, value in ordered):
         raise ConfigurationError("a curve needs sizes and measurements above 0")
     sizes, values = (np.array(column, np.float64) for column in zip(*used, strict=True))
-    return Curves(power=_power(sizes, values), line=_line(sizes, values), measured=len(ordered), smallest=int(sizes[0]))
+    return Curves(
+        power=_power(sizes, values),
+        line=_line(sizes, values),
+        measured=len(ordered),
+        smallest=int(sizes[0]),
+        largest=int(sizes[-1]),
+    )
 
 
 def student(spare: int) -> float:
@@ -161,7 +179,9 @@ def student(spare: int) -> float:
     if spare <= len(_STUDENT):
         return _STUDENT[spare - 1]
     z = 1.959964
-    return z + (z**3 + z) / (4 * spare) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * spare**2)
+    first = (z**3 + z) / (4 * spare)
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / (96 * spare**2)
+    return z + first + second + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * spare**3)
 
 
 def fisher(spare: int) -> float:

@@ -19,8 +19,6 @@ from privfl.report.formats import format_count, format_percent
 FAR: Final = (100_000, 1_000_000)
 """Clients that nobody simulates on one machine."""
 
-_ALIKE: Final = 0.1  # of logarithms: curves that say the same are not told apart
-
 Rest: TypeAlias = tuple[int, float]
 """What is fixed beside what grows: the other size, and the fraction that drops out."""
 
@@ -154,7 +152,7 @@ def _assumptions(growth: Growth, curves: Curves) -> tuple[str, ...]:
         f"Every size has {format_count(growth.fixed)} parameters, and {format_percent(growth.dropout, 0)} drop out.",
         "The machine is this one, and its memory holds what the largest session needs.",
     ]
-    if len(curves.plausible) > 1 and abs(curves.power.log_at(FAR[-1]) - curves.line.log_at(FAR[-1])) > _ALIKE:
+    if curves.undecided:
         told.append("A power and a constant with a line fit about as well: the interval holds what both say.")
     neighbours = [(at, _neighbours(growth, at)) for at in (first, largest, *FAR)]
     if all(degree is not None for _, degree in neighbours):

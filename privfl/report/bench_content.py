@@ -50,7 +50,7 @@ class Fit:
         smallest: the smallest of those it rests on.
         form: the curve that fits better, and that projections follow.
         constant: with `Form.LINE`, what does not grow (seconds or bytes); 0 otherwise.
-        undecided: whether the other form fits about as well, so that intervals hold both.
+        undecided: whether the other form fits about as well and says something else, so that intervals hold both.
     """
 
     exponent: float
