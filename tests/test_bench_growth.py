@@ -104,6 +104,21 @@ def test_guarantee_1_a_form_that_fits_clearly_worse_has_no_say():
     assert [curve.form for curve in square.plausible] == [Form.POWER]
 
 
+def test_guarantee_2_where_neither_form_is_clearly_better_the_interval_holds_what_both_say():
+    points = [(10, 10.3), (30, 13.9), (100, 29.5)]
+    curves = fit_curves(points)
+    assert curves.fit().undecided
+    _, low, high = curves.project(1e6)
+    for curve in (curves.power, curves.line):
+        assert low <= curve.interval_at(1e6)[0] < curve.interval_at(1e6)[1] <= high
+
+
+def test_a_line_through_the_origin_is_a_power_too_and_nothing_is_undecided():
+    curves = fit_curves([(n, 0.25 * n) for n in SIZES])
+    assert len(curves.plausible) == 2
+    assert not curves.fit().undecided
+
+
 def test_a_constant_that_dominates_does_not_hide_what_grows():
     """A power through these points says 1.5 times the constant at a million clients; the truth is 120 times."""
     constant, slope = 1e6, 120.0

@@ -149,6 +149,12 @@ CASES = {
     "one cell": BenchReport(cells=(cell(),)),
     "plain alone": BenchReport(cells=(cell("plain"), cell("plain", 100))),
     "peers alone": BenchReport(cells=(cell("flower"), cell("tenseal"))),
+    "nulls": BenchReport(
+        cells=(
+            cell("flower", protection=None, spread={"client_cpu_s": None}, phases={"All": {"client_cpu_s": None}}),
+            cell("kahe", **dict.fromkeys(("max_abs_error", "ratio_to_plain", "client_cpu_s", "repeat", "workers"))),
+        )
+    ),
     "goals alone": BenchReport(goals=GOALS),
     "jobs alone": BenchReport(jobs=JOBS),
     "bare cells": BenchReport(cells=({"suite": "kahe", "clients": 5, "parameters": 9},)),

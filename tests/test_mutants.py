@@ -14,6 +14,7 @@ import pytest
 from mosquitto_here import needs_mosquitto
 from mutants import MUTANTS as OTHERS
 from mutants_audit import MUTANTS as OF_AUDIT
+from mutants_bench_report import MUTANTS as OF_BENCH_REPORTS
 from mutants_ckks import MUTANTS as OF_CKKS
 from mutants_compression import MUTANTS as OF_COMPRESSION
 from mutants_consortium import MUTANTS as OF_CONSORTIUM
@@ -37,6 +38,7 @@ TESTS = Path(__file__).parent
 SOURCE = Path(privfl.__file__).parent
 MUTANTS = (
     *OTHERS,
+    *OF_BENCH_REPORTS,
     *OF_CKKS,
     *OF_COMPRESSION,
     *OF_CONTEXT,

@@ -110,7 +110,7 @@ def _overhead(sheet: Figure, shown: Sequence[CellRecord]) -> None:
             value = figure(one, key)
             if not (math.isfinite(value) and value > 0):
                 continue
-            low, high = one.spread.get(key, (value, value))
+            low, high = one.spread.get(key) or (value, value)
             panel.plot([low, high], [place, place], color="#1b212b", linewidth=1.2)
             panel.plot([value], [place], color=_colour(one), marker="o", linestyle="none")
         panel.set_xscale("log")
@@ -158,6 +158,7 @@ def _growth(sheet: Figure, along: Sequence[Growth]) -> None:
                 panel.plot([at], [value], color=COLOURS[index], marker="o", markerfacecolor="white", markersize=4.0)
         panel.set_xscale("log")
         panel.set_yscale("log")
+        panel.minorticks_off()
         panel.set_title(_QUANTITIES[quantity], loc="left")
         if lines:
             panel.set_xlabel(lines[0].axis.value)

@@ -56,16 +56,22 @@ def _phase_rows(name: str, cell: CellRecord) -> list[Row]:
     """Encoding, the phases and decoding; a client's CPU is divided as that of all clients together is."""
     encode, decode = cell.encode_cpu_s or 0.0, cell.decode_cpu_s or 0.0
     protocol = figure(cell, "client_cpu_s") - encode
-    everyone = sum(phase.client_cpu_s for phase in cell.phases.values())
+    everyone = sum(phase.client_cpu_s or 0.0 for phase in cell.phases.values())
     rows = [_row(name, "encoding", client=encode)] if encode else []
     for phase, cost in cell.phases.items():
-        client = protocol * cost.client_cpu_s / everyone if everyone else 0.0
+        client = protocol * (cost.client_cpu_s or 0.0) / everyone if everyone else 0.0
         rows.append(_row(name, phase, client=client, server=cost.server_cpu_s, cost=cost, clients=cell.clients))
     return rows + ([_row(name, "decoding", server=decode)] if decode else [])
 
 
 def _row(
-    name: str, phase: str, *, client: float = 0.0, server: float = 0.0, cost: PhaseCost | None = None, clients: int = 1
+    name: str,
+    phase: str,
+    *,
+    client: float | None = None,
+    server: float | None = None,
+    cost: PhaseCost | None = None,
+    clients: int = 1,
 ) -> Row:
     cost = cost or PhaseCost()
     return Row(
@@ -75,13 +81,13 @@ def _row(
             _unless_none(client, milliseconds),
             _unless_none(server, milliseconds),
             _unless_none(cost.committee_cpu_s, milliseconds),
-            _unless_none(cost.upload_bytes / clients, format_bytes),
-            _unless_none(cost.download_bytes / clients, format_bytes),
+            _unless_none((cost.upload_bytes or 0.0) / clients, format_bytes),
+            _unless_none((cost.download_bytes or 0.0) / clients, format_bytes),
         )
     )
 
 
-def _unless_none(value: float, form: Callable[[float | None], str]) -> str:
+def _unless_none(value: float | None, form: Callable[[float | None], str]) -> str:
     return form(value) if value else MISSING
 
 

@@ -5,7 +5,6 @@ Keys that are not known here are passed over; what a line leaves out takes the v
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
@@ -24,15 +23,16 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 
 class PhaseCost(msgspec.Struct, frozen=True, kw_only=True):
-    """What one phase cost all clients together, the server and the committee; seconds of CPU, and bytes."""
+    """What one phase cost all clients together, the server and the committee; seconds of CPU, and bytes.
 
-    client_cpu_s: float = 0.0
-    server_cpu_s: float = 0.0
-    upload_bytes: float = 0.0
-    download_bytes: float = 0.0
-    committee_cpu_s: float = 0.0
-    committee_upload_bytes: float = 0.0
-    committee_download_bytes: float = 0.0
+    None stands for "not measured".
+    """
+
+    client_cpu_s: float | None = None
+    server_cpu_s: float | None = None
+    upload_bytes: float | None = None
+    download_bytes: float | None = None
+    committee_cpu_s: float | None = None
 
 
 class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +42,7 @@ class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
     clients: Count
     parameters: Count
     kind: str = "suite"
-    protection: str = ""
+    protection: str | None = None
     dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     privacy: str = NO_PRIVACY
     server: str | None = None
@@ -68,7 +68,7 @@ class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
     client_ratio_to_plain: float | None = None
     server_ratio_to_plain: float | None = None
     upload_ratio_to_plain: float | None = None
-    spread: dict[str, Spread] = {}
+    spread: dict[str, Spread | None] = {}
     repeat: int | None = None
     workers: int | None = None
     machine: dict[str, Any] = {}
@@ -160,11 +160,6 @@ def goal_records(lines: Iterable[GoalRecord | Mapping[str, Any]]) -> tuple[GoalR
 def job_records(lines: Iterable[JobRecord | Mapping[str, Any]]) -> tuple[JobRecord, ...]:
     """Read training jobs, in their order. Errors as those of `cell_records`."""
     return tuple(_records(lines, JobRecord, "job"))
-
-
-def number(value: float | None) -> float:
-    """A measurement as a number: NaN where there is none."""
-    return math.nan if value is None else value
 
 
 def _records(lines: Iterable[Any], kind: type[R], name: str) -> Iterable[R]:
