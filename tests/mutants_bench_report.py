@@ -134,6 +134,13 @@ MUTANTS = (
         (f"{REPORT}::test_guarantee_5_the_opening_names_the_cheapest_that_protects_for_each_party",),
     ),
     Mutant(
+        "a suite as a multiple of a peer",
+        "report/bench_peers.py",
+        "format_number(theirs / ours)",
+        "format_number(ours / theirs)",
+        (f"{REPORT}::test_peers_stand_beside_every_suite_that_protects",),
+    ),
+    Mutant(
         "a client's milliseconds in the server's column",
         "report/bench_verdict.py",
         "milliseconds(one.server_cpu_s),",

@@ -32,7 +32,19 @@ from privfl.report.charts import (
 MACHINE = {"privfl": "0.1.0", "python": "3.11.7", "processor": "A processor", "cores": "2", "date": "2026-01-02"}
 COST = {"plain": (1.0, 1.0, 1.0), "masking": (20.0, 4.0, 1.1), "kahe": (30.0, 3.0, 1.2), "ckks": (10.0, 9.0, 5.0)}
 EVIL = "<script>alert(1)</script>\"'&`<b>`\x00\u202e"
-SECTIONS = ("verdict", "goals", "jobs", "growth-clients", "cpu", "bytes", "memory", "dropouts", "privacy", "cells")
+SECTIONS = (
+    "verdict",
+    "peers",
+    "goals",
+    "jobs",
+    "growth-clients",
+    "cpu",
+    "bytes",
+    "memory",
+    "dropouts",
+    "privacy",
+    "cells",
+)
 
 
 def cell(suite="masking", clients=10, parameters=1000, **changes):
@@ -333,6 +345,17 @@ def test_the_table_holds_the_figures_of_the_records():
     assert row_of(page, "verdict-table", "kahe")[-1] == "3.0·10⁻⁶"
     names = [cells[0] for cells in rows(page, "verdict-table")[1:]]
     assert names == ["plain", "masking, words", "masking, packed", "kahe", "ckks", "flower", "float32-mean"]
+
+
+def test_peers_stand_beside_every_suite_that_protects():
+    page = render_bench_report(WHOLE)
+    assert rows(page, "peers-table")[0][2:] == ["masking, words ×", "masking, packed ×", "kahe ×", "ckks ×"]
+    assert rows(page, "peers-table")[1:] == [
+        ["flower", "client CPU", "2.50", "2.50", "1.67", "5.00"],
+        ["flower", "server CPU", "7.50", "7.50", "10.0", "3.33"],
+        ["flower", "upload", "1.82", "2.67", "1.67", "0.400"],
+    ]
+    assert not section(render_bench_report(BenchReport(cells=(cell(), cell("float32-mean")))), "peers")
 
 
 def test_an_error_above_its_promise_is_said():

@@ -10,6 +10,7 @@ from privfl.report.bench_costs import cost_sections
 from privfl.report.bench_goals import goals_section
 from privfl.report.bench_growth import growth_sections
 from privfl.report.bench_jobs import jobs_section
+from privfl.report.bench_peers import peers_section
 from privfl.report.bench_privacy import privacy_section
 from privfl.report.bench_records import CellRecord, GoalRecord, JobRecord, cell_records, goal_records, job_records
 from privfl.report.bench_rest import cells_section, rerun_section, skipped_section
@@ -48,6 +49,7 @@ def render_bench_report(report: BenchReport) -> str:
     others = sum(_lasting(one) != _lasting(machine) for one in machines)
     sections = (
         verdict_section(cells),
+        peers_section(cells),
         goals_section(goals),
         jobs_section(jobs),
         *growth_sections(report.growth),
