@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from privfl import __version__
-from privfl.bench.matrix import Cell, cells, measure
+from privfl.bench.cells import Cell, cells
+from privfl.bench.matrix import measure
 from privfl.cli.exits import Exit
 from privfl.cli.tables import show
 from privfl.errors import ConfigurationError
