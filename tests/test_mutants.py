@@ -14,6 +14,7 @@ import pytest
 from mosquitto_here import needs_mosquitto
 from mutants import MUTANTS as OTHERS
 from mutants_audit import MUTANTS as OF_AUDIT
+from mutants_bench_peers import MUTANTS as OF_PEERS
 from mutants_ckks import MUTANTS as OF_CKKS
 from mutants_compression import MUTANTS as OF_COMPRESSION
 from mutants_consortium import MUTANTS as OF_CONSORTIUM
@@ -50,6 +51,7 @@ MUTANTS = (
     *WITH_BROKER,
     *OF_DP,
     *OF_AUDIT,
+    *OF_PEERS,
     *OF_LEARNING,
     *OF_FLOWER,
     *OF_FLOWER_ATTACKS,
