@@ -1,11 +1,11 @@
 """Flower's SecAgg+ and privfl's `masking` side by side: the same clients, parameters and resolution, in one run.
 
-Run with `make bench`. Eleven clients on the complete graph, so that each has ten neighbours, and 1,000,000 parameters.
-Both sides clip at 8, resolve 2^22 steps and weigh by examples of at most 1000: Flower's defaults. Times are CPU times
-of the process, so that other processes do not count, with one worker. (The pool in which Flower combines shares counts
-as if it were one thread, which it is: Python's lock is held throughout.) Every figure is a median of repetitions in
-which both sides take turns, call by call: a drifting machine drifts under both, and each finds the caches as the other
-left them. Both means are checked: work left out would leave masks in.
+Run with `make bench-kernels`. Eleven clients on the complete graph, so that each has ten neighbours, and 1,000,000
+parameters. Both sides clip at 8, resolve 2^22 steps and weigh by examples of at most 1000: Flower's defaults. Times
+are CPU times of the process, so that other processes do not count, with one worker. (The pool in which Flower combines
+shares counts as if it were one thread, which it is: Python's lock is held throughout.) Every figure is a median of
+repetitions in which both sides take turns, call by call: a drifting machine drifts under both, and each finds the
+caches as the other left them. Both means are checked: work left out would leave masks in.
 
 How to read the figures of the server: most of what Flower spends on a survivor goes into combining all eleven shares of
 its seed in Python, whatever the model's length, and one mask costs it about 1.7 ms; so these ratios hold for this
@@ -19,6 +19,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from sessions import PARAMETERS, seconds, sized
 
 from privfl import FixedPoint, Layout, Phase, UpdateCodec, VectorSpec, WireForm, client, plan_session, suite
 
@@ -27,11 +28,10 @@ pytest.importorskip("flwr", reason="the peer to compare with is not installed")
 from privfl.bench.peers import flower_secagg
 from privfl.bench.peers.flower_secagg import FlowerSession, masked_record, parameters_of, record_bytes
 
-PARAMETERS = 1_000_000
 COHORT = tuple(range(11))
 DROPPED = 5  # in the middle: half of its masks are to be added, half to be taken away
 EXAMPLES = 400  # of at most 1000
-SESSIONS = 5
+SESSIONS = sized(5, 1)
 CLIENT_GOAL, SERVER_GOAL = 5, 15
 
 WIRES = list(WireForm)  # how masked vectors travel; every measurement is made once for each
@@ -107,12 +107,6 @@ def without_quantisation(quantised):
         parameters_multiply=lambda arrays, _ratio: arrays,
         quantize=lambda _arrays, _clip, _range: quantised,
     )
-
-
-def seconds(call, *arguments):
-    begun = time.process_time()
-    call(*arguments)
-    return time.process_time() - begun
 
 
 def report(benchmark, what, flower, privfl, goal=None):
