@@ -28,8 +28,10 @@ from sessions import (
 )
 
 from privfl import Phase, client, simulate, suite
+from privfl.bench.cells import Cell
+from privfl.bench.contenders import Session
 from privfl.bench.limits import add_upload, transform_products
-from privfl.bench.matrix import Cell, _server_peak, measure
+from privfl.bench.matrix import measure
 from privfl.bench.peers.tenseal_ckks import NVFLARE, NVFLARE_PUBLIC, TUTORIAL
 from privfl.ckks import answer as answering
 from privfl.ckks.cipher import BATCH
@@ -289,7 +291,7 @@ def test_memory_of_the_server(benchmark):
     parameters, peaks = sized(200_000, 5_000), {}
     for clients in sized((20, 200), (5, 10)):
         cell = Cell(suite="ckks", clients=clients, parameters=parameters, dropout=0.0)
-        peaks[clients] = _server_peak(cell, 1)
+        peaks[clients] = Session(cell).peaks()[0]
     few, many = peaks.values()
     print(
         f"\nserver's memory at its peak, {parameters:,} parameters: "

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from privfl import ConfigurationError
-from privfl.bench.matrix import Cell
+from privfl.bench.cells import Cell
 from privfl.bench.peers import PEERS, metering, peers
 from privfl.bench.peers.float32 import FLOAT32
 from privfl.bench.peers.flower import COLLECT, EXAMPLES, FLOWER, SETUP, SHARE_KEYS, UNMASK

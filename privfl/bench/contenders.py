@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from privfl.bench.cells import Cell
 from privfl.bench.metered import MeteredClient, MeteredServer
+from privfl.bench.peers import Peer
 from privfl.bench.updates import Error, Updates
 from privfl.errors import ConfigurationError
 from privfl.session import Phase, ServerSession
@@ -152,6 +153,47 @@ class Session:
                 f"--dropout {cell.dropout} with --clients {cell.clients} aborts under {cell.suite}: {outcome.aborted}"
             )
         return outcome, updates
+
+
+class PeerContender:
+    """A peer, in sessions of one size.
+
+    Args:
+        peer: what is measured.
+        cell: of `plain`: how many clients and parameters, and who drops out.
+
+    Attributes:
+        peer: likewise.
+        cell: likewise.
+        versions: of what the peer rests on, known after a turn.
+    """
+
+    def __init__(self, peer: Peer, cell: Cell) -> None:
+        self.peer = peer
+        self.cell = cell
+        self.versions: Mapping[str, str] = {}
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        cell = self.cell
+        return f"{self.peer.name}: {cell.clients:,} clients, {cell.parameters:,} parameters, drop-out {cell.dropout:g}"
+
+    def turn(self) -> Turn:
+        """See `Contender`; errors as those of `Peer.session`."""
+        played = self.peer.session(self.cell.parameters, self.cell.clients, self.cell.dropped())
+        self.versions = played.versions
+        return Turn(
+            client_cpu_s=played.client_cpu_s,
+            encode_cpu_s=0.0,
+            server_cpu_s=played.server_cpu_s,
+            decode_cpu_s=0.0,
+            upload_bytes=played.upload_bytes,
+            download_bytes=played.download_bytes,
+            contributors=played.contributors,
+            error=Error(largest=played.max_abs_error, std=played.error_std_of_mean),
+            phases=played.phases,
+        )
 
 
 def _phases(outcome: Simulation) -> dict[str, dict[str, float]]:

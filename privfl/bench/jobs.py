@@ -140,7 +140,7 @@ def why_not() -> str | None:
     return f"training needs {missing[0]}: {INSTALL}" if missing else None
 
 
-def cases() -> list[JobCase]:
+def runnable() -> list[JobCase]:
     """Return the cases that can be run with what is installed."""
     have = {name: find_spec(name) is not None for name in ("tenseal", "opacus", "dp_accounting")}
     return [
@@ -219,6 +219,7 @@ def _record(case: JobCase, found: _Rounds) -> dict[str, Any]:
     last = [run[-1] for run in found.rows]
     accuracy = [row.accuracy for row in last]
     return {
+        "case": str(case),
         "job": case.training.name,
         "suite": case.suite,
         "privacy": case.mode,

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from privfl.bench.cells import Cell
-from privfl.bench.contenders import Contender, Session, Turn
+from privfl.bench.contenders import Contender, PeerContender, Session, Turn
+from privfl.bench.turns import Spread
 from privfl.suites import suite
 
 MOST_TURNS: Final = 30
@@ -58,6 +59,7 @@ def measure_cell(cell: Cell, *, repeat: int, workers: int = 1, least_s: float = 
     params, committee, contributors = cell.params(), cell.committee(), turns[0][0].contributors
     promised = suite(cell.suite).error_std(params.setting, cell.clients) / (contributors * params.vector.bound)
     return {
+        "cell": str(cell),
         "suite": cell.suite,
         "kind": "suite",
         "protection": PROTECTION[cell.suite],
@@ -73,6 +75,33 @@ def measure_cell(cell: Cell, *, repeat: int, workers: int = 1, least_s: float = 
         "promised_error_std_of_mean": promised,
         "ceremony_cpu_s": committee.ceremony_cpu_s if committee else 0.0,
         "workers": workers,
+    }
+
+
+def measure_peer(contender: PeerContender, *, repeat: int, least_s: float = 0.0) -> dict[str, Any]:
+    """Measure a peer; arguments as those of `measure`. What does not apply to it is null in the record."""
+    cell, peer = contender.cell, contender.peer
+    turns = take_turns(contender, cell, repeat=repeat, least_s=least_s)
+    unknown = ("encode_cpu_s", "decode_cpu_s", "committee_cpu_s", "committee_bytes")
+    return {
+        "cell": contender.name,
+        "suite": peer.name,
+        "kind": "peer",
+        "protection": peer.protection,
+        "clients": cell.clients,
+        "parameters": cell.parameters,
+        "dropout": cell.dropout,
+        "privacy": cell.privacy.value,
+        "server": None,
+        "wire": None,
+        **costs(turns),
+        **dict.fromkeys(unknown),
+        "server_peak_bytes": None,
+        "client_peak_bytes": None,
+        "promised_error_std_of_mean": None,
+        "ceremony_cpu_s": None,
+        "workers": 1,
+        "versions": dict(contender.versions),
     }
 
 
@@ -131,17 +160,15 @@ def costs(turns: Sequence[tuple[Turn, Turn]]) -> dict[str, Any]:
         "upload_ratio_to_plain": first.upload_bytes / plain.upload_bytes,
         "max_abs_error": max(turn.error.largest for turn in own),
         "error_std_of_mean": max(turn.error.std for turn in own),
-        "spread": {key: quartiles(values) for key, values in measured.items()},
+        "spread": {key: quartiles(values) for key, values in measured.items() if any(values)},
         "repeat": len(turns),
     }
 
 
 def quartiles(values: Sequence[float]) -> list[float]:
     """Return the lower and the upper quartile."""
-    if len(values) == 1:
-        return [values[0], values[0]]
-    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
-    return [low, high]
+    spread = Spread.of(values)
+    return [spread.low, spread.high]
 
 
 def _medians(tables: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from privfl.bench.matrix import BITS
+from privfl.bench.updates import BITS
 from privfl.ckks.messages import Upload
 from privfl.ckks.planner import modulus_of
 from privfl.encoding.fixed_point import FixedPoint
