@@ -67,7 +67,7 @@ class PeakServer:
 
 def server_memory(*, quick: bool) -> Mapping[str, Reading]:
     """Measure peaks at two sizes of the cohort."""
-    parameters, cohorts = (100_000, (15, 30)) if quick else (200_000, (50, 200))
+    parameters, cohorts = (100_000, (20, 35)) if quick else (200_000, (50, 200))
     filled, growth, told = [], [], []
     for name in SUITES:
         few, many = (_measured(name, clients, parameters) for clients in cohorts)

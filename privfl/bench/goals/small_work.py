@@ -87,7 +87,7 @@ def _uploaded(name: str, wire: WireForm, clients: int) -> Reading:
     spread = Spread.of([unit * one / PARAMETERS for one in sent])
     return Reading(
         spread=spread,
-        detail=f"{clients} clients, a tenth of them gone before the upload; all that a client sends, with updates of "
-        f"16 bits and {PARAMETERS:,} parameters: {Spread.of(sent).median:,.0f} bytes, of which {vector:,} are the "
-        f"vector and do not depend on anything else.",
+        detail=f"{clients} clients, a tenth of them gone before the upload, as was planned for; all that a client "
+        f"sends, with updates of 16 bits and {PARAMETERS:,} parameters: {Spread.of(sent).median:,.0f} bytes, of which "
+        f"{vector:,} are the vector and depend on nothing but its length.",
     )
