@@ -19,9 +19,9 @@ from privfl.suites import suite
 MOST_TURNS: Final = 30
 PROTECTION: Final = {
     "plain": "none: the server reads every update",
-    "masking": "pairwise masks: information-theoretic given the PRG; fails if the server has a threshold of neighbours",
-    "kahe": "one-time RLWE keys under pairwise masks: as masking, and the hardness of RLWE",
-    "ckks": "RLWE under a committee's key: fails if the server has a threshold of the committee",
+    "masking": "pairwise masks: fails if the server and enough of a client's neighbours pool what they know",
+    "kahe": "one-time RLWE keys under pairwise masks: as masking, and if RLWE is easy",
+    "ckks": "RLWE under a committee's key: fails if the server and enough of the committee pool what they know",
 }
 
 

@@ -32,7 +32,6 @@ QUICK: Final = USUAL | {
     "privacy": "none,client-distributed",
     "peers": ",".join(PEERS),
     "repeat": 3,
-    "goals": True,
 }
 _FULL_LEAST_S: Final = 3.0
 _SIZES: Final = ((10, 100_000), (10, 1_000_000), (100, 100_000))  # with whom peers are compared
