@@ -47,7 +47,7 @@ def ring(clients: int, num_shares: int) -> Mapping[int, frozenset[int]]:
 
     Flower shuffles the ring (line 349). What a session costs does not depend on the order, but whether it ends does:
     drop-outs that are spread evenly take as many neighbours from everyone here, and from some too many there. With 11
-    shares, of which 6 rebuild, about one session in 600 of 100 clients aborts when 10 vanish, and nine in ten when 30
+    shares, of which 6 rebuild, about one session in 300 of 100 clients aborts when 10 vanish, and nine in ten when 30
     do.
     """
     half = num_shares >> 1
