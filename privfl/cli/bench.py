@@ -60,7 +60,11 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--jobs", action="store_true", help="run training jobs under every suite and privacy mode")
     parser.add_argument("--repeat", type=int, metavar="R", help="turns per combination, at least (5)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="threads for long vectors (1)")
-    parser.add_argument("--quick", action="store_true", help="a small matrix, and all peers that are installed: a minute; with --goals, small ones")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a small matrix and all peers: a minute (--goals: small ones)",
+    )
     parser.add_argument("--full", action="store_true", help="everything: half an hour on two processors")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"where {CELLS}, {REPORT} and {PLOTS}/ go")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with a run that was ended")
