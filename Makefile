@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-https demo-mqtt test test-flower test-mutants lint format bench bench-flower bench-scale \
+.PHONY: help demo demo-https demo-mqtt test test-flower test-mutants lint format bench-kernels bench-flower bench-scale \
 	bench-coordinator fuzz soak crash crash-committee crash-coordinator crash-exact vectors clean
 
 help: ## list the targets
@@ -60,7 +60,7 @@ format: $(VENV)/.dev ## put the code into the house's form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.bench ## measure kernels against their limits, Flower's SecAgg+ and NVFlare's CKKS
+bench-kernels: $(VENV)/.bench ## measure kernels against their limits, Flower's SecAgg+ and NVFlare's CKKS
 	$(BIN)/python -m pytest benchmarks -o addopts= --benchmark-only -q -s
 
 bench-flower: $(VENV)/.bench ## rounds inside Flower, beside plain FedAvg and its own SecAgg+

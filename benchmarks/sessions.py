@@ -1,86 +1,57 @@
-"""Sessions that the benchmarks play: parameters, inputs, and a clock for every call of one side."""
+"""Sizes of what the benchmarks measure, and sessions of that size.
+
+Under PRIVFL_BENCH_SMOKE=1 everything is tiny: benchmarks run through, and their figures say nothing. It is read here
+and nowhere else.
+"""
 
 import os
-import time
 
-import numpy as np
+from privfl.bench import sessions
+from privfl.bench.sessions import BOUND, PhaseClock, before_upload, codec_of, make
+from privfl.bench.turns import seconds
 
-from privfl import Phase, ThreatModel, VectorSpec, client, plan_session, suite
-from privfl.ckks.rehearsal import hold_ceremony
+__all__ = [
+    "BOUND",
+    "PARAMETERS",
+    "SMOKE",
+    "PhaseClock",
+    "before_upload",
+    "codec_of",
+    "inputs",
+    "make",
+    "plan",
+    "plan_with_committee",
+    "require_goal",
+    "seconds",
+    "sized",
+]
 
-PARAMETERS = 1_000_000
-BOUND = 2**15 - 1
+SMOKE = os.environ.get("PRIVFL_BENCH_SMOKE") == "1"
 
 
-def seconds(call, *arguments):
-    """CPU time of the process for one call."""
-    begun = time.process_time()
-    call(*arguments)
-    return time.process_time() - begun
+def sized(full, smoke):
+    """Return the size that is asked for."""
+    return smoke if SMOKE else full
+
+
+def require_goal(reached, what):
+    """Fail unless a goal of bytes or errors is reached, which all are set for full size."""
+    assert reached or SMOKE, what
+
+
+PARAMETERS = sized(1_000_000, 3_000)
 
 
 def plan(suite_name, clients, wire, *, dropout=0.1):
     """Parameters for 16-bit updates, a tenth of the clients corrupt."""
-    return plan_session(
-        suite_name,
-        cohort=tuple(range(clients)),
-        vector=VectorSpec(length=PARAMETERS, bound=BOUND),
-        threat=ThreatModel(corrupt=0.1, dropout=dropout),
-        wire=wire,
-        nonce=os.urandom(16),
-        context=bytes(32),
-    )
-
-
-def inputs():
-    """A vector of the shape of a quantised update; the same for all clients, so that the sum is known."""
-    return np.random.default_rng(0).integers(-BOUND, BOUND + 1, PARAMETERS, np.int32)
-
-
-def make(params, committee=None):
-    """The server and all clients; of `ckks`, with the committee's key."""
-    chosen = suite(params.suite)
-    clients = {
-        number: chosen.client(params, number, remember_response=False, committee=committee) for number in params.cohort
-    }
-    return chosen.server(params, committee=committee), clients
-
-
-def before_upload(params):
-    """Play a session up to MaskedInput."""
-    server, clients = make(params)
-    for _ in (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS):
-        for number, session in clients.items():
-            server.receive(client(number), session.respond(server.request_for(client(number))))
-        server.advance()
-    return server, clients
-
-
-class Timed:
-    """Calls of one party, timed by the phase in which they were made."""
-
-    def __init__(self):
-        self.spent = dict.fromkeys(Phase, 0.0)
-
-    def __call__(self, phase, call, *arguments):
-        begun = time.process_time()
-        result = call(*arguments)
-        self.spent[phase] += time.process_time() - begun
-        return result
+    return sessions.plan(suite_name, clients, PARAMETERS, wire=wire, dropout=dropout)
 
 
 def plan_with_committee(clients, parameters=PARAMETERS):
     """Parameters of a `ckks` session, planned as `plan` does, and the committee whose key they name."""
-    threat = ThreatModel(corrupt=0.1, dropout=0.1)
-    setting = suite("ckks").setting(clients, threat, bound=BOUND, length=parameters)
-    committee = hold_ceremony(setting.epoch)
-    params = plan_session(
-        "ckks",
-        cohort=tuple(range(clients)),
-        vector=VectorSpec(length=parameters, bound=BOUND),
-        threat=threat,
-        nonce=os.urandom(16),
-        context=os.urandom(32),
-        committee=committee.key,
-    )
-    return params, committee
+    return sessions.plan_with_committee(clients, parameters)
+
+
+def inputs():
+    """A vector of the shape of a quantised update; the same for all clients, so that the sum is known."""
+    return sessions.inputs(PARAMETERS)

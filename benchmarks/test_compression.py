@@ -1,7 +1,7 @@
 """What compression adds to a client's work, and rounding at random to its encoding, for each coordinate of a million.
 
-Run with `make bench`. Times are CPU times of the process, medians. Of a fifth of the coordinates the choice may take
-20 ms, once in a round, and compression 6 ms, 12 ms with a rotation.
+Run with `make bench-kernels`. Times are CPU times of the process, medians. Of a fifth of the coordinates the choice may
+take 20 ms, once in a round, and compression 6 ms, 12 ms with a rotation.
 """
 
 import statistics
@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from sessions import seconds
+from sessions import PARAMETERS, seconds, sized
 
 from privfl.compression.compressor import Compressor, Keep
 from privfl.encoding.fixed_point import FixedPoint
@@ -17,7 +17,7 @@ from privfl.encoding.layout import Layout
 from privfl.primitives.prg import Stream
 from privfl.primitives.secret import Secret
 
-PARAMETERS, REPEATS, SEED = 1_000_000, 15, bytes(16)
+REPEATS, SEED = sized(15, 1), bytes(16)
 CHOICE_GOAL_S, GOAL_S, ROTATION_GOAL_S = 0.020, 0.006, 0.012
 WAYS = [
     {"rotate": True},
@@ -38,7 +38,7 @@ def median(call, *arguments):
 @pytest.mark.benchmark(group="compression: a million coordinates", timer=time.process_time)
 def test_compression(benchmark, way):
     """Choosing, once in a round; compressing, for each client; and putting the mean back into place."""
-    update = {"model": VALUES.reshape(1000, 1000)}
+    update = {"model": VALUES.reshape(1000, -1)}
     compressor = Compressor(layout=Layout.of(update), **way)
     chosen = compressor.choose(SEED, update)
     residual = np.ones(PARAMETERS, np.float32) if compressor.feedback else None

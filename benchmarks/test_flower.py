@@ -1,11 +1,11 @@
 """Flower's SecAgg+ and privfl's `masking` side by side: the same clients, parameters and resolution, in one run.
 
-Run with `make bench`. Eleven clients on the complete graph, so that each has ten neighbours, and 1,000,000 parameters.
-Both sides clip at 8, resolve 2^22 steps and weigh by examples of at most 1000: Flower's defaults. Times are CPU times
-of the process, so that other processes do not count, with one worker. (The pool in which Flower combines shares counts
-as if it were one thread, which it is: Python's lock is held throughout.) Every figure is a median of repetitions in
-which both sides take turns, call by call: a drifting machine drifts under both, and each finds the caches as the other
-left them. Both means are checked: work left out would leave masks in.
+Run with `make bench-kernels`. Eleven clients on the complete graph, so that each has ten neighbours, and 1,000,000
+parameters. Both sides clip at 8, resolve 2^22 steps and weigh by examples of at most 1000: Flower's defaults. Times
+are CPU times of the process, so that other processes do not count, with one worker. (The pool in which Flower combines
+shares counts as if it were one thread, which it is: Python's lock is held throughout.) Every figure is a median of
+repetitions in which both sides take turns, call by call: a drifting machine drifts under both, and each finds the
+caches as the other left them. Both means are checked: work left out would leave masks in.
 
 How to read the figures of the server: most of what Flower spends on a survivor goes into combining all eleven shares of
 its seed in Python, whatever the model's length, and one mask costs it about 1.7 ms; so these ratios hold for this
@@ -15,21 +15,23 @@ length and this number of neighbours only.
 import os
 import statistics
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
+from sessions import PARAMETERS, seconds, sized
 
 from privfl import FixedPoint, Layout, Phase, UpdateCodec, VectorSpec, WireForm, client, plan_session, suite
 
 pytest.importorskip("flwr", reason="the peer to compare with is not installed")
 
-from flower_secagg import FlowerSession, parameters_of, upload_bytes, without_quantisation
+from privfl.bench.peers import flower_secagg
+from privfl.bench.peers.flower_secagg import FlowerSession, masked_record, parameters_of, record_bytes
 
-PARAMETERS = 1_000_000
 COHORT = tuple(range(11))
 DROPPED = 5  # in the middle: half of its masks are to be added, half to be taken away
 EXAMPLES = 400  # of at most 1000
-SESSIONS = 5
+SESSIONS = sized(5, 1)
 CLIENT_GOAL, SERVER_GOAL = 5, 15
 
 WIRES = list(WireForm)  # how masked vectors travel; every measurement is made once for each
@@ -94,10 +96,17 @@ def wire(request):
     return request.param
 
 
-def seconds(call, *arguments):
-    begun = time.process_time()
-    call(*arguments)
-    return time.process_time() - begun
+def without_quantisation(quantised):
+    """Within this context, `FlowerSession.mask` finds its update quantised already: masking alone is left.
+
+    Nothing below these three functions changes their result in place, so it serves any number of calls.
+    """
+    return mock.patch.multiple(
+        flower_secagg.mod,
+        parameters_to_ndarrays=lambda _parameters: [],
+        parameters_multiply=lambda arrays, _ratio: arrays,
+        quantize=lambda _arrays, _clip, _range: quantised,
+    )
 
 
 def report(benchmark, what, flower, privfl, goal=None):
@@ -109,7 +118,7 @@ def report(benchmark, what, flower, privfl, goal=None):
 
 @pytest.mark.benchmark(group="against Flower: privfl's client answers MaskedInput", timer=time.process_time)
 def test_client_mask_stage(benchmark, codec, update, vector, wire):
-    peer = FlowerSession(len(COHORT), PrivflSession(codec, wire).threshold)
+    peer = FlowerSession.opened(len(COHORT), PrivflSession(codec, wire).threshold)
     parameters, quantised = parameters_of(update), peer.quantised(update, EXAMPLES)
     whole, masking = [], []
     for _ in range(SESSIONS):
@@ -126,7 +135,8 @@ def test_client_mask_stage(benchmark, codec, update, vector, wire):
     report(benchmark, f"client mask stage without quantisation ({wire})", *medians(masking))
 
     own, numbers = PrivflSession(codec, wire), iter(COHORT)
-    theirs, ours = upload_bytes(peer.mask(0, parameters, EXAMPLES)), len(PrivflSession(codec, wire).mask(0, vector))
+    theirs = record_bytes(masked_record(peer.mask(0, parameters, EXAMPLES)))
+    ours = len(PrivflSession(codec, wire).mask(0, vector))
     benchmark.extra_info["upload"] = {"flower_bytes": theirs, "privfl_bytes": ours}
     print(f"\nupload of one client ({wire}): Flower {theirs:,} bytes, privfl {ours:,} bytes: {theirs / ours:.2f} ×")
     benchmark.pedantic(own.mask, setup=lambda: ((next(numbers), vector), {}), rounds=len(COHORT))
@@ -138,7 +148,7 @@ def test_server_work_for_a_survivor(benchmark, codec, update, vector, wire):
     both_parts, unmasking = [], []
     for _ in range(SESSIONS):
         own = PrivflSession(codec, wire)
-        peer = FlowerSession(len(COHORT), own.threshold)
+        peer = FlowerSession.opened(len(COHORT), own.threshold)
         adding = []
         for number in COHORT:
             masked, frame = peer.mask(number, parameters, EXAMPLES), own.mask(number, vector)
@@ -172,7 +182,7 @@ def test_server_work_for_a_dropped_client(benchmark, codec, update, vector, wire
     costs = []
     for _ in range(SESSIONS):
         complete, own = PrivflSession(codec, wire), PrivflSession(codec, wire)
-        peer = FlowerSession(len(COHORT), own.threshold)
+        peer = FlowerSession.opened(len(COHORT), own.threshold)
         for number in COHORT:
             complete.receive(number, complete.mask(number, vector))
         for number in survivors:

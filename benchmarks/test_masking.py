@@ -1,7 +1,7 @@
 """A client's upload and a server's whole session against what they cannot avoid, side by side in one run.
 
-Run with `make bench`. The limit is the bare loop of `limits.py`: expand a stream, add it, nothing else. Times are CPU
-times of the process, medians of several repetitions in which the work and its limit take turns.
+Run with `make bench-kernels`. The limit is the bare loop of `privfl.bench.limits`: expand a stream, add it, nothing
+else. Times are CPU times of the process, medians of several repetitions in which the work and its limit take turns.
 """
 
 import os
@@ -10,18 +10,18 @@ import time
 
 import numpy as np
 import pytest
-from limits import add_upload, bare_loop, make_scratch
-from sessions import PARAMETERS, Timed, before_upload, inputs, make, plan, seconds
+from sessions import PARAMETERS, PhaseClock, before_upload, inputs, make, plan, seconds, sized
 
 from privfl import Phase, WireForm, client
+from privfl.bench.limits import add_upload, bare_loop, make_scratch
 from privfl.primitives.shamir import MAX_HOLDERS
 
 CLIENT_GOAL, SERVER_GOAL = 1.25, 1.5
-CLIENTS, DROPPED = 1000, 100
+CLIENTS, DROPPED = sized((1000, 100), (20, 2))
 
 
 @pytest.mark.parametrize("wire", list(WireForm))
-@pytest.mark.parametrize("neighbours", [10, 52])
+@pytest.mark.parametrize("neighbours", sized([10, 52], [4, 6]))
 @pytest.mark.benchmark(group="masking: a client's upload", timer=time.process_time)
 def test_client_upload(benchmark, neighbours, wire):
     assert neighbours < MAX_HOLDERS
@@ -58,7 +58,7 @@ def test_server_session(benchmark, wire):
     params, vector = plan("masking", CLIENTS, wire), inputs()
     dropped = frozenset(range(0, CLIENTS, CLIENTS // DROPPED))
     limit_total, scratch = np.zeros(PARAMETERS, np.uint32), make_scratch()
-    timed, limit, passes = Timed(), {"additions": 0.0, "expansions": 0.0}, 0
+    timed, limit, passes = PhaseClock(), {"additions": 0.0, "expansions": 0.0}, 0
     server, clients = make(params)
     while server.phase is not Phase.FINISHED:
         phase = server.phase

@@ -1,7 +1,7 @@
 """What differential privacy adds to a client's work: draws of noise, and everything else on the way to whole numbers.
 
-Run with `make bench`. Times are CPU times of the process, medians; 1,000,000 Skellam draws may take 0.3 s, and the
-pipeline (clip, rotate, round) 60 ns a parameter above the draws, at any size.
+Run with `make bench-kernels`. Times are CPU times of the process, medians; 1,000,000 Skellam draws may take 0.3 s, and
+the pipeline (clip, rotate, round) 60 ns a parameter above the draws, at any size.
 """
 
 import statistics
@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from sessions import seconds
+from sessions import PARAMETERS, seconds, sized
 
 from privfl.compression.rotation import rotate
 from privfl.dp.codec import PrivateCodec
@@ -19,7 +19,7 @@ from privfl.dp.planner import plan
 from privfl.encoding.layout import Layout
 from privfl.primitives.entropy import OsEntropy
 
-DRAWS, REPEATS = 1_000_000, 7
+DRAWS, REPEATS = PARAMETERS, sized(7, 1)
 DRAWS_GOAL_S, PIPELINE_GOAL_NS = 0.3, 60
 SHARES = (Mechanism.SKELLAM, Mechanism.DISCRETE_GAUSSIAN)
 
@@ -52,7 +52,7 @@ def test_normal_draws(benchmark):
     benchmark.pedantic(continuous_gaussian, args=(DRAWS, OsEntropy()), rounds=3)
 
 
-@pytest.mark.parametrize("dimension", [65_536, 1_000_000, 4_000_000])
+@pytest.mark.parametrize("dimension", sized([65_536, 1_000_000, 4_000_000], [3_000]))
 @pytest.mark.parametrize("kind", list(Mechanism))
 @pytest.mark.benchmark(group="privacy: a client's pipeline", timer=time.process_time)
 def test_pipeline(benchmark, kind, dimension):

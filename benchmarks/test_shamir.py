@@ -1,4 +1,4 @@
-"""Dealing and rebuilding: what drop-outs after the upload cost."""
+"""Dealing and rebuilding: what drop-outs after the upload cost. `test_kernels.py` has them beside their limit."""
 
 import numpy as np
 import pytest

@@ -188,24 +188,51 @@ class _Run:
 
     def client(self, number: int) -> ClientSession:
         if number not in self.clients:
-            credentials = Credentials(self.identities[number], self.roster) if self.roster else None
-            chosen = suite(self.params.suite)
-            self.clients[number] = chosen.client(
+            self.clients[number] = simulated_client(
                 self.params,
                 number,
-                # Whoever simulates speaks for the clients as well: they accept its suite and threat model.
-                policy=ClientPolicy(corrupt=self.params.threat.corrupt, servers=frozenset({self.params.threat.server}))
-                if chosen.protects
-                else PLAIN_ALLOWED,
-                credentials=credentials,
+                identity=self.identities[number] if self.roster else None,
+                roster=self.roster,
+                committee=self.committee,
                 workers=self.workers,
-                remember_response=False,
-                committee=self.committee.key if self.committee else None,
             )
         return self.clients[number]
 
     def vector(self, number: int) -> Vector:
         return self.vectors(number) if callable(self.vectors) else self.vectors[number]
+
+
+def simulated_client(
+    params: SessionParams,
+    number: int,
+    *,
+    identity: Identity | None = None,
+    roster: Roster | None = None,
+    committee: SimulatedCommittee | None = None,
+    workers: int = 1,
+) -> ClientSession:
+    """Make a client as `simulate` does: one that accepts the suite and the threat model of whoever simulates it.
+
+    Args:
+        params: the session's parameters.
+        number: the client.
+        identity: its signing key, where there is a roster.
+        roster: the clients' identities; needed against an active server.
+        committee: who opens the sum, for suites that have a committee.
+        workers: threads for long vectors.
+    """
+    chosen = suite(params.suite)
+    return chosen.client(
+        params,
+        number,
+        policy=ClientPolicy(corrupt=params.threat.corrupt, servers=frozenset({params.threat.server}))
+        if chosen.protects
+        else PLAIN_ALLOWED,
+        credentials=Credentials(identity, roster) if identity and roster else None,
+        workers=workers,
+        remember_response=False,
+        committee=committee.key if committee else None,
+    )
 
 
 def simulate(
@@ -217,6 +244,7 @@ def simulate(
     record: bool = False,
     watch: Watcher | None = None,
     server: ServerSession | None = None,
+    clients: Mapping[int, ClientSession] | None = None,
     identities: Mapping[int, Identity] | None = None,
     committee: SimulatedCommittee | None = None,
     absent_members: Mapping[Phase, Collection[int]] | None = None,
@@ -235,6 +263,7 @@ def simulate(
         record: keep a digest of every message that leaves a client.
         watch: called with (client, phase, message) for every message that leaves a client.
         server: the server to run, if it is made already (an instrumented one, say).
+        clients: likewise those clients that are made already.
         identities: the clients' signing keys; needed against an active server. They make the roster.
         committee: who opens the sum, for suites that have a committee; its budget is spent by one opening.
         absent_members: members of the committee that fall silent from that phase on.
@@ -263,6 +292,7 @@ def simulate(
         committee=committee,
         absent=_leaving(absent_members or {}),
         context=context,
+        clients=dict(clients or {}),
     )
     server = server or suite(params.suite).server(
         params, roster=run.roster, workers=workers, committee=committee.key if committee else None

@@ -410,7 +410,7 @@ def test_growth_is_told_with_exponents_projections_and_assumptions():
     ]
     assert {cells[-1] for cells in rows(page, "projections") if cells[0] == "kahe"} == {"no session"}
     upload = [cells[-1] for cells in rows(page, "projections") if cells[:2] == ["plain", "upload a client"]]
-    assert upload == ["8.06\u202fkB; curve −50\u202f%"] * 2
+    assert upload == ["8.07\u202fkB; curve −50\u202f%"] * 2
     told = sentences(page, "growth-clients")
     assert "Of 4 sizes the 4 largest are fitted" in told
     assert "encoding.bits" in told

@@ -14,6 +14,8 @@ import pytest
 from mosquitto_here import needs_mosquitto
 from mutants import MUTANTS as OTHERS
 from mutants_audit import MUTANTS as OF_AUDIT
+from mutants_bench_goals import MUTANTS as OF_BENCH_GOALS
+from mutants_bench_peers import MUTANTS as OF_PEERS
 from mutants_bench_report import MUTANTS as OF_BENCH_REPORTS
 from mutants_ckks import MUTANTS as OF_CKKS
 from mutants_compression import MUTANTS as OF_COMPRESSION
@@ -47,11 +49,13 @@ MUTANTS = (
     *OF_DISTANT,
     *OF_HOMES,
     *OF_ROSTERS,
+    *OF_BENCH_GOALS,
     *OF_HTTP,
     *OF_MQTT,
     *WITH_BROKER,
     *OF_DP,
     *OF_AUDIT,
+    *OF_PEERS,
     *OF_LEARNING,
     *OF_FLOWER,
     *OF_FLOWER_ATTACKS,

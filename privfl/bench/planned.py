@@ -6,20 +6,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from privfl.bench.matrix import BITS
+from privfl.bench.cells import CORRUPT, Cell
 from privfl.ckks.messages import Upload
 from privfl.ckks.planner import modulus_of
-from privfl.encoding.fixed_point import FixedPoint
 from privfl.errors import ConfigurationError
 from privfl.lockstep.sizes import frame_bytes
 from privfl.masking import planner as masking
-from privfl.params import NONCE_BYTES, CkksSetting, ServerModel, ThreatModel, VectorSpec, WireForm
+from privfl.params import NONCE_BYTES, CkksSetting, ServerModel, ThreatModel, WireForm
 from privfl.primitives.transcript import DIGEST_BYTES
 from privfl.suites import SUITE_NAMES, plan_session, suite
 from privfl.wire import Role
 
 _MASKING: Final = frozenset({"masking", "kahe"})
-BOUND: Final = FixedPoint(clip=1.0, bits=BITS).bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +43,7 @@ def planned_upload(name: str, wire: str, clients: int, parameters: int, dropout:
         name: a suite.
         wire: "words" or "packed".
         clients: size of the cohort.
-        parameters: coordinates of a vector, of as many bits as the benchmark's.
+        parameters: coordinates of an update, encoded as the benchmark does.
         dropout: fraction that drops out.
 
     Returns:
@@ -53,16 +51,16 @@ def planned_upload(name: str, wire: str, clients: int, parameters: int, dropout:
     """
     if name not in SUITE_NAMES or wire not in {form.value for form in WireForm}:
         return None
-    threat = ThreatModel(server=ServerModel.HONEST_BUT_CURIOUS, corrupt=0.1, dropout=max(0.1, dropout))
+    cell = Cell(suite=name, clients=clients, parameters=parameters, dropout=dropout, wire=WireForm(wire))
     try:
         if suite(name).has_committee:
-            return _under_committee(name, threat, clients, parameters)
+            return _under_committee(cell)
         params = plan_session(
             name,
             cohort=tuple(range(clients)),
-            vector=VectorSpec(length=parameters, bound=BOUND),
-            threat=threat,
-            wire=WireForm(wire),
+            vector=cell.vector,
+            threat=cell.threat,
+            wire=cell.wire,
             nonce=bytes(NONCE_BYTES),  # nothing is held under it: sizes do not depend on it
             context=bytes(DIGEST_BYTES),
         )
@@ -90,16 +88,17 @@ def planned_neighbours(name: str, server: str, clients: int, dropout: float) -> 
         return None
     model = ServerModel(server) if server else ServerModel.HONEST_BUT_CURIOUS
     try:
-        return masking.plan(clients, ThreatModel(server=model, corrupt=0.1, dropout=max(0.1, dropout))).degree
+        return masking.plan(clients, ThreatModel(server=model, corrupt=CORRUPT, dropout=max(0.1, dropout))).degree
     except ConfigurationError:
         return None
 
 
-def _under_committee(name: str, threat: ThreatModel, clients: int, parameters: int) -> PlannedUpload:
+def _under_committee(cell: Cell) -> PlannedUpload:
     """Of a suite with a committee: the two halves of a ciphertext in one message. Keys are not made for it."""
-    setting = suite(name).setting(clients, threat, bound=BOUND, length=parameters)
+    setting = cell.setting()
     assert isinstance(setting, CkksSetting)  # noqa: S101 - the one suite that has a committee; for the type checker
     modulus = modulus_of(setting.epoch)
-    whole = modulus.polynomials(parameters) * modulus.degree
-    size = frame_bytes(Upload(signature=b""), modulus.vector_bytes(parameters) + modulus.vector_bytes(whole))
+    length = cell.vector.length
+    whole = modulus.polynomials(length) * modulus.degree
+    size = frame_bytes(Upload(signature=b""), modulus.vector_bytes(length) + modulus.vector_bytes(whole))
     return PlannedUpload(least=size, most=size)

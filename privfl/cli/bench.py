@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.util import find_spec
+import shlex
+import sys
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-import numpy as np
 from rich.console import Console
-from rich.table import Table
 
-from privfl import __version__
-from privfl.bench.matrix import Cell, cells, measure
+from privfl.bench.growth import growths
+from privfl.bench.plots import write_plots
+from privfl.bench.program import Program, carry_out
+from privfl.bench.store import CELLS, GOALS, JOBS, Store
+from privfl.cli.bench_plans import NO_PEERS, program_of
+from privfl.cli.bench_table import print_cells, print_goals, print_jobs
 from privfl.cli.exits import Exit
-from privfl.cli.tables import show
-from privfl.errors import ConfigurationError
-from privfl.learning.checkpoint import require_writable, write_whole
-from privfl.params import MAX_COHORT, MAX_VECTOR_LENGTH, ServerModel, WireForm
-from privfl.suites import SUITE_NAMES, suite
+from privfl.errors import ConfigurationError, MissingExtra
+from privfl.params import ServerModel
+from privfl.report.bench_content import BenchReport
+from privfl.report.bench_report import render_bench_report
 
-RESULTS: Final = "bench.jsonl"
-
-T = TypeVar("T")
+RESULTS: Final = CELLS
+REPORT: Final = "report.html"
+PLOTS: Final = "plots"
 
 
 def register(verbs: argparse._SubParsersAction[Any]) -> None:
@@ -35,141 +33,123 @@ def register(verbs: argparse._SubParsersAction[Any]) -> None:
     parser = verbs.add_parser(
         "bench",
         help="measure what protection costs",
-        description="Run a session for every combination, each beside `plain`, and report medians: CPU of one client "
-        "and of the server, bytes of the whole cohort, the server's peak memory, and the error of the mean as a "
-        "fraction of full scale: the largest, and its standard deviation beside the one that was promised.",
-        epilog="example: privfl bench --suites plain,masking --clients 10,50 --parameters 1e6 --dropout 0,0.1",
+        description="Hold sessions for every combination, each in turns with `plain`, and report medians: CPU of one "
+        "client and of the server, bytes of the whole cohort, memory at the peak, and the error of the mean as a "
+        "fraction of full scale. --quick has an answer within a minute; --full measures everything that there is a "
+        "section for in the report: growth, peers, goals, and training jobs.",
+        epilog="example: privfl bench --quick; privfl bench --suites plain,masking --clients 10,50 --parameters 1e6 "
+        "--dropout 0,0.1 --peers flower,nvflare --out costs",
     )
     parser.add_argument(
         "--suites", metavar="A,B", help="suites, separated by commas (all that are installed and fit --server)"
     )
-    parser.add_argument("--clients", default="10,100", metavar="N,…", help="sizes of the cohort (10,100)")
-    parser.add_argument("--parameters", default="1e5", metavar="M,…", help="lengths of the vector (1e5)")
-    parser.add_argument("--dropout", default="0,0.1", metavar="D,…", help="fractions that vanish (0,0.1)")
-    parser.add_argument("--wire", default="words", metavar="W,…", help="how vectors travel: words, packed (words)")
+    parser.add_argument("--clients", metavar="N,…", help="sizes of the cohort (10,100)")
+    parser.add_argument("--parameters", metavar="M,…", help="lengths of the update (1e5)")
+    parser.add_argument("--dropout", metavar="D,…", help="fractions that vanish (0,0.1)")
+    parser.add_argument("--privacy", metavar="P,…", help="noise: none, client-central, client-distributed (none)")
+    parser.add_argument("--wire", metavar="W,…", help="how vectors travel: words, packed (words)")
     parser.add_argument(
-        "--server", default="honest-but-curious", choices=[model.value for model in ServerModel], help="threat model"
+        "--server",
+        choices=[model.value for model in ServerModel],
+        help=f"threat model ({ServerModel.HONEST_BUT_CURIOUS.value})",
     )
-    parser.add_argument("--repeat", type=int, default=5, metavar="R", help="sessions per combination (5)")
+    parser.add_argument(
+        "--peers", metavar="X,…", help=f"others, measured beside: float32, flower, tenseal, nvflare, or {NO_PEERS}"
+    )
+    parser.add_argument("--goals", action="store_true", help="hold the project's goals against their limits")
+    parser.add_argument("--jobs", action="store_true", help="run training jobs under every suite and privacy mode")
+    parser.add_argument("--repeat", type=int, metavar="R", help="turns per combination, at least (5)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="threads for long vectors (1)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help=f"where {RESULTS} goes")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of the table")
-    parser.set_defaults(call=call)
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a small matrix and all peers: a minute (--goals: small ones)",
+    )
+    parser.add_argument("--full", action="store_true", help="everything: half an hour on two processors")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"where {CELLS}, {REPORT} and {PLOTS}/ go")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with a run that was ended")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of tables")
+    parser.set_defaults(call=call, parser=parser)
 
 
 def call(options: argparse.Namespace) -> int:
     """Run the verb."""
-    if options.repeat < 1 or options.workers < 1:
-        raise ConfigurationError("--repeat and --workers start at 1")
-    matrix = cells(
-        _suites(options),
-        [_whole(text, "--clients", MAX_COHORT) for text in options.clients.split(",")],
-        [_whole(text, "--parameters", MAX_VECTOR_LENGTH) for text in options.parameters.split(",")],
-        [_number(text, "--dropout", float) for text in options.dropout.split(",")],
-        wires=[_wire(text) for text in options.wire.split(",")],
-        server=ServerModel(options.server),
-    )
-    if options.out is not None and (options.out / RESULTS).exists():
-        raise ConfigurationError(f"--out {options.out} holds results already: name another directory")
-    if options.out is not None:
-        require_writable(options.out, "--out")
-    machine = _machine()
-    results = []
+    if options.resume is None:
+        typed = _typed(options)
+        asked = program_of(options)
+        store = Store.begin(options.out, typed)
+        folder = options.out
+    else:
+        store, typed = Store.resume(options.resume)
+        folder = options.resume
+        begun_with = options.parser.parse_args(typed)
+        asked = program_of(begun_with)
+    program = asked.feasible()
+    for what, why in program.skipped:
+        print(f"privfl: left out: {what}: {why}", file=sys.stderr)
+    if not program.steps:
+        raise ConfigurationError(f"nothing is left to measure: {program.skipped[0][0]}: {program.skipped[0][1]}")
+    try:
+        _measure(program, store, as_json=options.json)
+    except KeyboardInterrupt:
+        if folder is not None:
+            print(f"privfl: interrupted; privfl bench --resume {shlex.quote(str(folder))} goes on", file=sys.stderr)
+        return Exit.INTERRUPTED
+    if not options.json:
+        _print(store)
+    if folder is not None:
+        _write_report(folder, program, store, command=shlex.join(["privfl", "bench", *typed]), quiet=options.json)
+    return Exit.INCONCLUSIVE if len(program.cells) < len(asked.cells) else Exit.GOOD
+
+
+def _measure(program: Program, store: Store, *, as_json: bool) -> None:
     progress = Console(stderr=True)
+    begun = 0
     with progress.status("starting") as status:
 
-        def announce(cell: Cell) -> None:
-            status.update(
-                f"{cell.suite}, {cell.wire}: {cell.clients} clients, {cell.parameters:,} parameters, "
-                f"drop-out {cell.dropout:g}"
-            )
+        def announce(what: str) -> None:
+            nonlocal begun
+            begun += 1
+            status.update(f"{begun} of {program.steps}: {what}" if begun <= program.steps else what)
 
-        for record in measure(matrix, repeat=options.repeat, workers=options.workers, announce=announce):
-            results.append(record | {"machine": machine})
-            if options.json:
-                print(json.dumps(results[-1]), flush=True)
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        write_whole(options.out / RESULTS, "".join(json.dumps(record) + "\n" for record in results).encode())
-    if not options.json:
-        _print_table(results)
-    return Exit.GOOD
+        for name, record in carry_out(program, store, announce):
+            if as_json:
+                # A line a cell, as it is; what is no cell says so.
+                said = record if name == CELLS else {name.removesuffix("s.jsonl"): record}
+                print(json.dumps(said), flush=True)
 
 
-def _print_table(results: list[dict[str, Any]]) -> None:
-    table = Table(
-        title=f"medians of {results[0]['repeat']} sessions; × is against plain in the same run", title_justify="left"
+def _print(store: Store) -> None:
+    for name, show in ((CELLS, print_cells), (GOALS, print_goals), (JOBS, print_jobs)):
+        if store.records(name):
+            show(store.records(name))
+
+
+def _write_report(folder: Path, program: Program, store: Store, *, command: str, quiet: bool) -> None:
+    cells = store.records(CELLS)
+    report = BenchReport(
+        cells=cells,
+        goals=store.records(GOALS),
+        jobs=store.records(JOBS),
+        growth=growths(cells),
+        skipped=program.skipped,
+        command=command,
+        machine=store.machine,
     )
-    headings = ("suite", "wire", "clients", "parameters", "drop-out", "client ms", "×", "server ms", "×",
-                "upload MB each", "×", "server peak MB", "error", "std", "promised")  # fmt: skip
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading in {"suite", "wire"} else "right")
-    for record in results:
-        table.add_row(
-            record["suite"],
-            record["wire"],
-            f"{record['clients']:,}",
-            f"{record['parameters']:,}",
-            f"{record['dropout']:g}",
-            f"{1e3 * record['client_cpu_s']:.2f}",
-            f"{record['client_ratio_to_plain']:.1f}",
-            f"{1e3 * record['server_cpu_s']:.1f}",
-            f"{record['server_ratio_to_plain']:.1f}",
-            f"{record['upload_bytes_per_contributor'] / 1e6:.3f}",
-            f"{record['upload_ratio_to_plain']:.3f}",
-            f"{record['server_peak_bytes'] / 1e6:.1f}",
-            *(
-                "exact" if record[name] == 0 else f"{record[name]:.1e}"
-                for name in ("max_abs_error", "error_std_of_mean", "promised_error_std_of_mean")
-            ),
-        )
-    show(table)
-
-
-def _machine() -> dict[str, str]:
-    return {
-        "privfl": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "processor": _processor(),
-        "cores": str(os.cpu_count()),
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-
-
-def _processor() -> str:
+    page = store.write(REPORT, render_bench_report(report).encode())
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+        write_plots(report, folder / PLOTS)
+    except MissingExtra as missing:
+        print(f"privfl: no plots: {missing}", file=sys.stderr)
+    if not quiet:
+        print(f"report: {page}")
 
 
-def _number(text: str, flag: str, kind: Callable[[str], T]) -> T:
-    try:
-        return kind(text.strip())
-    except ValueError:
-        raise ConfigurationError(f"{flag} holds {text!r}: numbers separated by commas work, such as 10,100") from None
-
-
-def _suites(options: argparse.Namespace) -> list[str]:
-    if options.suites is not None:
-        return [name.strip() for name in options.suites.split(",")]
-    # A committee's suite needs an extra, and parties that follow the protocol.
-    committees = find_spec("tenseal") is not None and options.server != ServerModel.ACTIVE.value
-    return [name for name in SUITE_NAMES if committees or not suite(name).has_committee]
-
-
-def _wire(text: str) -> WireForm:
-    try:
-        return WireForm(text.strip())
-    except ValueError:
-        raise ConfigurationError(f"--wire holds {text!r}: words, packed or both work") from None
-
-
-def _whole(text: str, flag: str, largest: int) -> int:
-    value = _number(text, flag, float)
-    if not (value == value // 1 and 1 <= value <= largest):
-        raise ConfigurationError(f"{flag} holds {text!r}: whole numbers from 1 to {largest} work")
-    return int(value)
+def _typed(options: argparse.Namespace) -> list[str]:
+    """Return the flags that say what is measured, as they can be typed again."""
+    typed: list[str] = []
+    for key in ("suites", "clients", "parameters", "dropout", "privacy", "wire", "server", "peers", "repeat"):
+        value = getattr(options, key)
+        typed += [] if value is None else [f"--{key}", str(value)]
+    typed += [f"--{key}" for key in ("goals", "jobs", "quick", "full") if getattr(options, key)]
+    return [*typed, "--workers", str(options.workers)]

@@ -6,13 +6,18 @@ not stay with the clients either: it follows from what they publish. A decryptio
 left in, so whoever has the ciphertexts of two sums, as the server does, and the two sums as `decrypt` returned them
 solves for s (Li and Micciancio, EUROCRYPT 2021; `notebooks/ckks_precision.ipynb` carries it out). They are here as
 baselines of cost, under their own names.
+
+Where parameters come from: TenSEAL's are those of its README and of "Tutorial 2 - Working with Approximate Numbers";
+NVFlare's are the defaults of `HEBuilder` (nvflare/lighter/impl/he.py), whose context is symmetric, and clients write
+`ckks_vector(context, values)` (nvflare/app_opt/he/model_encryptor.py). NVFlare's server goes on to multiply the sum by
+one over the weights (`aggregate` in nvflare/app_opt/he/intime_accumulate_model_aggregator.py); here clients divide what
+they have decrypted. So its server's rescaling is not counted, nor that the answer is a prime shorter after it.
 """
 
 from __future__ import annotations
 
 import statistics
 import struct
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -22,24 +27,27 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from privfl.encoding.fixed_point import FixedPoint
+from privfl.bench.peers.metering import Meter, PeerSession, Updates
+from privfl.bench.peers.peer import Peer
 from privfl.errors import ConfigurationError, DecodeError, MissingExtra
 
 PROTECTION: Final = "one key for all clients; recoverable from a published aggregate"
-CLIP: Final = 1.0
-BITS: Final = 16
-_INPUT_SEED: Final = 20_240_229
+_UPLOAD: Final = "upload"
+_ANSWER: Final = "answer"
 _LENGTH: Final = struct.Struct("<Q")
 
 Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TensealPeer:
+class TensealPeer(Peer):
     """A single-key set-up.
 
+    It has no protocol for drop-outs and needs none: the server sums what arrives, and those who sent something are
+    answered. Counted are: encrypting and writing, reading and adding, and what every client does with the encrypted sum
+    that it is sent. Not counted are making the key, giving it to the clients, and weights.
+
     Attributes:
-        name: how results name it.
         poly_modulus_degree: N; a ciphertext holds N/2 values.
         coeff_mod_bit_sizes: bits of the primes; the last one is for keys only.
         scale_bits: log₂ of the scale.
@@ -47,7 +55,9 @@ class TensealPeer:
         note: where the parameters come from.
     """
 
-    name: str
+    protection: str = PROTECTION
+    package: str = "tenseal"
+    install: str = "pip install 'privfl[ckks]'"
     poly_modulus_degree: int
     coeff_mod_bit_sizes: tuple[int, ...]
     scale_bits: int
@@ -62,11 +72,26 @@ class TensealPeer:
         """
         return SharedKey(self)
 
+    def _session(self, parameters: int, clients: int, dropped: frozenset[int]) -> PeerSession:
+        key, meter, updates, total = self.keys(), Meter(), Updates(parameters), None
+        uploading = [number for number in range(clients) if number not in dropped]
+        for number in uploading:
+            update = updates(number)
+            with meter.client(_UPLOAD, number):
+                upload = key.client(update)
+            with meter.server(_UPLOAD):
+                total = key.server_add(total, upload)
+            meter.sent(_UPLOAD, upload=len(upload))
+        with meter.server(_ANSWER):
+            answer = key.written(total or [])
+        with meter.client(_ANSWER, uploading[0]):
+            mean = key.decrypt(answer) / len(uploading)
+        meter.alike(_ANSWER, uploading[0], uploading[1:])  # the same bytes under the same key
+        meter.sent(_ANSWER, download=len(answer) * len(uploading))
+        return meter.session(uploading, mean, updates.mean(), self.versions(), self.install)
+
     def measure(self, parameters: int, clients: int, repeat: int) -> dict[str, Any]:
         """Measure sessions of which nobody drops out; medians.
-
-        Counted are: encrypting and writing, reading and adding, and what every client does with the encrypted sum that
-        it is sent. Not counted are making the key, giving it to the clients, and weights.
 
         Args:
             parameters: values of a vector.
@@ -74,31 +99,24 @@ class TensealPeer:
             repeat: sessions.
 
         Returns:
-            A record, ready for JSON, with the keys of `privfl.bench.matrix`; `client_cpu_s` is of one client, and
-            `upload_cpu_s` and `opening_cpu_s` are its parts.
+            A record, ready for JSON, with the keys of `privfl.bench.matrix`; `client_cpu_s` is of one client.
 
         Raises:
             ConfigurationError: nothing to measure.
             MissingExtra: TenSEAL is not installed.
         """
-        for key, value in (("parameters", parameters), ("clients", clients), ("repeat", repeat)):
-            if value < 1:
-                raise ConfigurationError(f"{key} is {value}: at least 1 works")
-        runs = [_session(self.keys(), parameters, clients) for _ in range(repeat)]
-        upload, opening, server = (
-            statistics.median(getattr(run, part) for run in runs) for part in ("upload_s", "opening_s", "server_s")
-        )
+        if repeat < 1:
+            raise ConfigurationError(f"repeat is {repeat}: at least 1 works")
+        runs = [self.session(parameters, clients, frozenset()) for _ in range(repeat)]
         return {
             "suite": self.name,
-            "protection": PROTECTION,
+            "protection": self.protection,
             "clients": clients,
             "parameters": parameters,
             "dropout": 0.0,
             "contributors": clients,
-            "client_cpu_s": upload + opening,
-            "upload_cpu_s": upload,
-            "opening_cpu_s": opening,
-            "server_cpu_s": server,
+            "client_cpu_s": statistics.median(run.client_cpu_s for run in runs),
+            "server_cpu_s": statistics.median(run.server_cpu_s for run in runs),
             "upload_bytes": runs[0].upload_bytes,
             "download_bytes": runs[0].download_bytes,
             "upload_bytes_per_contributor": runs[0].upload_bytes / clients,
@@ -187,46 +205,6 @@ class SharedKey:
         return np.concatenate(
             [np.array(self._api.ckks_vector_from(self._clients, piece).decrypt()) for piece in _pieces(written)]
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
-    upload_s: float
-    opening_s: float
-    server_s: float
-    upload_bytes: int
-    download_bytes: int
-    max_abs_error: float
-
-
-def _session(key: SharedKey, parameters: int, clients: int) -> _Run:
-    """Play a session; CPU of a client is the median over them."""
-    # Of the resolution of the matrix' cells, so that errors are read alike.
-    coding, total, clear = FixedPoint(clip=CLIP, bits=BITS), None, np.zeros(parameters)
-    uploading, server_s, upload_bytes = [], 0.0, 0
-    for number in range(clients):
-        chance = np.random.default_rng((_INPUT_SEED, number))
-        vector = chance.integers(-coding.bound, coding.bound + 1, parameters) / coding.bound
-        clear += vector
-        begun = time.process_time()
-        upload = key.client(vector)
-        sent = time.process_time()
-        total = key.server_add(total, upload)
-        server_s += time.process_time() - sent
-        uploading.append(sent - begun)
-        upload_bytes += len(upload)
-    begun = time.process_time()
-    answer = key.written(total or [])
-    answered = time.process_time()
-    opened = key.decrypt(answer)
-    return _Run(
-        upload_s=statistics.median(uploading),
-        opening_s=time.process_time() - answered,
-        server_s=server_s + answered - begun,
-        upload_bytes=upload_bytes,
-        download_bytes=len(answer) * clients,
-        max_abs_error=float(np.abs(opened - clear).max()) / (clients * CLIP),
-    )
 
 
 def _pieces(written: bytes) -> Iterator[bytes]:
