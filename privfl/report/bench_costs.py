@@ -120,7 +120,7 @@ def _bytes(shown: Sequence[CellRecord], words: str) -> Section | None:
                 names[one.variant],
                 megabytes(one.upload_bytes_per_contributor),
                 format_number(8 * figure(one, "upload_bytes_per_contributor") / one.parameters),
-                ratio_cell(one, "upload_ratio_to_plain"),
+                ratio_cell(one, "upload_ratio_to_plain", digits=4),
                 megabytes(None if one.download_bytes is None else one.download_bytes / one.clients),
                 format_bytes(one.committee_bytes) if one.committee_bytes else MISSING,
             ),

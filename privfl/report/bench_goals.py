@@ -11,11 +11,22 @@ from privfl.report.page import Column, Row, Section, Table, Tone, table_block
 
 
 def goals_section(goals: Sequence[GoalRecord]) -> Section | None:
-    """Every goal with its limit, and whether its figures reach it; None without goals."""
+    """Every goal with its limit, and whether its figures reach it; on what each was measured. None without goals."""
     if not goals:
         return None
     reached = sum(one.holds for one in goals)
-    table = Table(
+    blocks = [table_block(_table(goals))]
+    blocks += [table_block(_grounds(goals))] if any(one.detail for one in goals) else []
+    return Section(
+        key="goals",
+        heading="Goals",
+        lead=f"{format_count(reached)} of {format_count(len(goals))} reached.",
+        blocks=tuple(blocks),
+    )
+
+
+def _table(goals: Sequence[GoalRecord]) -> Table:
+    return Table(
         key="goals-table",
         caption="Each is measured beside its limit in one run. In brackets, quartiles.",
         columns=(
@@ -24,7 +35,7 @@ def goals_section(goals: Sequence[GoalRecord]) -> Section | None:
             Column(heading="Measured"),
             Column(heading="Limit"),
             Column(heading="Unit", numeric=False),
-            Column(heading="Measured on", numeric=False),
+            Column(heading="Key", numeric=False, code=True),
         ),
         rows=tuple(
             Row(
@@ -32,20 +43,28 @@ def goals_section(goals: Sequence[GoalRecord]) -> Section | None:
                     one.what,
                     _verdict(one),
                     format_number(one.measured) + spread_words(one.spread),
-                    f"{'≥' if one.at_least else '≤'} {format_number(one.limit)}",
+                    f"{'≥' if one.at_least else '≤'} {one.limit:g}",
                     one.unit,
-                    one.detail,
+                    one.key,
                 ),
                 tone=Tone.CALM if one.holds else Tone.CAUTION,
             )
             for one in goals
         ),
     )
-    return Section(
-        key="goals",
-        heading="Goals",
-        lead=f"{format_count(reached)} of {format_count(len(goals))} reached.",
-        blocks=(table_block(table),),
+
+
+def _grounds(goals: Sequence[GoalRecord]) -> Table:
+    """On what goals were measured; what several were measured on is said once."""
+    shared: dict[str, list[str]] = {}
+    for one in goals:
+        if one.detail:
+            shared.setdefault(one.detail, []).append(one.key)
+    return Table(
+        key="goals-grounds",
+        caption="On what they were measured.",
+        columns=(Column(heading="Key", numeric=False, code=True), Column(heading="Measured on", numeric=False)),
+        rows=tuple(Row(cells=(", ".join(keys), detail)) for detail, keys in shared.items()),
     )
 
 

@@ -11,6 +11,7 @@ from privfl.report.bench_words import (
     at_size,
     common_size,
     figure,
+    joined,
     least,
     listed,
     megabytes,
@@ -65,7 +66,7 @@ def standfirst(cells: Sequence[CellRecord]) -> str:
         best = least(_candidates(shown), key)
         if best is not None:
             by_suite.setdefault(names[best.variant], []).append(verb)
-    told = "; ".join(f"`{name}` {' and '.join(verbs)}" for name, verbs in by_suite.items())
+    told = "; ".join(f"`{name}` {joined(verbs)}" for name, verbs in by_suite.items())
     return f"Of the suites that protect: {told}." if told else ""
 
 
@@ -161,13 +162,21 @@ def _peers(shown: Sequence[CellRecord], names: dict[Variant, str]) -> list[str]:
 
 
 def _errors(shown: Sequence[CellRecord], names: dict[Variant, str]) -> list[str]:
-    exact = [names[one.variant] for one in shown if one.kind == "suite" and one.protects and one.max_abs_error == 0]
-    rough = [one for one in shown if one.kind == "suite" and one.protects and one.error_std_of_mean]
+    candidates = _candidates(shown)
+    unharmed = [one for one in candidates if one.max_abs_error == 0]
+    exact = [names[one.variant] for one in unharmed if not one.promised_error_std_of_mean]
+    rough = [one for one in candidates if one.error_std_of_mean]
     told = [f"The mean that {listed(exact)} give is exact, once updates are rounded."] if len(exact) > 1 else []
     told += [f"The mean that {listed(exact)} gives is exact, once updates are rounded."] if len(exact) == 1 else []
     if rough:
         each = ", ".join(f"{format_number(one.error_std_of_mean, 2)} (`{names[one.variant]}`)" for one in rough)
         told.append(f"A coordinate of the mean is off by a standard deviation of {each} of full scale.")
+    told += [
+        f"The mean that `{names[one.variant]}` gives came out exact; a standard deviation of up to "
+        f"{format_number(one.promised_error_std_of_mean, 2)} of full scale is promised."
+        for one in unharmed
+        if one.promised_error_std_of_mean
+    ]
     told += [
         f"That of `{names[one.variant]}` is more than the {format_number(one.promised_error_std_of_mean, 2)} promised."
         for one in rough
@@ -189,7 +198,7 @@ def _table(shown: Sequence[CellRecord]) -> Table:
                 milliseconds(one.server_cpu_s),
                 ratio_cell(one, "server_ratio_to_plain"),
                 megabytes(one.upload_bytes_per_contributor),
-                ratio_cell(one, "upload_ratio_to_plain"),
+                ratio_cell(one, "upload_ratio_to_plain", digits=4),
                 ratio_cell(one, "ratio_to_plain"),
                 share(one.max_abs_error),
             ),

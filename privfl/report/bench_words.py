@@ -78,18 +78,20 @@ def share(value: float | None) -> str:
 
 
 def spread_words(spread: Spread | None, form: Callable[[float], str] = format_number) -> str:
-    """Lower and upper quartile in brackets, after a space; nothing where there are none.
+    """Lower and upper quartile in brackets, after a space; nothing where there are none, or nothing between them.
 
-    >>> spread_words((1.0, 2.0))
-    ' (1.00–2.00)'
+    >>> spread_words((1.0, 2.0)), spread_words((1.0, 1.0001))
+    (' (1.00–2.00)', '')
     """
-    return "" if spread is None else f" ({form(spread[0])}–{form(spread[1])})"
+    if spread is None or form(spread[0]) == form(spread[1]):
+        return ""
+    return f" ({form(spread[0])}–{form(spread[1])})"
 
 
-def ratio_cell(cell: CellRecord, key: str) -> str:
+def ratio_cell(cell: CellRecord, key: str, digits: int = 3) -> str:
     """A ratio to plain with its quartiles; the sign stands in the heading."""
     value: float | None = getattr(cell, key)
-    return MISSING if value is None else format_number(value) + spread_words(cell.spread.get(key))
+    return MISSING if value is None else format_number(value, digits) + spread_words(cell.spread.get(key))
 
 
 def least(cells: Sequence[CellRecord], key: str) -> CellRecord | None:
@@ -110,11 +112,19 @@ def overlapping(one: CellRecord, other: CellRecord, key: str) -> bool:
     return first is not None and second is not None and first[0] <= second[1] and second[0] <= first[1]
 
 
+def joined(parts: Sequence[str]) -> str:
+    """Parts of a sentence, with commas, and an "and" before the last.
+
+    >>> joined(["a", "b", "c"])
+    'a, b and c'
+    """
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
 def listed(names: Sequence[str]) -> str:
     """Names in a sentence, each as code.
 
     >>> listed(["a", "b", "c"])
     '`a`, `b` and `c`'
     """
-    marked = [f"`{name}`" for name in names]
-    return " and ".join([", ".join(marked[:-1]), marked[-1]] if len(marked) > 1 else marked)
+    return joined([f"`{name}`" for name in names])
