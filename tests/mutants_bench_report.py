@@ -43,6 +43,20 @@ MUTANTS = (
         (f"{GROWTH}::test_guarantee_1_a_form_that_fits_clearly_worse_has_no_say",),
     ),
     Mutant(
+        "noise projected as growth",
+        "bench/fits.py",
+        "self.level if self.flat else",
+        "self.level if False else",
+        (f"{GROWTH}::test_noise_alone_is_not_projected_as_growth",),
+    ),
+    Mutant(
+        "growth taken for noise",
+        "bench/fits.py",
+        "return self.unsteady <= _floor(self.better)",
+        "return self.unsteady >= _floor(self.better)",
+        (f"{GROWTH}::test_an_exact_power_is_recovered_and_goes_on",),
+    ),
+    Mutant(
         "the smallest sizes are fitted",
         "bench/fits.py",
         "ordered[-max(_ALL_OF, math.ceil(len(ordered) / 2)) :]",

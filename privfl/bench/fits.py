@@ -86,6 +86,8 @@ class Curves:
         measured: how many points there were.
         smallest: smallest size that the curves rest on.
         largest: largest size.
+        level: mean of the measurements' logarithms.
+        unsteady: sum of their squared differences from it.
     """
 
     power: Curve
@@ -93,6 +95,8 @@ class Curves:
     measured: int
     smallest: int
     largest: int
+    level: float
+    unsteady: float
 
     @property
     def better(self) -> Curve:
@@ -106,6 +110,12 @@ class Curves:
         return tuple(one for one in (self.power, self.line) if one is self.better or _floor(one) <= most)
 
     @property
+    def flat(self) -> bool:
+        """Whether the points tell no growth at all from chance, by an F test at 95 %: a constant explains them."""
+        spare = self.power.spare
+        return self.unsteady <= _floor(self.better) * (1 + student(spare) ** 2 / spare)
+
+    @property
     def undecided(self) -> bool:
         """Whether both are plausible and part a hundred times beyond the largest size: a line through the origin is
         both, and neither.
@@ -117,16 +127,19 @@ class Curves:
     def project(self, size: float) -> tuple[float, float, float]:
         """Value, and lower and upper end of its 95 % interval, which holds the intervals of all plausible curves.
 
+        Where no growth is seen, the value is the measured one. The interval still holds what growth may hide in it.
+
         Guarantees:
             1. Where one form explains the points clearly better than the other, the other has no say.
             2. Where neither does, the interval holds what both say.
         """
         ends = [one.interval_at(size) for one in self.plausible]
-        return _exp(self.better.log_at(size)), min(low for low, _ in ends), max(high for _, high in ends)
+        value = _exp(self.level if self.flat else self.better.log_at(size))
+        return value, min(value, *(low for low, _ in ends)), max(value, *(high for _, high in ends))
 
     def fit(self) -> Fit:
         """What a report tells of it."""
-        form = self.better.form
+        form = Form.CONSTANT if self.flat else self.better.form
         return Fit(
             exponent=self.power.second,
             exponent_error=self.power.error * math.sqrt(self.power.covariance[1][1]),
@@ -161,7 +174,11 @@ def fit_curves(points: Sequence[tuple[int, float]]) -> Curves:
     if not all(size > 0 and math.isfinite(value) and value > 0 for size, value in ordered):
         raise ConfigurationError("a curve needs sizes and measurements above 0")
     sizes, values = (np.array(column, np.float64) for column in zip(*used, strict=True))
+    logarithms = np.log(values)
+    level = float(logarithms.mean())
     return Curves(
+        level=level,
+        unsteady=float(((logarithms - level) ** 2).sum()),
         power=_power(sizes, values),
         line=_line(sizes, values),
         measured=len(ordered),

@@ -152,6 +152,8 @@ def _assumptions(growth: Growth, curves: Curves) -> tuple[str, ...]:
         f"Every size has {format_count(growth.fixed)} parameters, and {format_percent(growth.dropout, 0)} drop out.",
         "The machine is this one, and its memory holds what the largest session needs.",
     ]
+    if curves.flat:
+        told.append("Cost is not seen to grow: it is taken to stay as it was, and the interval holds growth unseen.")
     if curves.undecided:
         told.append("A power and a constant with a line fit about as well: the interval holds what both say.")
     neighbours = [(at, _neighbours(growth, at)) for at in (first, largest, *FAR)]

@@ -34,6 +34,7 @@ class Axis(Enum):
 class Form(Enum):
     """The curve that a projection follows."""
 
+    CONSTANT = "no growth seen"
     POWER = "a power"
     LINE = "a constant and a line"
 
@@ -48,7 +49,7 @@ class Fit:
         used: how many sizes it rests on, the largest ones.
         measured: of so many.
         smallest: the smallest of those it rests on.
-        form: the curve that fits better, and that projections follow.
+        form: the curve that fits better, and that projections follow; a constant where neither fits better than that.
         constant: with `Form.LINE`, what does not grow (seconds or bytes); 0 otherwise.
         undecided: whether the other form fits about as well and says something else, so that intervals hold both.
     """

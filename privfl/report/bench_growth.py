@@ -140,14 +140,14 @@ def _exponents(fitted: Sequence[Growth], names: dict[Variant, str], axis: Axis) 
         fit = one.fit
         assert fit is not None  # noqa: S101 - the caller's choice; for the type checker
         form = _text(one.quantity)
-        curve = "a power" if fit.form is Form.POWER else f"{form(fit.constant)} and a line"
+        curve = f"{form(fit.constant)} and a line" if fit.form is Form.LINE else fit.form.value
         rows.append(
             Row(
                 cells=(
                     names[_variant(one)],
                     _SHORT[one.quantity],
                     f"{format_fixed(fit.exponent, 2)} ± {format_fixed(fit.exponent_error, 2)}",
-                    curve + (", undecided" if fit.undecided else ""),
+                    curve + (", undecided" if fit.undecided and fit.form is not Form.CONSTANT else ""),
                     f"{format_count(fit.smallest)}–{format_count(one.points[-1][0])}",
                     f"{fit.used} of {fit.measured}",
                     format_count(one.fixed),
@@ -159,7 +159,7 @@ def _exponents(fitted: Sequence[Growth], names: dict[Variant, str], axis: Axis) 
         key=f"exponents-{axis.value}",
         caption="The exponent is the slope through the largest sizes, least squares on logarithms, with its standard "
         "error; where a constant dominates it says more of the constant than of growth, and a constant and a line fits "
-        "better. Undecided: both fit about as well.",
+        "better. Undecided: both fit about as well. No growth seen: neither fits better than a constant.",
         columns=(
             Column(heading="Suite or peer", numeric=False),
             Column(heading="Cost", numeric=False),
