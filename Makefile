@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-https demo-mqtt test test-flower test-mutants lint format bench-kernels bench-flower bench-scale \
+.PHONY: help demo demo-https demo-mqtt test test-flower test-mutants lint format bench bench-kernels bench-flower bench-scale \
 	bench-coordinator fuzz soak crash crash-committee crash-coordinator crash-exact vectors clean
 
 help: ## list the targets
@@ -59,6 +59,10 @@ lint: $(VENV)/.dev ## style, types and import contracts alone
 format: $(VENV)/.dev ## put the code into the house's form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.bench ## what protection costs: suites, peers, goals, growth, training jobs; a report (half an hour)
+	rm -rf runs/bench
+	$(BIN)/privfl bench --full --out runs/bench
 
 bench-kernels: $(VENV)/.bench ## measure kernels against their limits, Flower's SecAgg+ and NVFlare's CKKS
 	$(BIN)/python -m pytest benchmarks -o addopts= --benchmark-only -q -s

@@ -173,6 +173,12 @@ def test_much_saturation_warns_and_suggests_a_clip(job, capsys):
         (["bench", "--dropout", "nan"], "--dropout is nan"),
         (["bench", "--repeat", "0"], "--repeat"),
         (["bench", "--wire", "words,zip"], "--wire holds 'zip'"),
+        (["bench", "--privacy", "some"], "--privacy holds 'some'"),
+        (["bench", "--privacy", "example"], "--privacy is 'example'"),
+        (["bench", "--peers", "magic"], "--peers holds 'magic'"),
+        (["bench", "--full", "--clients", "5"], "--full lays out a matrix of its own: leave out --clients"),
+        (["bench", "--full", "--quick"], "leave out --quick"),
+        (["bench", "--resume", "none"], "--resume none holds no results"),
     ],
 )
 def test_wrong_usage_is_one_sentence_with_exit_64_and_nothing_is_written(job, arguments, named, capsys):
@@ -488,9 +494,53 @@ def test_bench_measures_both_wire_forms_and_the_active_model(capsys):
     ]
     plain, words, packed = (row["phases"] for row in rows)
     assert "ConsistencyCheck" in words
-    assert words["MaskedInput"]["upload_bytes"] == plain["Upload"]["upload_bytes"] == 5 * (4 * 64_000 + 64)
-    assert packed["MaskedInput"]["upload_bytes"] == 5 * (64_000 * 19 // 8 + 64)  # 6 clients, 16 bits: 19 bits a sum
+    # With the weight beside the parameters.
+    assert words["MaskedInput"]["upload_bytes"] == plain["Upload"]["upload_bytes"] == 5 * (4 * 64_001 + 64)
+    # 6 clients, 16 bits: 19 bits a sum; in rows of 32.
+    assert packed["MaskedInput"]["upload_bytes"] == 5 * (64_032 * 19 // 8 + 64)
     assert all(row["max_abs_error"] == 0 for row in rows)
+
+
+def test_bench_writes_a_report_and_goes_on_with_what_was_ended(tmp_path, capsys):
+    out = tmp_path / "b"
+    arguments = ["bench", "--suites", "plain,kahe", "--clients", "5", "--parameters", "1e3", "--repeat", "1"]
+    assert main([*arguments, "--peers", "float32", "--privacy", "none,client-distributed", "--out", str(out)]) == 0
+    first, err = said(capsys)
+    assert f"report: {out / 'report.html'}" in first
+    assert "left out" not in err
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "What protection costs" in page
+    assert "--privacy none,client-distributed" in page
+    lines = (out / "bench.jsonl").read_text().splitlines(keepends=True)
+    assert [json.loads(line)["suite"] for line in lines] == ["plain", "kahe"] * 4 + ["float32-mean"] * 2
+    (out / "bench.jsonl").write_text("".join(lines[:-3]))
+    assert main(["bench", "--resume", str(out), "--json"]) == 0
+    assert [json.loads(line)["suite"] for line in said(capsys)[0].splitlines()] == [
+        "kahe",
+        "float32-mean",
+        "float32-mean",
+    ]
+    assert len((out / "bench.jsonl").read_text().splitlines()) == len(lines)
+
+
+def test_bench_names_a_peer_that_is_not_installed_and_a_cell_that_does_not_fit(monkeypatch, capsys):
+    from privfl.bench import program
+    from privfl.bench.peers import PEERS
+
+    for peer in PEERS["flower"]:
+        monkeypatch.setattr(type(peer), "available", lambda _peer: False)
+    arguments = ["bench", "--suites", "plain", "--clients", "5", "--dropout", "0", "--repeat", "1", "--json"]
+    assert main([*arguments, "--parameters", "1e3", "--peers", "flower"]) == 0
+    out, err = said(capsys)
+    assert len(out.splitlines()) == 1
+    assert "left out: flower-secagg+: 'flwr' is not installed: pip install 'privfl[flower]'" in err
+    monkeypatch.setattr(program, "why_not", lambda cell, **_: "it needs a lot" if cell.parameters > 1000 else None)
+    assert main([*arguments, "--parameters", "1e3,1e4"]) == 2
+    out, err = said(capsys)
+    assert len(out.splitlines()) == 1
+    assert "left out: plain: 5 clients, 10,000 parameters, drop-out 0: it needs a lot" in err
+    assert main([*arguments, "--parameters", "1e4"]) == 64
+    assert "nothing is left to measure" in said(capsys)[1]
 
 
 def test_bench_prints_its_table(capsys):

@@ -15,6 +15,7 @@ from mosquitto_here import needs_mosquitto
 from mutants import MUTANTS as OTHERS
 from mutants_audit import MUTANTS as OF_AUDIT
 from mutants_bench_goals import MUTANTS as OF_BENCH_GOALS
+from mutants_bench_matrix import MUTANTS as OF_BENCH_MATRIX
 from mutants_bench_peers import MUTANTS as OF_PEERS
 from mutants_bench_report import MUTANTS as OF_BENCH_REPORTS
 from mutants_ckks import MUTANTS as OF_CKKS
@@ -50,6 +51,7 @@ MUTANTS = (
     *OF_HOMES,
     *OF_ROSTERS,
     *OF_BENCH_GOALS,
+    *OF_BENCH_MATRIX,
     *OF_HTTP,
     *OF_MQTT,
     *WITH_BROKER,

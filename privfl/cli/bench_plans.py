@@ -53,7 +53,7 @@ def program_of(options: argparse.Namespace) -> Program:
         return _full(options)
     said = QUICK if options.quick else USUAL
     for key, value in said.items():
-        if getattr(options, key) in {None, False}:
+        if getattr(options, key) is None:
             setattr(options, key, value)
     _check_counts(options)
     suites, server = _suites(options.suites, options.server), ServerModel(options.server)
@@ -82,7 +82,7 @@ def program_of(options: argparse.Namespace) -> Program:
 
 def _full(options: argparse.Namespace) -> Program:
     """Everything that the report has a section for, in less than half an hour on two processors."""
-    options.repeat = options.repeat or USUAL["repeat"]
+    options.repeat = USUAL["repeat"] if options.repeat is None else options.repeat
     _check_counts(options)
     suites = _suites(None, ServerModel.HONEST_BUT_CURIOUS.value)
     noisy = [PrivacyMode.CLIENT_CENTRAL, PrivacyMode.CLIENT_DISTRIBUTED]

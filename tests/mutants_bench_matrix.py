@@ -1,0 +1,71 @@
+"""Defects of the benchmark's matrix, planted on purpose."""
+
+from mutants import Mutant
+
+TESTS = "test_bench_matrix.py"
+
+MUTANTS = (
+    Mutant(
+        "ratios to a session of another turn",
+        "bench/matrix.py",
+        "[turn.client_cpu_s / plain.client_cpu_s for turn, plain in turns]",
+        "[turn.client_cpu_s / turns[0][1].client_cpu_s for turn, _ in turns]",
+        (f"{TESTS}::test_ratios_are_formed_turn_by_turn_and_their_median_reported",),
+    ),
+    Mutant(
+        "a committee whose work costs nothing",
+        "bench/contenders.py",
+        " + self.server_cpu_s + self.committee_cpu_s\n",
+        " + self.server_cpu_s\n",
+        (f"{TESTS}::test_ratios_are_formed_turn_by_turn_and_their_median_reported",),
+    ),
+    Mutant(
+        "the same goes first in every turn",
+        "bench/matrix.py",
+        "        elif len(turns) % 2:",
+        "        elif False:",
+        (f"{TESTS}::test_who_goes_first_changes_from_turn_to_turn",),
+    ),
+    Mutant(
+        "messages that were sent count as kept",
+        "bench/metered.py",
+        "        self.held_bytes -= sys.getsizeof(result)\n",
+        "",
+        (f"{TESTS}::test_what_a_party_keeps_adds_up_and_what_it_sends_does_not",),
+    ),
+    Mutant(
+        "a line of results that was cut off stays",
+        "bench/store.py",
+        "    if end != len(raw):\n",
+        "    if False:\n",
+        (f"{TESTS}::test_a_run_that_was_killed_goes_on_where_it_was",),
+    ),
+    Mutant(
+        "results of two machines in one file",
+        "bench/store.py",
+        "        if not same_machine(begun_on, here):\n",
+        "        if False:\n",
+        (f"{TESTS}::test_results_of_two_machines_are_not_mixed",),
+    ),
+    Mutant(
+        "what was measured is measured again",
+        "bench/program.py",
+        "        if str(cell) not in done:\n",
+        "        if True:\n",
+        (f"{TESTS}::test_a_run_that_was_killed_goes_on_where_it_was",),
+    ),
+    Mutant(
+        "a cell that does not fit the memory is begun",
+        "bench/forecast.py",
+        "    if free is not None and ahead.memory_bytes > free:\n",
+        "    if False:\n",
+        (f"{TESTS}::test_a_cell_that_does_not_fit_says_so_before_it_starts",),
+    ),
+    Mutant(
+        "a cell that takes more than an hour is begun",
+        "bench/forecast.py",
+        "    if ahead.seconds > MOST_S:\n",
+        "    if False:\n",
+        (f"{TESTS}::test_a_cell_that_does_not_fit_says_so_before_it_starts",),
+    ),
+)
