@@ -33,7 +33,7 @@ _VECTORS: Final = {"plain": 32.0, "masking": 40.0, "kahe": 56.0, "ckks": 170.0} 
 _NOISE_BYTES: Final = 40.0  # a coordinate: the padded vector in float64, and beside it
 _CLIENT_BYTES: Final = 20_000.0
 _PAIR_BYTES: Final = 1_500.0
-_PROBE_S: Final = 0.011  # of `_probe`, where the figures are from
+_PROBE_S: Final = 0.003  # of `_probe`, where the figures are from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
