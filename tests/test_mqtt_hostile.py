@@ -123,9 +123,15 @@ def test_a_broker_with_a_limit_cuts_off_who_has_it_keep_too_much(tmp_path):
     ):
         eventually(lambda: bridge.is_up)
         with Hand(place, "client-2") as keeper:
-            for _ in range(400):
-                keeper.client.publish(up("client-2", os.urandom(16)), bytes(60_000), qos=0, retain=True)
-            eventually(lambda: not keeper.inside)
+
+            def keeps_on():
+                # Which of the broker's allocations fails is chance; some lose a message and not the connection.
+                for _ in range(20):
+                    keeper.client.publish(up("client-2", os.urandom(16)), bytes(60_000), qos=0, retain=True)
+                time.sleep(0.05)
+                return not keeper.inside
+
+            eventually(keeps_on)
         place.mosquitto.stop()
         place.mosquitto.start()  # what was kept is forgotten
         goes_on(place, tmp_path / "1", hall)
@@ -507,9 +513,8 @@ def test_guarantee_4_of_connections_a_broker_that_acknowledges_nothing_is_left(t
             eventually(lambda: broker.met == met and tunnel.is_up)  # noqa: B023 - called at once
             client = tunnel._connection._client
             publish_often(tunnel, 3000)
-            eventually(lambda: broker.cut_off == met)  # noqa: B023 - likewise
+            eventually(lambda: broker.cut_off == tunnel.lost == met)  # noqa: B023 - likewise
             kept.append(len(client._out_messages))
-        assert tunnel.lost == 2
     assert kept == [MOST_UNDER_WAY * (MOST_STREAMS + 1)] * 2
     assert "messages are not acknowledged" in caplog.text
     broker.close()
