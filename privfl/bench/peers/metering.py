@@ -13,11 +13,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from privfl.bench.updates import make_update
 from privfl.errors import ConfigurationError
 
 Update = npt.NDArray[np.float32]
 
-_INPUT_SEED: Final = 20_240_229  # that of the matrix
 _PLAUSIBLE: Final = 1e-3
 """Of full scale. Peers round to about 1e-6; what is left of a mask, or of a key, is off by the size of a modulus."""
 
@@ -67,7 +67,7 @@ class Updates:
 
     def __call__(self, number: int) -> Update:
         """Make the update of a client that uploads: float32, shape (parameters,), uniform in [-1, 1]: full scale."""
-        update = np.random.default_rng((_INPUT_SEED, number)).random(self._parameters, np.float32) * 2 - 1
+        update = make_update(number, self._parameters)
         self._total += update
         self._contributors += 1
         return update
