@@ -61,6 +61,7 @@ def program_of(options: argparse.Namespace) -> Program:
     clients = [_whole(text, "--clients", MAX_COHORT) for text in options.clients.split(",")]
     parameters = [_whole(text, "--parameters", MAX_VECTOR_LENGTH) for text in options.parameters.split(",")]
     dropouts = [_number(text, "--dropout", float) for text in options.dropout.split(",")]
+    beside = dropouts[-1:] if options.quick else dropouts  # of what takes longest, a quick answer has half
     matrix = cells(
         suites,
         clients,
@@ -72,7 +73,7 @@ def program_of(options: argparse.Namespace) -> Program:
     )
     return Program(
         cells=matrix,
-        peers=_beside(_peers(options.peers), ((n, m, d) for n in clients for m in parameters for d in dropouts)),
+        peers=_beside(_peers(options.peers), ((n, m, d) for n in clients for m in parameters for d in beside)),
         goals=options.goals,
         jobs=jobs.CASES if options.jobs else (),
         repeat=options.repeat,
