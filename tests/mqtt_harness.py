@@ -93,7 +93,8 @@ class Hand:
 
     @property
     def inside(self):
-        return self.client.is_connected()
+        # Where a connection ends while something is being published, paho may go on calling it one.
+        return self.client.is_connected() and self.client.socket() is not None
 
     def publish(self, topic, payload, **options):
         """Returns the broker's reason, when it has answered."""

@@ -140,7 +140,7 @@ def test_a_member_that_drops_out_costs_nobody_anything(tmp_path):
     """Two of three are enough, in the ceremony and after it."""
     table = CKKS | {"rounds": 1}
     numbers = [number for number in range(5) if number != SEATS[0]]
-    run, declined = run_with(tmp_path, table, numbers=numbers, gather_s=1, phase_s=2)
+    run, declined = run_with(tmp_path, table, numbers=numbers, gather_s=1, phase_s=6)
     assert not declined
     assert [row.contributors for row in run.metrics] == [4]
 

@@ -473,7 +473,8 @@ def test_a_broker_that_sends_for_ever_and_reads_nothing_is_not_read_for_ever(tmp
         while stuck != sent[0]:  # until it goes no further
             stuck = sent[0]
             time.sleep(1.0)
-            assert len(tunnel._connection._client._out_packet) <= 100
+            # As many as come with one reading; not as many as are sent.
+            assert len(tunnel._connection._client._out_packet) <= 500
         assert resident_bytes() - before < 30e6
     broker.close()
 
