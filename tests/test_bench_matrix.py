@@ -102,7 +102,7 @@ def test_ratios_are_formed_turn_by_turn_and_their_median_reported():
 
 def test_who_goes_first_changes_from_turn_to_turn(monkeypatch):
     order = []
-    monkeypatch.setattr(matrix, "Session", lambda _cell: Named("plain", order))
+    monkeypatch.setattr(matrix, "Session", lambda _cell, _workers: Named("plain", order))
     take_turns(Named("own", order), SMALL.baseline, repeat=4)
     assert order == ["own", "plain"] + ["own", "plain", "plain", "own"] * 2  # the first of both warm up
 
@@ -247,7 +247,7 @@ def test_every_cell_has_a_name_of_its_own():
 # Results on disk
 
 
-def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path):
+def test_guarantee_1_of_stores_a_run_that_was_killed_goes_on_where_it_was(tmp_path):
     chosen = Program(cells=[SMALL, replace(SMALL, suite="plain")], repeat=1)
     store = Store.begin(tmp_path / "b", ["--suites", "masking"])
     begun = []
@@ -266,7 +266,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path):
     assert [json.loads(line)["cell"] for line in lines] == [str(cell) for cell in chosen.cells]
 
 
-def test_results_of_two_machines_are_not_mixed(tmp_path):
+def test_guarantee_2_of_stores_results_of_two_machines_are_not_mixed(tmp_path):
     Store.begin(tmp_path / "b", [])
     path = tmp_path / "b" / COMMAND
     said = json.loads(path.read_text())

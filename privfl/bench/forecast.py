@@ -15,8 +15,9 @@ import numpy as np
 
 from privfl.bench.cells import Cell
 from privfl.bench.machine import free_bytes
+from privfl.bench.matrix import MOST_TURNS
 from privfl.learning.privacy_job import PrivacyMode
-from privfl.params import CkksSetting, KaheSetting, MaskingSetting, ServerModel
+from privfl.params import KaheSetting, MaskingSetting, ServerModel
 from privfl.report.formats import format_bytes, format_seconds
 
 MOST_S: Final = 3600.0
@@ -52,7 +53,7 @@ class Forecast:
 def forecast(cell: Cell, *, repeat: int, least_s: float = 0.0) -> Forecast:
     """Foretell what measuring a cell takes; arguments as those of `privfl.bench.matrix.measure`."""
     own, baseline = _session_s(cell), _session_s(cell.baseline)
-    turns = max(repeat * (own + baseline), min(least_s, 30 * (own + baseline)))
+    turns = max((repeat + 1) * (own + baseline), min(least_s, MOST_TURNS * (own + baseline)))
     pairs, length = cell.clients * _degree(cell), cell.vector.length
     wide = _VECTORS[cell.suite] + (_NOISE_BYTES if cell.privacy is not PrivacyMode.NONE else 0.0)
     return Forecast(
@@ -94,8 +95,6 @@ def _degree(cell: Cell) -> int:
             return setting.degree
         case KaheSetting():
             return setting.masking.degree
-        case CkksSetting():
-            return 0
         case _:
             return 0
 

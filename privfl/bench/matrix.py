@@ -58,7 +58,9 @@ def measure(
 def measure_cell(cell: Cell, *, repeat: int, workers: int = 1, least_s: float = 0.0) -> dict[str, Any]:
     """Measure a cell; arguments as those of `measure`."""
     session = Session(cell, workers)
-    turns = take_turns(session, None if cell == cell.baseline else cell.baseline, repeat=repeat, least_s=least_s)
+    turns = take_turns(
+        session, None if cell == cell.baseline else cell.baseline, repeat=repeat, least_s=least_s, workers=workers
+    )
     server_peak, client_peak = session.peaks()
     params, committee, contributors = cell.params(), cell.committee(), turns[0][0].contributors
     promised = suite(cell.suite).error_std(params.setting, cell.clients) / (contributors * params.vector.bound)
@@ -110,7 +112,7 @@ def measure_peer(contender: PeerContender, *, repeat: int, least_s: float = 0.0)
 
 
 def take_turns(
-    contender: Contender, baseline: Cell | None, *, repeat: int, least_s: float = 0.0
+    contender: Contender, baseline: Cell | None, *, repeat: int, least_s: float = 0.0, workers: int = 1
 ) -> list[tuple[Turn, Turn]]:
     """Let sessions of a contender and of a baseline take turns.
 
@@ -119,11 +121,12 @@ def take_turns(
         baseline: what it is held against; None: itself.
         repeat: turns, at least.
         least_s: seconds, at least, up to `MOST_TURNS` turns.
+        workers: threads of the baseline for long vectors: as many as the contender has.
 
     Returns:
         Pairs of what was measured and its baseline.
     """
-    against = None if baseline is None else Session(baseline)
+    against = None if baseline is None else Session(baseline, workers)
     turns: list[tuple[Turn, Turn]] = []
     _settle()
     warming = time.perf_counter()
