@@ -102,8 +102,15 @@ def test_ratios_are_formed_turn_by_turn_and_their_median_reported():
 
 def test_who_goes_first_changes_from_turn_to_turn(monkeypatch):
     order = []
-    monkeypatch.setattr(matrix, "Session", lambda _cell, _workers: Named("plain", order))
-    take_turns(Named("own", order), SMALL.baseline, repeat=4)
+    made = []
+
+    def session(*arguments):
+        made.append(arguments)
+        return Named("plain", order)
+
+    monkeypatch.setattr(matrix, "Session", session)
+    take_turns(Named("own", order), SMALL.baseline, repeat=4, workers=3)
+    assert made == [(SMALL.baseline, 3)]  # as many threads as its contender
     assert order == ["own", "plain"] + ["own", "plain", "plain", "own"] * 2  # the first of both warm up
 
 

@@ -5,14 +5,13 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from importlib.util import find_spec
-from itertools import count
+from itertools import count, pairwise
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from privfl import ConfigurationError
-from privfl.bench.cells import Cell
 from privfl.bench.peers import PEERS, metering, peers
 from privfl.bench.peers.float32 import FLOAT32
 from privfl.bench.peers.flower import COLLECT, EXAMPLES, FLOWER, SETUP, SHARE_KEYS, UNMASK
@@ -258,11 +257,16 @@ def test_what_the_matrix_asks_for_can_be_measured(peer):
             assert peer.refuse(1_000_000, clients, dropout) is None
 
 
-def test_the_same_clients_vanish_as_in_the_matrix():
-    for clients in (1, 3, 10, 99, 100, 1000):
-        for dropout in (0.0, 0.1, 0.3, 0.5):
-            cell = Cell(suite="plain", clients=clients, parameters=10, dropout=dropout)
-            assert evenly(clients, dropout) == cell.dropped()
+def test_who_vanishes_is_spread_over_the_cohort():
+    assert evenly(10, 0.0) == frozenset()
+    assert evenly(10, 0.3) == {0, 4, 9}
+    for clients in (3, 10, 99, 100, 1000):
+        for dropout in (0.1, 0.3, 0.5):
+            gone = sorted(evenly(clients, dropout))
+            assert len(gone) == round(dropout * clients)
+            assert set(gone) <= set(range(clients))
+            gaps = {after - before for before, after in pairwise(gone)}
+            assert not gaps or max(gaps) - min(gaps) <= 1
 
 
 @pytest.mark.parametrize(

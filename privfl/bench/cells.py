@@ -9,8 +9,7 @@ from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from privfl.bench.peers.peer import evenly
 from privfl.bench.updates import Encoding, encoding_of
 from privfl.errors import ConfigurationError
 from privfl.learning.privacy_job import PrivacyMode
@@ -115,8 +114,7 @@ class Cell:
 
     def dropped(self) -> frozenset[int]:
         """Return who vanishes: spread evenly over the cohort, the same for every suite."""
-        count = round(self.dropout * self.clients)
-        return frozenset(int(number) for number in np.linspace(0, self.clients - 1, count).round())
+        return evenly(self.clients, self.dropout)
 
     @property
     def uploading(self) -> int:

@@ -14,7 +14,7 @@ from privfl.errors import ConfigurationError
 
 
 def evenly(clients: int, dropout: float) -> frozenset[int]:
-    """Return who vanishes before its upload: spread over the cohort, as in the matrix (`Cell.dropped`)."""
+    """Return who vanishes before its upload: spread over the cohort."""
     return frozenset(int(number) for number in np.linspace(0, clients - 1, round(dropout * clients)).round())
 
 
