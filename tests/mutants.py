@@ -627,9 +627,19 @@ MUTANTS = (
     Mutant(
         "decoders made side by side",
         "wire/typed.py",
-        "        with _MAKING:",
-        "        with threading.Lock():",
-        ("test_wire.py::test_guarantee_1_a_type_may_be_decoded_first_by_several_threads_at_once",),
+        "        with _MAKING:\n            made",
+        "        with threading.Lock():\n            made",
+        ("test_wire.py::test_guarantee_1_a_type_may_be_decoded_first_by_several_threads_at_once[decoders]",),
+    ),
+    Mutant(
+        "plain values made structs beside decoders",
+        "wire/typed.py",
+        "    with _MAKING:\n        return",
+        "    with threading.Lock():\n        return",
+        tuple(
+            f"test_wire.py::test_guarantee_1_a_type_may_be_decoded_first_by_several_threads_at_once[{asked}]"
+            for asked in ("values", "both")
+        ),
     ),
     Mutant(
         "trailing bytes accepted",

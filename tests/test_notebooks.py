@@ -179,7 +179,7 @@ def test_it_runs(path, tmp_path, monkeypatch):
         if cell.cell_type == "code":
             cell.outputs = []
     resources = {"metadata": {"path": str(tmp_path)}}
-    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()
     most, claims = CLAIMS[path.name]
     assert figures(notebook) == most
     for claim in claims:

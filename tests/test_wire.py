@@ -1050,7 +1050,7 @@ def test_a_message_class_without_a_type_number_cannot_be_sent():
 AT_ONCE = """
 import threading, time
 import msgspec
-from privfl.wire.typed import decoder_of
+from privfl.wire.typed import converted, decoder_of
 
 looking = threading.Event()
 
@@ -1069,17 +1069,25 @@ class Other(msgspec.Struct, array_like=True):
     outer: Outer
 
 decoded = []
-first = threading.Thread(target=lambda: decoded.append(decoder_of(Outer).decode(b"\\x91\\x91\\x01")))
+first = threading.Thread(target=lambda: decoded.append(FIRST))
 first.start()
 looking.wait()
-decoded.append(decoder_of(Other).decode(b"\\x91\\x91\\x91\\x02"))
+decoded.append(SECOND)
 first.join()
 print(sorted(map(repr, decoded)))
 """
+ASKED = {
+    "decoders": ('decoder_of(Outer).decode(b"\\x91\\x91\\x01")', 'decoder_of(Other).decode(b"\\x91\\x91\\x91\\x02")'),
+    "values": ("converted([[1]], Outer)", "converted([[[2]]], Other)"),
+    "both": ("converted([[1]], Outer)", 'decoder_of(Other).decode(b"\\x91\\x91\\x91\\x02")'),
+}
 
 
-def test_guarantee_1_a_type_may_be_decoded_first_by_several_threads_at_once():
-    done = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, timeout=60, check=False)
+@pytest.mark.parametrize("asked", ASKED)
+def test_guarantee_1_a_type_may_be_decoded_first_by_several_threads_at_once(asked):
+    first, second = ASKED[asked]
+    program = AT_ONCE.replace("FIRST", first).replace("SECOND", second)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "Outer(inner=Inner(number=1))" in done.stdout
     assert "Other(outer=Outer(inner=Inner(number=2)))" in done.stdout

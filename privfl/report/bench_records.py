@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, TypeAlias, TypeVar
 import msgspec
 
 from privfl.errors import ConfigurationError
+from privfl.wire.typed import converted
 
 NO_PRIVACY: Final = "none"
 UNPROTECTED: Final = frozenset({"plain", "float32-mean"})
@@ -165,6 +166,6 @@ def job_records(lines: Iterable[JobRecord | Mapping[str, Any]]) -> tuple[JobReco
 def _records(lines: Iterable[Any], kind: type[R], name: str) -> Iterable[R]:
     for place, line in enumerate(lines, start=1):
         try:
-            yield line if isinstance(line, kind) else msgspec.convert(line, kind)
+            yield line if isinstance(line, kind) else converted(line, kind)
         except msgspec.ValidationError as error:
             raise ConfigurationError(f"{name} {place} of the results: {error}") from None
