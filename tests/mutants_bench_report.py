@@ -224,4 +224,11 @@ MUTANTS = (
         "metadata={}",
         (f"{REPORT}::test_plots_guarantee_1_equal_results_give_equal_bytes",),
     ),
+    Mutant(
+        "training jobs that differ compared with each other",
+        "report/bench_jobs.py",
+        "found.setdefault(one.job, [])",
+        'found.setdefault("", [])',
+        (f"{REPORT}::test_jobs_that_differ_stand_apart_and_what_is_compared_is_one_job",),
+    ),
 )

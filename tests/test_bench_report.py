@@ -439,6 +439,31 @@ def test_jobs_are_told_and_drawn():
     assert drawing.count('class="sized"') == len(JOBS) + 3  # and the legend
 
 
+def test_jobs_that_differ_stand_apart_and_what_is_compared_is_one_job():
+    wide = (
+        job("plain", job="wide", ratio_to_plain=1.0),
+        job("kahe", job="wide", ratio_to_plain=1.5, spread={"ratio_to_plain": [1.4, 1.6]}),
+        job("kahe", job="wide", wire="packed", ratio_to_plain=1.7),
+        job("kahe", job="wide", wire="packed", bits=8, ratio_to_plain=1.6),
+    )
+    linear = (
+        job("plain", job="linear", clients=100, ratio_to_plain=1.0),
+        job("kahe", "client-distributed", 2.0, job="linear", clients=100, ratio_to_plain=9.0),
+        job("kahe", "client-distributed", 4.0, job="linear", clients=100, ratio_to_plain=8.0),
+    )
+    page = render_bench_report(BenchReport(jobs=(wide[0], *linear, *wide[1:])))  # in whatever order they were run
+    first, second = (re.sub(r"[ \n]+", " ", sentences(page, key)) for key in ("jobs", "jobs-2"))
+    assert "50 clients" in first
+    assert "100 clients" in second
+    assert "takes 1.50 × ( kahe, words, 16 bits ) to 1.70 × ( kahe, packed, 16 bits )" in first
+    assert "8.00 × ( kahe, client-distributed, ε = 4.00 ) to 9.00 × ( kahe, client-distributed, ε = 2.00 )" in second
+    assert [cells[8] for cells in rows(page, "jobs-table")[1:]] == ["1.00", "1.50 (1.40–1.60)", "1.70", "1.60"]
+    assert len(rows(page, "jobs-2-table")) == 1 + len(linear)
+    bars = re.search(r"<svg[^>]*jobs-rounds.*?</svg>", page, re.DOTALL).group()
+    assert all(name in bars for name in ("kahe, words, 16 bits", "kahe, packed, 16 bits", "kahe, packed, 8 bits"))
+    assert len(re.findall(r'id="([^"]+)"', page)) == len(set(re.findall(r'id="([^"]+)"', page)))
+
+
 def test_guarantee_6_every_cell_and_everything_skipped_stands_there():
     page = render_bench_report(WHOLE)
     assert len(rows(page, "cells-table")) == len(CELLS) + 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,9 +96,12 @@ def _drawings(report: BenchReport) -> Iterator[tuple[str, tuple[float, float], C
         along = [one for one in report.growth if one.axis is axis]
         if any(drawn_lines(along, quantity) for quantity in Quantity):
             yield f"growth-{axis.value}.svg", (9.0, 6.4), lambda sheet, along=along: _growth(sheet, along)  # type: ignore[misc]
-    jobs = [one for one in job_records(report.jobs) if one.accuracy is not None and one.upload_bytes]
+    jobs: dict[str, list[JobRecord]] = {}
+    for one in job_records(report.jobs):
+        if one.accuracy is not None and one.upload_bytes:
+            jobs.setdefault(one.job, []).append(one)
     if jobs:
-        yield "accuracy.svg", (6.4, 4.4), lambda sheet: _accuracy(sheet, jobs)
+        yield "accuracy.svg", (6.0 * len(jobs), 4.4), lambda sheet: _accuracies(sheet, jobs)
 
 
 def _overhead(sheet: Figure, shown: Sequence[CellRecord]) -> None:
@@ -174,9 +177,16 @@ def _heights(lines: Sequence[Growth]) -> tuple[float, float]:
     return 10.0 ** ends[0], 10.0 ** max(ends[1], ends[0] + 1)
 
 
-def _accuracy(sheet: Figure, jobs: Sequence[JobRecord]) -> None:
+def _accuracies(sheet: Figure, jobs: Mapping[str, Sequence[JobRecord]]) -> None:
+    """A panel for each job."""
+    panels = sheet.subplots(1, len(jobs), squeeze=False)[0]
+    for panel, (name, own) in zip(panels, jobs.items(), strict=True):
+        panel.set_title(name, loc="left")
+        _accuracy(panel, own)
+
+
+def _accuracy(panel: Axes, jobs: Sequence[JobRecord]) -> None:
     """Accuracy over ε; a marker's area is what a client uploads. What has no noise stands at the right end."""
-    panel = sheet.subplots()
     suites = list(dict.fromkeys(one.suite for one in jobs))
     known = sorted({one.epsilon for one in jobs if one.epsilon is not None})
     aside = 4 * known[-1] if known else 1.0

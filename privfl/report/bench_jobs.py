@@ -1,11 +1,12 @@
-"""The same training job under every suite and privacy mode: time, bytes, accuracy and ε."""
+"""Training jobs, each under every suite and privacy mode: time, bytes, accuracy and ε."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from privfl.report.bench_records import NO_PRIVACY, JobRecord
-from privfl.report.bench_words import listed, megabytes
+from privfl.report.bench_words import listed, megabytes, spread_words
 from privfl.report.charts import Bar, BarChart, bar_chart
 from privfl.report.charts.axes import MOST_SERIES
 from privfl.report.charts.scatter import ScatterChart, ScatterPoint, scatter_chart
@@ -21,36 +22,51 @@ from privfl.report.formats import (
 )
 from privfl.report.page import Column, Figure, Row, Section, Table, Tone, figures_block, notes_block, table_block
 
-
-def jobs_section(jobs: Sequence[JobRecord]) -> Section | None:
-    """A table, what it says, and accuracy against ε against bytes; None without jobs."""
-    if not jobs:
-        return None
-    told = reading(jobs)
-    drawn = [one for one in (_figure(jobs), _rounds(jobs)) if one is not None]
-    return Section(
-        key="jobs",
-        heading="A whole training job",
-        lead=_lead(jobs),
-        blocks=(
-            *([figures_block(*drawn)] if drawn else []),
-            *([notes_block(told)] if told else []),
-            table_block(_table(jobs)),
-        ),
-    )
+Named: TypeAlias = Sequence[tuple[str, JobRecord]]
+"""The lines of one job, each with what tells it from the others."""
 
 
-def reading(jobs: Sequence[JobRecord]) -> tuple[str, ...]:
+def job_sections(jobs: Sequence[JobRecord]) -> list[Section]:
+    """For each job a table, what it says, and accuracy against ε against bytes."""
+    sections = []
+    for number, (name, named) in enumerate(by_job(jobs).items(), start=1):
+        key = "jobs" if number == 1 else f"jobs-{number}"
+        told = reading(named)
+        drawn = [one for one in (_figure(named, key), _rounds(named, key)) if one is not None]
+        sections.append(
+            Section(
+                key=key,
+                heading=f"A whole training job: {name}" if name else "A whole training job",
+                lead=_lead([one for _, one in named]),
+                blocks=(
+                    *([figures_block(*drawn)] if drawn else []),
+                    *([notes_block(told)] if told else []),
+                    table_block(_table(named, key)),
+                ),
+            )
+        )
+    return sections
+
+
+def by_job(jobs: Sequence[JobRecord]) -> dict[str, Named]:
+    """Lines by the job that they are of; each named by its suite, and what tells it from others of that suite."""
+    found: dict[str, list[JobRecord]] = {}
+    for one in jobs:
+        found.setdefault(one.job, []).append(one)
+    return {job: [(_name(one, own), one) for one in own] for job, own in found.items()}
+
+
+def reading(named: Named) -> tuple[str, ...]:
     """What protection does to a round's time and to accuracy, computed from the lines."""
     told = []
-    slowed = [one for one in jobs if one.protects and one.ratio_to_plain is not None]
+    slowed = [(name, one.ratio_to_plain) for name, one in named if one.protects and one.ratio_to_plain is not None]
     if slowed:
-        least, most = (pick(slowed, key=lambda one: one.ratio_to_plain or 0.0) for pick in (min, max))
+        (least, low), (most, high) = (pick(slowed, key=lambda each: each[1]) for pick in (min, max))
         told.append(
-            f"A round takes {format_ratio(least.ratio_to_plain or 0.0, 1.0)} (`{_name(least)}`) to "
-            f"{format_ratio(most.ratio_to_plain or 0.0, 1.0)} (`{_name(most)}`) what it takes under `plain`, training "
-            f"included."
+            f"A round takes {format_ratio(low, 1.0)} (`{least}`) to {format_ratio(high, 1.0)} (`{most}`) what it takes "
+            f"under `plain`, training included."
         )
+    jobs = [one for _, one in named]
     for private in (False, True):
         alike = [one for one in jobs if (one.privacy != NO_PRIVACY) is private and one.accuracy is not None]
         found = [one.accuracy for one in alike if one.accuracy is not None]
@@ -76,10 +92,11 @@ def _lead(jobs: Sequence[JobRecord]) -> str:
     )
 
 
-def _table(jobs: Sequence[JobRecord]) -> Table:
+def _table(named: Named, key: str) -> Table:
     return Table(
-        key="jobs-table",
-        caption="Seconds are of a whole round, a median, training included. Bytes are of one client in one round.",
+        key=f"{key}-table",
+        caption="Seconds are of a whole round, a median, training included; what it takes × plain is formed round by "
+        "round, in brackets the quartiles. Bytes are of one client in one round.",
         columns=(
             Column(heading="Suite", numeric=False),
             Column(heading="Noise", numeric=False),
@@ -104,38 +121,39 @@ def _table(jobs: Sequence[JobRecord]) -> Table:
                     _accuracy(one),
                     format_seconds(one.seconds),
                     format_seconds(one.secure_seconds),
-                    MISSING if one.ratio_to_plain is None else format_number(one.ratio_to_plain),
+                    _ratio(one),
                     megabytes(one.upload_bytes),
                     megabytes(one.download_bytes),
                 ),
                 tone=Tone.CALM if one.protects else Tone.MUTED,
             )
-            for one in jobs
+            for _, one in named
         ),
     )
 
 
-def _figure(jobs: Sequence[JobRecord]) -> Figure | None:
-    measured = [one for one in jobs if one.accuracy is not None and one.upload_bytes]
-    if not measured:
+def _figure(named: Named, key: str) -> Figure | None:
+    shown = [(name, one) for name, one in named if one.accuracy is not None and one.upload_bytes]
+    if not shown:
         return None
+    measured = [one for _, one in shown]
     suites = list(dict.fromkeys(one.suite for one in measured))
     drawn, left = suites[:MOST_SERIES], suites[MOST_SERIES:]
     points = tuple(
         ScatterPoint(
-            label=f"{_name(one)}: {_accuracy(one)}, ε {_epsilon(one)}, {format_bytes(one.upload_bytes)}",
+            label=f"{name}: {_accuracy(one)}, ε {_epsilon(one)}, {format_bytes(one.upload_bytes)}",
             series=drawn.index(one.suite),
             x=one.epsilon,
             y=one.accuracy or 0.0,
             size=one.upload_bytes or 0.0,
             y_error=one.accuracy_std or 0.0,
         )
-        for one in measured
+        for name, one in shown
         if one.suite in drawn
     )
     sizes = [one.upload_bytes or 0.0 for one in measured]
     chart = ScatterChart(
-        key="jobs-scatter",
+        key=f"{key}-scatter",
         title="Accuracy against ε against bytes",
         description=" ".join(f"{one.label}." for one in points),
         x_label="ε",
@@ -152,26 +170,41 @@ def _figure(jobs: Sequence[JobRecord]) -> Figure | None:
     )
 
 
-def _rounds(jobs: Sequence[JobRecord]) -> Figure | None:
+def _rounds(named: Named, key: str) -> Figure | None:
     """Bars of a round's time, without noise."""
-    timed = [one for one in jobs if one.privacy == NO_PRIVACY and one.seconds is not None]
+    timed = [(name, one) for name, one in named if one.privacy == NO_PRIVACY and one.seconds is not None]
     if not timed:
         return None
-    named = [(one.suite + (f", {one.wire}" if one.wire else ""), one) for one in timed]
     chart = BarChart(
-        key="jobs-rounds",
+        key=f"{key}-rounds",
         title="A round, training included",
-        description=" ".join(f"{name}: {format_seconds(one.seconds)}." for name, one in named),
+        description=" ".join(f"{name}: {format_seconds(one.seconds)}." for name, one in timed),
         bars=tuple(
             Bar(label=name, value=one.seconds or 0.0, text=format_seconds(one.seconds), emphasis=one.protects)
-            for name, one in named
+            for name, one in timed
         ),
     )
     return Figure(heading="A round, training included", drawing=bar_chart(chart), caption="Without noise; medians.")
 
 
-def _name(one: JobRecord) -> str:
-    return one.suite if one.privacy == NO_PRIVACY else f"{one.suite}, {one.privacy}"
+def _name(one: JobRecord, beside: Sequence[JobRecord]) -> str:
+    alike = [other for other in beside if other.suite == one.suite]
+    told = [one.suite]
+    if one.wire and len({other.wire for other in alike}) > 1:
+        told.append(one.wire)
+    if one.bits is not None and len({other.bits for other in alike}) > 1:
+        told.append(f"{one.bits} bits")
+    if one.privacy != NO_PRIVACY:
+        told.append(one.privacy)
+        if one.epsilon is not None and len({other.epsilon for other in alike if other.privacy == one.privacy}) > 1:
+            told.append(f"ε = {format_number(one.epsilon)}")
+    return ", ".join(told)
+
+
+def _ratio(one: JobRecord) -> str:
+    if one.ratio_to_plain is None:
+        return MISSING
+    return format_number(one.ratio_to_plain) + spread_words(one.spread.get("ratio_to_plain"))
 
 
 def _epsilon(one: JobRecord) -> str:

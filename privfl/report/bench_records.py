@@ -116,9 +116,10 @@ class GoalRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of jobs.jsonl: the same training job under a suite and a privacy mode; bytes are a client's in a round."""
+    """A line of jobs.jsonl: a training job under a suite and a privacy mode; bytes are a client's in a round."""
 
     suite: str
+    job: str = ""
     privacy: str = NO_PRIVACY
     epsilon: float | None = None
     delta: float | None = None
@@ -135,6 +136,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     upload_bytes: float | None = None
     download_bytes: float | None = None
     ratio_to_plain: float | None = None
+    spread: dict[str, Spread | None] = {}
     machine: dict[str, Any] = {}
 
     @property

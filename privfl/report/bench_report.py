@@ -9,7 +9,7 @@ from privfl.report.bench_content import BenchReport
 from privfl.report.bench_costs import cost_sections
 from privfl.report.bench_goals import goals_section
 from privfl.report.bench_growth import growth_sections
-from privfl.report.bench_jobs import jobs_section
+from privfl.report.bench_jobs import job_sections
 from privfl.report.bench_peers import peers_section
 from privfl.report.bench_privacy import privacy_section
 from privfl.report.bench_records import CellRecord, GoalRecord, JobRecord, cell_records, goal_records, job_records
@@ -51,7 +51,7 @@ def render_bench_report(report: BenchReport) -> str:
         verdict_section(cells),
         peers_section(cells),
         goals_section(goals),
-        jobs_section(jobs),
+        *job_sections(jobs),
         *growth_sections(report.growth),
         *cost_sections(cells),
         privacy_section(cells),
