@@ -47,8 +47,8 @@ test: $(VENV)/.dev ## run all tests: behaviour, types, style, import contracts, 
 test-flower: $(VENV)/.dev ## Flower's runtimes, processes and all: nodes die, and what a SuperLink is sent is searched (8 min)
 	$(BIN)/python -m pytest -m slow tests/test_flower_deployment.py
 
-test-mutants: $(VENV)/.dev ## the tests that catch planted mutants, on the same copies without them (5 min)
-	$(BIN)/python -m pytest -n auto -m slow tests/test_mutants.py
+test-mutants: $(VENV)/.dev ## all planted mutants (make test takes a quarter), and what catches them without them (30 min)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or not slow" tests/test_mutants.py
 
 lint: $(VENV)/.dev ## style, types and import contracts alone
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """A coordinator and distant clients in one process: a tiny piece of work, clocks that tests turn, lives of clients."""
 
 import hashlib
+import os
 import threading
 import time
 
@@ -28,6 +29,8 @@ COORDINATOR = COORDINATOR_KEY.public
 RUN = bytes(range(16))
 TERMS, MODEL = b"terms", b"a model, as far as anybody here knows" * 100
 THREAT = ThreatModel(corrupt=0.1, dropout=0.3, server=HONEST)
+PATIENCE_S = float(os.environ.get("PRIVFL_PATIENCE_S", "60"))
+"""How long to wait for what should have come long ago, on the slowest machine."""
 
 
 def greeting(**changes):
@@ -300,7 +303,7 @@ def exact_sum(vectors, numbers):
     return sum(vectors[number].astype(np.int64) for number in numbers)
 
 
-def in_thread(work, *, timeout_s=60):
+def in_thread(work, *, timeout_s=PATIENCE_S):
     """Run something beside the test; call the result to wait for what it returns, or raises."""
     found = {}
 
@@ -325,7 +328,7 @@ def in_thread(work, *, timeout_s=60):
 
 def eventually(condition):
     """Wait for another thread to have done something."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < until, "it never came to pass"
         time.sleep(0.001)
