@@ -72,6 +72,9 @@ class PhaseCost:
         committee_cpu_s: CPU of all members of the committee together.
         committee_upload_bytes: from all of them.
         committee_download_bytes: to all of them.
+        client_calls_s: CPU of clients again, answer by answer.
+        server_calls_s: that of the server: for each party its request and its response, at the end closing the phase.
+        committee_calls_s: as that of clients.
     """
 
     client_cpu_s: float = 0.0
@@ -81,6 +84,14 @@ class PhaseCost:
     committee_cpu_s: float = 0.0
     committee_upload_bytes: int = 0
     committee_download_bytes: int = 0
+    client_calls_s: list[float] = field(default_factory=list)
+    server_calls_s: list[float] = field(default_factory=list)
+    committee_calls_s: list[float] = field(default_factory=list)
+
+    def add_server(self, seconds: float) -> None:
+        """Count a call of the server's."""
+        self.server_cpu_s += seconds
+        self.server_calls_s.append(seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,7 +323,7 @@ def simulate(
                     before_opening(len(contributors))
             started = time.process_time()
             server.advance()
-            cost.server_cpu_s += time.process_time() - started
+            cost.add_server(time.process_time() - started)
     except RoundAborted as error:
         aborted = str(error)
     return Simulation(
@@ -355,13 +366,15 @@ def _exchange(run: _Run, server: ServerSession, party: PartyId, phase: Phase, co
     try:
         response = run.party(party).respond(request)
         answered = time.process_time()
-        cost.server_cpu_s += asked - begun
+        cost.add_server(asked - begun)
         if of_committee:
             cost.committee_cpu_s += answered - asked
+            cost.committee_calls_s.append(answered - asked)
             cost.committee_download_bytes += len(request)
             cost.committee_upload_bytes += len(response)
         else:
             cost.client_cpu_s += answered - asked
+            cost.client_calls_s.append(answered - asked)
             cost.download_bytes += len(request)
             cost.upload_bytes += len(response)
         if run.record:
@@ -370,7 +383,7 @@ def _exchange(run: _Run, server: ServerSession, party: PartyId, phase: Phase, co
             run.watch(party.number, phase, response)
         received = time.process_time()
         server.receive(party, response)
-        cost.server_cpu_s += time.process_time() - received
+        cost.add_server(time.process_time() - received)
     except ProtocolError as error:
         (run.absences if of_committee else run.failures)[party.number] = str(error)
         return False

@@ -1,6 +1,7 @@
 """The matrix: what is measured, in turns; what is left out beforehand; results that survive a kill."""
 
 import json
+import math
 import statistics
 import tracemalloc
 from dataclasses import replace
@@ -98,6 +99,40 @@ def test_ratios_are_formed_turn_by_turn_and_their_median_reported():
     assert told["repeat"] == 5
     whole = turn(1.0, committee_cpu_s=5.0)
     assert whole.cpu_s == 4 * 1.0 + 2.0 + 5.0
+
+
+def test_a_moment_that_slows_one_call_of_a_turn_is_left_out_though_every_turn_has_one():
+    """As on a machine that is shared, where no session of some seconds is free of them."""
+    slow = [[1, 1, 1, 1, 9], [1, 9, 1, 1, 1], [9, 1, 1, 1, 1]]
+    pairs = [
+        (turn(sum(calls), server_cpu_s=sum(calls), client_calls_s=calls, server_calls_s=calls[::-1]), turn(1.0))
+        for calls in slow
+    ]
+    told = costs(pairs)
+    assert (told["client_cpu_s"], told["client_ratio_to_plain"]) == (5, 5)
+    assert (told["server_cpu_s"], told["server_ratio_to_plain"]) == (5, 2.5)
+    assert math.isclose(told["ratio_to_plain"], (4 * 5 + 5) / turn(1.0).cpu_s)
+    assert told["spread"]["client_ratio_to_plain"] == [5, 13]  # whole turns, and what is reported
+    pairs[0] = (turn(13, client_calls_s=[4, 9]), turn(1.0))  # calls that are not those of the others
+    assert costs(pairs)["client_cpu_s"] == 13
+
+
+@pytest.mark.parametrize("suite", ["plain", "kahe"])
+def test_pieces_of_a_session_add_up_to_what_it_cost(suite):
+    played = Session(Cell(suite=suite, clients=5, parameters=2000, dropout=0.2)).turn()
+    assert math.isclose(sum(played.client_pieces()), played.client_cpu_s)
+    assert math.isclose(sum(played.server_pieces()), played.server_cpu_s)
+    assert math.isclose(sum(played.pieces()), played.cpu_s)
+    assert len(played.client_calls_s) > 4  # and the encoding
+    assert len(played.server_calls_s) > 8
+
+
+def test_beside_a_long_session_the_middle_of_several_of_the_baseline_counts():
+    short, long = Scripted(3.0, 1.0, 2.0, 5.0, 4.0), Scripted(3.0, 1.0, 2.0, 5.0, 4.0)
+    assert matrix._beside(short, 0.1).client_cpu_s == 3.0
+    assert short.played == 1
+    assert matrix._beside(long, 1e6).client_cpu_s == 3.0
+    assert long.played == 5
 
 
 def test_who_goes_first_changes_from_turn_to_turn(monkeypatch):

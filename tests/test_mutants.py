@@ -1,7 +1,8 @@
 """The tests are tested: every planted defect is caught by the tests that are named beside it.
 
-There are so many that `make test` takes a quarter of them; `make test-mutants` takes all. Which quarter follows from the
-defect, the file that it is planted in, and the tests that catch it: whenever one of these changes, the lot is drawn anew.
+There are so many that `make test` takes a quarter of them; `make test-mutants` takes all. Which quarter follows from
+the defect, the file that it is planted in, and the tests that catch it: whenever one of these changes, the lot is drawn
+anew.
 """
 
 import compileall

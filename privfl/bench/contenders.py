@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 import tracemalloc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -35,6 +35,9 @@ class Turn:
         contributors: how many clients are in the sum.
         error: of the mean.
         phases: by phase, as records have them.
+        client_calls_s: `client_cpu_s` again, piece by piece, in the same order in every session; empty if unknown.
+        server_calls_s: likewise.
+        committee_calls_s: likewise.
     """
 
     client_cpu_s: float
@@ -48,11 +51,31 @@ class Turn:
     contributors: int
     error: Error
     phases: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    client_calls_s: Sequence[float] = ()
+    server_calls_s: Sequence[float] = ()
+    committee_calls_s: Sequence[float] = ()
 
     @property
     def cpu_s(self) -> float:
         """CPU of all parties."""
         return self.client_cpu_s * self.contributors + self.server_cpu_s + self.committee_cpu_s
+
+    def client_pieces(self) -> list[float]:
+        """CPU of one client, in pieces."""
+        return [*self.client_calls_s] or [self.client_cpu_s]
+
+    def server_pieces(self) -> list[float]:
+        """CPU of the server, in pieces."""
+        return [*self.server_calls_s] or [self.server_cpu_s]
+
+    def committee_pieces(self) -> list[float]:
+        """CPU of the committee, in pieces."""
+        return [*self.committee_calls_s] or [self.committee_cpu_s]
+
+    def pieces(self) -> list[float]:
+        """CPU of all parties, in pieces."""
+        clients = [piece * self.contributors for piece in self.client_pieces()]
+        return [*clients, *self.server_pieces(), *self.committee_pieces()]
 
 
 class Contender(Protocol):
@@ -100,6 +123,9 @@ class Session:
             contributors=summed.contributors,
             error=updates.error_of(summed.vector, summed.contributors),
             phases=_phases(outcome),
+            client_calls_s=[encoding, *(call / cell.uploading for call in _calls(outcome, "client_calls_s"))],
+            server_calls_s=[*_calls(outcome, "server_calls_s"), decoding],
+            committee_calls_s=_calls(outcome, "committee_calls_s"),
         )
 
     def peaks(self) -> tuple[int, int]:
@@ -194,6 +220,10 @@ class PeerContender:
             error=Error(largest=played.max_abs_error, std=played.error_std_of_mean),
             phases=played.phases,
         )
+
+
+def _calls(outcome: Simulation, party: str) -> list[float]:
+    return [call for cost in outcome.phases.values() for call in getattr(cost, party)]
 
 
 def _phases(outcome: Simulation) -> dict[str, dict[str, float]]:

@@ -1,7 +1,9 @@
 """The overhead matrix: sessions of a cell and of `plain` take turns, and ratios are formed turn by turn.
 
-A machine that slows down slows both sides of a ratio; what reaches one side alone is in few turns, and medians leave it
-out. Where sessions are short, more of them are held.
+A machine that slows down slows both sides of a ratio. What reaches one side alone, for a moment, is in few turns at the
+same place of a session: a session is a fixed order of calls, and of each call the median over the turns is taken before
+they are added up. A long session would never be free of such moments as a whole. Where sessions are short, more of them
+are held; beside a long one, several of `plain`, of which the middle one counts.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ from privfl.bench.turns import Spread
 from privfl.suites import suite
 
 MOST_TURNS: Final = 30
+_LONG_S: Final = 0.5
+_MOST_BESIDE: Final = 5
+_BESIDE: Final = 0.25  # of a long session's time go to those of the baseline
 _WARMING_S: Final = 1.0
 _LARGEST_KEPT_BYTES: Final = 31 << 20  # glibc: DEFAULT_MMAP_THRESHOLD_MAX is 32 MiB
 PROTECTION: Final = {
@@ -134,18 +139,29 @@ def take_turns(
         # What is made once, tables and keys, is in no turn; nor is finding the code. Of long turns it is nothing.
         if side is not None and time.perf_counter() - warming < _WARMING_S:
             side.turn()
-    begun = time.perf_counter()
+    begun, lasted = time.perf_counter(), 0.0
     while len(turns) < repeat or (len(turns) < MOST_TURNS and time.perf_counter() - begun < least_s):
         if against is None:
             turn = contender.turn()
             turns.append((turn, turn))
         elif len(turns) % 2:  # whoever goes second finds what the first left in the caches
-            plain = against.turn()
+            plain = _beside(against, lasted)
             turns.append((contender.turn(), plain))
         else:
+            started = time.perf_counter()
             turn = contender.turn()
-            turns.append((turn, against.turn()))
+            lasted = time.perf_counter() - started
+            turns.append((turn, _beside(against, lasted)))
     return turns
+
+
+def _beside(against: Contender, lasted_s: float) -> Turn:
+    """Play a session of the baseline; beside a long one several, and return the middle one."""
+    begun, played = time.perf_counter(), [against.turn()]
+    if lasted_s > _LONG_S:
+        while len(played) < _MOST_BESIDE and time.perf_counter() - begun < _BESIDE * lasted_s:
+            played.append(against.turn())
+    return sorted(played, key=lambda turn: turn.cpu_s)[(len(played) - 1) // 2]
 
 
 def _settle() -> None:
@@ -157,8 +173,22 @@ def _settle() -> None:
     np.empty(_LARGEST_KEPT_BYTES, np.uint8)
 
 
+def steady(turns: Sequence[Sequence[float]]) -> float:
+    """Return the sum over pieces of their medians over turns.
+
+    Args:
+        turns: for each turn the pieces of what it cost. Where they are not as many in every turn, whole turns count.
+    """
+    if len({len(pieces) for pieces in turns}) > 1:
+        return statistics.median(map(sum, turns))
+    return float(np.median(np.array(turns, np.float64), axis=0).sum())
+
+
 def costs(turns: Sequence[tuple[Turn, Turn]]) -> dict[str, Any]:
-    """Return the part of a record that follows from turns: medians, and quartiles of what spreads."""
+    """Return the part of a record that follows from turns: medians, and quartiles of what spreads.
+
+    Quartiles are those of whole turns, and wide enough to hold what is reported.
+    """
     own = [turn for turn, _ in turns]
     measured = {
         "client_cpu_s": [turn.client_cpu_s for turn in own],
@@ -170,11 +200,19 @@ def costs(turns: Sequence[tuple[Turn, Turn]]) -> dict[str, Any]:
         "client_ratio_to_plain": [turn.client_cpu_s / plain.client_cpu_s for turn, plain in turns],
         "server_ratio_to_plain": [turn.server_cpu_s / plain.server_cpu_s for turn, plain in turns],
     }
+    reported = {key: statistics.median(values) for key, values in measured.items()} | {
+        "client_cpu_s": steady([turn.client_pieces() for turn in own]),
+        "server_cpu_s": steady([turn.server_pieces() for turn in own]),
+        "committee_cpu_s": steady([turn.committee_pieces() for turn in own]),
+        "ratio_to_plain": steady([_against(turn.pieces(), plain.cpu_s) for turn, plain in turns]),
+        "client_ratio_to_plain": steady([_against(turn.client_pieces(), plain.client_cpu_s) for turn, plain in turns]),
+        "server_ratio_to_plain": steady([_against(turn.server_pieces(), plain.server_cpu_s) for turn, plain in turns]),
+    }
     first, plain = turns[0]
     return {
         "contributors": first.contributors,
         "phases": _medians([turn.phases for turn in own]),
-        **{key: statistics.median(values) for key, values in measured.items()},
+        **reported,
         "upload_bytes": first.upload_bytes,
         "download_bytes": first.download_bytes,
         "upload_bytes_per_contributor": first.upload_bytes / first.contributors,
@@ -182,7 +220,7 @@ def costs(turns: Sequence[tuple[Turn, Turn]]) -> dict[str, Any]:
         "upload_ratio_to_plain": first.upload_bytes / plain.upload_bytes,
         "max_abs_error": max(turn.error.largest for turn in own),
         "error_std_of_mean": max(turn.error.std for turn in own),
-        "spread": {key: quartiles(values) for key, values in measured.items() if any(values)},
+        "spread": {key: _holding(reported[key], quartiles(values)) for key, values in measured.items() if any(values)},
         "repeat": len(turns),
     }
 
@@ -191,6 +229,14 @@ def quartiles(values: Sequence[float]) -> list[float]:
     """Return the lower and the upper quartile."""
     spread = Spread.of(values)
     return [spread.low, spread.high]
+
+
+def _against(pieces: Sequence[float], whole: float) -> list[float]:
+    return [piece / whole for piece in pieces]
+
+
+def _holding(value: float, ends: Sequence[float]) -> list[float]:
+    return [min(value, ends[0]), max(value, ends[1])]
 
 
 def _medians(tables: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:

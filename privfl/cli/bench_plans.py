@@ -34,8 +34,9 @@ QUICK: Final = USUAL | {
     "repeat": 3,
 }
 _FULL_REPEAT: Final = 3
-_FULL_LEAST_S: Final = 4.0
-_SIZES: Final = ((10, 100_000), (10, 1_000_000), (100, 100_000))  # with whom peers are compared
+_FULL_LEAST_S: Final = 3.0
+_SIZES: Final = ((10, 100_000, 0.0), (10, 100_000, 0.1), (10, 1_000_000, 0.1))
+"""At which peers are compared: clients, parameters, drop-out."""
 
 T = TypeVar("T")
 
@@ -89,18 +90,22 @@ def _full(options: argparse.Namespace) -> Program:
     suites = _suites(None, ServerModel.HONEST_BUT_CURIOUS.value)
     noisy = [PrivacyMode.CLIENT_CENTRAL, PrivacyMode.CLIENT_DISTRIBUTED]
     masked = ["masking", "kahe"]
+    bare = [name for name in suites if not suite(name).has_committee]
     blocks = [
-        cells(suites, [10, 100], [100_000, 1_000_000], [0.0, 0.1]),
-        cells(masked, [10, 100], [1_000_000], [0.1], wires=[WireForm.PACKED]),
+        cells(suites, [10], [100_000, 1_000_000], [0.0, 0.1]),
+        cells(suites, [100], [100_000], [0.0, 0.1]),
+        cells(bare, [100], [1_000_000], [0.1]),
+        cells(masked, [10], [1_000_000], [0.1], wires=[WireForm.PACKED]),
         cells(masked, [10, 100], [100_000], [0.1], server=ServerModel.ACTIVE),
-        cells(suites, [10], [100_000, 1_000_000], [0.1], privacy=noisy),
-        cells(suites, [10, 50, 100, 200, 400, 700, 1000], [10_000], [0.1]),
-        cells(suites, [10], [10_000, 30_000, 300_000, 3_000_000], [0.1]),
+        cells(suites, [10], [100_000], [0.1], privacy=noisy),
+        cells(suites, [10, 25, 50, 100, 200, 400], [10_000], [0.1]),
+        cells(suites, [10], [10_000, 30_000, 300_000], [0.1]),
+        cells(bare, [10], [3_000_000], [0.1]),
     ]
     chosen = _peers(",".join(PEERS) if options.peers is None else options.peers)
     return Program(
         cells=list(dict.fromkeys(cell for block in blocks for cell in block)),
-        peers=_beside(chosen, ((n, m, d) for n, m in _SIZES for d in (0.0, 0.1))),
+        peers=_beside(chosen, _SIZES),
         goals=True,
         jobs=jobs.CASES,
         repeat=options.repeat,
