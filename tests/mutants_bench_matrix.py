@@ -15,8 +15,8 @@ MUTANTS = (
     Mutant(
         "calls held against a session of another turn",
         "bench/matrix.py",
-        "steady([_against(turn.client_pieces(), plain.client_cpu_s) for turn, plain in turns])",
-        "steady([_against(turn.client_pieces(), turns[0][1].client_cpu_s) for turn, _ in turns])",
+        "[(turn.client_pieces(), plain.client_pieces()) for turn, plain in turns]",
+        "[(turn.client_pieces(), turns[0][1].client_pieces()) for turn, _ in turns]",
         (f"{TESTS}::test_ratios_are_formed_turn_by_turn_and_their_median_reported",),
     ),
     Mutant(
@@ -24,6 +24,13 @@ MUTANTS = (
         "bench/matrix.py",
         "    if len({len(pieces) for pieces in turns}) > 1:",
         "    if turns:",
+        (f"{TESTS}::test_a_moment_that_slows_one_call_of_a_turn_is_left_out_though_every_turn_has_one",),
+    ),
+    Mutant(
+        "peers held against a baseline without its slow moments",
+        "bench/matrix.py",
+        "    if any(len(own) == 1 for own, _ in turns):",
+        "    if False:",
         (f"{TESTS}::test_a_moment_that_slows_one_call_of_a_turn_is_left_out_though_every_turn_has_one",),
     ),
     Mutant(

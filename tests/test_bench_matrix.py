@@ -113,6 +113,10 @@ def test_a_moment_that_slows_one_call_of_a_turn_is_left_out_though_every_turn_ha
     assert (told["server_cpu_s"], told["server_ratio_to_plain"]) == (5, 2.5)
     assert math.isclose(told["ratio_to_plain"], (4 * 5 + 5) / turn(1.0).cpu_s)
     assert told["spread"]["client_ratio_to_plain"] == [5, 13]  # whole turns, and what is reported
+    like = costs([(pair, pair) for pair, _ in pairs])
+    assert like["ratio_to_plain"] == like["client_ratio_to_plain"] == like["server_ratio_to_plain"] == 1
+    peer = costs([(turn(26.0), pair) for pair, _ in pairs])  # whose calls nobody knows: the same is done to both sides
+    assert peer["client_ratio_to_plain"] == 2
     pairs[0] = (turn(13, client_calls_s=[4, 9]), turn(1.0))  # calls that are not those of the others
     assert costs(pairs)["client_cpu_s"] == 13
 

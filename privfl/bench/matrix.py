@@ -204,9 +204,9 @@ def costs(turns: Sequence[tuple[Turn, Turn]]) -> dict[str, Any]:
         "client_cpu_s": steady([turn.client_pieces() for turn in own]),
         "server_cpu_s": steady([turn.server_pieces() for turn in own]),
         "committee_cpu_s": steady([turn.committee_pieces() for turn in own]),
-        "ratio_to_plain": steady([_against(turn.pieces(), plain.cpu_s) for turn, plain in turns]),
-        "client_ratio_to_plain": steady([_against(turn.client_pieces(), plain.client_cpu_s) for turn, plain in turns]),
-        "server_ratio_to_plain": steady([_against(turn.server_pieces(), plain.server_cpu_s) for turn, plain in turns]),
+        "ratio_to_plain": _ratio([(turn.pieces(), plain.pieces()) for turn, plain in turns]),
+        "client_ratio_to_plain": _ratio([(turn.client_pieces(), plain.client_pieces()) for turn, plain in turns]),
+        "server_ratio_to_plain": _ratio([(turn.server_pieces(), plain.server_pieces()) for turn, plain in turns]),
     }
     first, plain = turns[0]
     return {
@@ -231,8 +231,18 @@ def quartiles(values: Sequence[float]) -> list[float]:
     return [spread.low, spread.high]
 
 
-def _against(pieces: Sequence[float], whole: float) -> list[float]:
-    return [piece / whole for piece in pieces]
+def _ratio(turns: Sequence[tuple[Sequence[float], Sequence[float]]]) -> float:
+    """Return how many times as much as the baseline something costs, both without their slow moments.
+
+    A turn's pieces are taken relative to its baseline, so that turns on a slower machine count like others. Of what is
+    known as a whole only, a peer, slow moments cannot be told: its baseline keeps its own then.
+    """
+    if any(len(own) == 1 for own, _ in turns):
+        turns = [([sum(own)], [sum(plain)]) for own, plain in turns]
+    relative = [
+        ([piece / sum(plain) for piece in own], [piece / sum(plain) for piece in plain]) for own, plain in turns
+    ]
+    return steady([own for own, _ in relative]) / steady([plain for _, plain in relative])
 
 
 def _holding(value: float, ends: Sequence[float]) -> list[float]:
