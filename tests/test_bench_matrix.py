@@ -153,6 +153,15 @@ def test_who_goes_first_changes_from_turn_to_turn(monkeypatch):
     assert order == ["own", "plain"] + ["own", "plain", "plain", "own"] * 2  # the first of both warm up
 
 
+def test_a_long_session_that_warms_up_counts_as_a_turn(monkeypatch):
+    order = []
+    monkeypatch.setattr(matrix, "Session", lambda *_: Named("plain", order))
+    monkeypatch.setattr(matrix, "_COUNTING_S", -1.0)
+    assert len(take_turns(Named("own", order), SMALL.baseline, repeat=3)) == 3
+    # The first of `plain` warms up.
+    assert order == ["own", "plain", "plain", "plain", "own", "own", "plain"]
+
+
 class Named:
     def __init__(self, name, order):
         self.name, self.order = name, order

@@ -1,22 +1,36 @@
 """What README says works: every block of code and every command in it runs."""
 
 import importlib
+import importlib.util
+import json
 import re
 import shlex
+import shutil
 import tomllib
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from privfl.cli.main import main
 from privfl.learning.job import job_from_table
 from privfl.learning.rounds import FederatedRun
+from privfl.suites import SUITE_NAMES
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 PYTHON = [code for language, code in BLOCKS if language == "python"]
 COMMANDS = [line for language, code in BLOCKS if language == "sh" for line in code.splitlines()]
+
+
+@pytest.fixture
+def readme_table():
+    """The script that makes the table."""
+    spec = importlib.util.spec_from_file_location("readme_table", ROOT / "benchmarks" / "readme_table.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
 
 
 def test_the_two_commands_come_first():
@@ -86,3 +100,22 @@ def test_links_within_the_repository_lead_somewhere():
     ):
         for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text(encoding="utf-8")):
             assert ((ROOT / name).parent / target).exists(), target
+
+
+def test_the_table_of_costs_is_that_of_the_results_that_are_kept(readme_table):
+    begin, end = readme_table.BEGIN, readme_table.END
+    assert TEXT.count(begin) == TEXT.count(end) == 1
+    assert readme_table.written(TEXT, readme_table.table()) == TEXT
+    rows = [line.split("|")[1].strip() for line in readme_table.table().splitlines() if line.startswith("| ")][2:]
+    assert set(SUITE_NAMES) <= {row.strip("`").split(",")[0] for row in rows}
+    assert len(rows) > len(SUITE_NAMES)  # and what others do
+
+
+def test_a_table_that_is_out_of_step_would_be_noticed(readme_table, tmp_path):
+    for path in readme_table.RESULTS.glob("*.json*"):
+        shutil.copy(path, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "bench.jsonl").read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        line["client_cpu_s"] = 2 * line["client_cpu_s"]
+    (tmp_path / "bench.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    assert readme_table.written(TEXT, readme_table.table(tmp_path)) != TEXT
