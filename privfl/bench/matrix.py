@@ -25,7 +25,7 @@ _LONG_S: Final = 0.5
 _MOST_BESIDE: Final = 5
 _BESIDE: Final = 0.25  # of a long session's time go to those of the baseline
 _WARMING_S: Final = 1.0
-_COUNTING_S: Final = 5.0
+_COUNTING_S: Final = 2.0
 _LARGEST_KEPT_BYTES: Final = 31 << 20  # glibc: DEFAULT_MMAP_THRESHOLD_MAX is 32 MiB
 PROTECTION: Final = {
     "plain": "none: the server reads every update",
@@ -144,7 +144,7 @@ def take_turns(
         against.turn()
     if warmed > _COUNTING_S:
         turns.append((first, first if against is None else _beside(against, warmed)))
-    begun, lasted = time.perf_counter(), 0.0
+    begun, lasted = time.perf_counter(), warmed
     while len(turns) < repeat or (len(turns) < MOST_TURNS and time.perf_counter() - begun < least_s):
         if against is None:
             turn = contender.turn()
