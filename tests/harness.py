@@ -369,7 +369,7 @@ def reachable(*roots):
         elif isinstance(item, FunctionType):
             waiting += [item.__closure__, item.__defaults__, item.__kwdefaults__, vars(item)]
         elif isinstance(item, io.BytesIO):
-            waiting.append(item.getvalue())
+            waiting += [] if item.closed else [item.getvalue()]  # closed, it has given its buffer back
         elif isinstance(item, np.ndarray):
             waiting.append(item.base)
         elif isinstance(item, X25519PrivateKey):

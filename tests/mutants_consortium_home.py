@@ -277,4 +277,11 @@ MUTANTS = (
         "                pass",
         ("test_party_home.py::test_of_two_that_want_a_directory_alone_one_is_told",),
     ),
+    Mutant(
+        "a verb's log that stays behind it",
+        "cli/join.py",
+        "        log.removeHandler(handler)",
+        "        pass",
+        ("test_cli_consortium.py::test_a_verb_called_twice_in_a_process_logs_once",),
+    ),
 )

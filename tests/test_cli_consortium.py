@@ -39,16 +39,6 @@ def folder(tmp_path, monkeypatch, capsys):
     return tmp_path
 
 
-@pytest.fixture(autouse=True)
-def quiet_again():
-    """The command says what becomes of the process's log; a test's process goes on."""
-    log = logging.getLogger("privfl")
-    handlers, level = list(log.handlers), log.level
-    yield
-    log.handlers[:] = handlers
-    log.setLevel(level)
-
-
 def refused(capsys, *arguments):
     assert main([*arguments]) == 64
     # A client's log says who it is before that.
@@ -173,3 +163,13 @@ def test_a_client_whose_coordinator_is_away_says_so_as_json(capsys):
     assert time.monotonic() - begun < 60
     out = capsys.readouterr().out
     assert not out or json.loads(out)
+
+
+def test_a_verb_called_twice_in_a_process_logs_once(capsys):
+    join = ("join", "https://localhost:1", "--home", str(home()), "--ca", "ca.crt", "--give-up", "0.1")
+    log = logging.getLogger("privfl")
+    before = (list(log.handlers), log.level)
+    for _ in range(2):
+        assert main([*join]) == 1
+        assert capsys.readouterr().err.count("client 0 of the roster") == 1
+    assert (log.handlers, log.level) == before

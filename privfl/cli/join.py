@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from privfl.cli.through_broker import is_broker, joining_access, register_joinin
 from privfl.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from privfl.integrations.consortium import Participant
     from privfl.integrations.home import PartyHome
     from privfl.primitives.signatures import Identity
@@ -70,20 +73,20 @@ def call(options: argparse.Namespace) -> int:
     number = _own_number(home)
     assert home.identity is not None  # noqa: S101 - `_own_number` saw to it; for the type checker
     make_importable(Path.cwd())
-    _log_to_stderr(quiet=options.json)
     assert home.credentials is not None  # noqa: S101 - likewise
-    logging.getLogger("privfl.client").info("client %d of the roster %s", number, home.credentials.roster.digest.hex())
     policy = home.policy or OwnerPolicy()
-    work = Trainee(
-        number,
-        data=options.data,
-        model=options.model,
-        policy=policy,
-        guard=home.guard,
-        books=PartyBooks(home.folder, home.identity, policy.budget, policy.server),
-        workers=options.workers,
-    )
-    with home.alone():
+    with _logged_to_stderr(quiet=options.json), home.alone():
+        digest = home.credentials.roster.digest
+        logging.getLogger("privfl.client").info("client %d of the roster %s", number, digest.hex())
+        work = Trainee(
+            number,
+            data=options.data,
+            model=options.model,
+            policy=policy,
+            guard=home.guard,
+            books=PartyBooks(home.folder, home.identity, policy.budget, policy.server),
+            workers=options.workers,
+        )
         why = _joined(options, Participant(home, number, work, workers=options.workers), home.identity, number)
     why = one_line(why)  # the coordinator's words, on somebody's terminal
     print(json.dumps({"client": number, "over": why}) if options.json else f"client {number}: {why}")
@@ -140,9 +143,17 @@ def _own_number(home: PartyHome) -> int:
     raise ConfigurationError(f"the identity in {home.folder} is not on its roster.json: ask for one that lists it")
 
 
-def _log_to_stderr(*, quiet: bool) -> None:
+@contextmanager
+def _logged_to_stderr(*, quiet: bool) -> Iterator[None]:
+    """Write the library's log to standard error while the verb runs: who calls it twice in a process reads it once."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log = logging.getLogger("privfl")
+    before = log.level
     log.addHandler(handler)
     log.setLevel(logging.WARNING if quiet else logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
