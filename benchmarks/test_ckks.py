@@ -31,8 +31,9 @@ from privfl import Phase, client, simulate, suite
 from privfl.bench.cells import Cell
 from privfl.bench.contenders import Session
 from privfl.bench.limits import add_upload, transform_products
-from privfl.bench.matrix import measure
+from privfl.bench.matrix import measure_cell
 from privfl.bench.peers.tenseal_ckks import NVFLARE, NVFLARE_PUBLIC, TUTORIAL
+from privfl.bench.turns import Repeats
 from privfl.ckks import answer as answering
 from privfl.ckks.cipher import BATCH
 from privfl.ckks.planner import flood_of, modulus_of
@@ -242,7 +243,7 @@ def test_session_against_peers(benchmark):
     """All parties of a session, and the bytes either way; a client's share and everybody's."""
     length = PARAMETERS // 5
     cell = Cell(suite="ckks", clients=CLIENTS, parameters=length, dropout=0.0)
-    records = [next(measure([cell], repeat=REPEAT))]
+    records = [measure_cell(cell, Repeats(least=REPEAT))]
     records += [peer.measure(length, CLIENTS, REPEAT) for peer in (NVFLARE, TUTORIAL)]
     print(
         f"\na session of {CLIENTS} clients and {length:,} parameters, a parameter"

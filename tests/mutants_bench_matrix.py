@@ -57,9 +57,23 @@ MUTANTS = (
     Mutant(
         "the same goes first in every turn",
         "bench/matrix.py",
-        "        elif len(turns) % 2:",
-        "        elif False:",
+        "if around or len(turns) % 2 else []",
+        "if around else []",
         (f"{TESTS}::test_who_goes_first_changes_from_turn_to_turn",),
+    ),
+    Mutant(
+        "around a long session the baseline is before it alone",
+        "bench/matrix.py",
+        "        if around or not plain:",
+        "        if not plain:",
+        (f"{TESTS}::test_around_a_long_session_there_are_sessions_of_the_baseline",),
+    ),
+    Mutant(
+        "turns of any length are as many",
+        "bench/turns.py",
+        "        return wanted and spent_s < self.most_s",
+        "        return wanted",
+        (f"{TESTS}::test_where_sessions_are_long_fewer_are_held_but_one_is",),
     ),
     Mutant(
         "messages that were sent count as kept",

@@ -16,6 +16,7 @@ from privfl.bench.fits import fisher, fit_curves, student
 from privfl.bench.growth import FAR, growths
 from privfl.bench.matrix import measure_cell
 from privfl.bench.planned import planned_neighbours, planned_upload
+from privfl.bench.turns import Repeats
 from privfl.errors import ConfigurationError
 from privfl.params import WireForm
 from privfl.report.bench_content import Axis, Form, Quantity
@@ -241,7 +242,7 @@ def test_the_planner_is_not_asked_about_what_it_does_not_know(changes):
 def test_what_is_planned_is_what_is_sent(name, wire):
     if name == "ckks":
         pytest.importorskip("tenseal", reason="ckks is not installed")
-    record = measure_cell(Cell(suite=name, clients=7, parameters=500, dropout=0.0, wire=wire), repeat=1)
+    record = measure_cell(Cell(suite=name, clients=7, parameters=500, dropout=0.0, wire=wire), Repeats(least=1))
     planned = planned_upload(name, record["wire"], 7, 500, 0.0)
     sent = record["upload_bytes_per_contributor"]
     assert planned.least <= sent <= planned.most

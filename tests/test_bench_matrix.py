@@ -1,5 +1,6 @@
 """The matrix: what is measured, in turns; what is left out beforehand; results that survive a kill."""
 
+import argparse
 import json
 import math
 import statistics
@@ -19,7 +20,10 @@ from privfl.bench.metered import MeteredClient, MeteredServer
 from privfl.bench.peers import peers
 from privfl.bench.program import Program, carry_out
 from privfl.bench.store import CELLS, COMMAND, GOALS, JOBS, Store
+from privfl.bench.turns import MOST_TURNS, Repeats
 from privfl.bench.updates import Clear, Error, Updates, encoding_of, make_update
+from privfl.cli import bench
+from privfl.cli.bench_plans import program_of
 from privfl.learning.privacy_job import PrivacyMode
 
 SMALL = Cell(suite="masking", clients=6, parameters=500, dropout=0.2)
@@ -133,10 +137,20 @@ def test_pieces_of_a_session_add_up_to_what_it_cost(suite):
 
 def test_beside_a_long_session_the_middle_of_several_of_the_baseline_counts():
     short, long = Scripted(3.0, 1.0, 2.0, 5.0, 4.0), Scripted(3.0, 1.0, 2.0, 5.0, 4.0)
-    assert matrix._beside(short, 0.1).client_cpu_s == 3.0
-    assert short.played == 1
-    assert matrix._beside(long, 1e6).client_cpu_s == 3.0
-    assert long.played == 5
+    assert len(matrix._beside(short, 0.1)) == 1
+    assert matrix._middle(matrix._beside(long, 1e6)).client_cpu_s == 2.0
+    assert long.played == 4
+    assert matrix._middle([turn(cpu_s) for cpu_s in (3.0, 1.0, 2.0, 5.0, 4.0)]).client_cpu_s == 3.0
+
+
+def test_around_a_long_session_there_are_sessions_of_the_baseline(monkeypatch):
+    order = []
+    monkeypatch.setattr(matrix, "Session", lambda *_: Named("plain", order))
+    monkeypatch.setattr(matrix, "_LONG_S", -1.0)
+    monkeypatch.setattr(matrix, "_MOST_BESIDE", 2)
+    monkeypatch.setattr(matrix, "_BESIDE", 1e9)
+    take_turns(Named("own", order), SMALL.baseline, Repeats(least=3))
+    assert order == ["own", "plain", *["plain", "plain", "own", "plain", "plain"] * 3]
 
 
 def test_who_goes_first_changes_from_turn_to_turn(monkeypatch):
@@ -148,7 +162,7 @@ def test_who_goes_first_changes_from_turn_to_turn(monkeypatch):
         return Named("plain", order)
 
     monkeypatch.setattr(matrix, "Session", session)
-    take_turns(Named("own", order), SMALL.baseline, repeat=4, workers=3)
+    take_turns(Named("own", order), SMALL.baseline, Repeats(least=4), workers=3)
     assert made == [(SMALL.baseline, 3)]  # as many threads as its contender
     assert order == ["own", "plain"] + ["own", "plain", "plain", "own"] * 2  # the first of both warm up
 
@@ -157,7 +171,7 @@ def test_a_long_session_that_warms_up_counts_as_a_turn(monkeypatch):
     order = []
     monkeypatch.setattr(matrix, "Session", lambda *_: Named("plain", order))
     monkeypatch.setattr(matrix, "_COUNTING_S", -1.0)
-    assert len(take_turns(Named("own", order), SMALL.baseline, repeat=3)) == 3
+    assert len(take_turns(Named("own", order), SMALL.baseline, Repeats(least=3))) == 3
     # The first of `plain` warms up.
     assert order == ["own", "plain", "plain", "plain", "own", "own", "plain"]
 
@@ -173,15 +187,27 @@ class Named:
 
 def test_where_sessions_are_short_more_are_held_but_not_for_ever():
     quick = Scripted(1.0)
-    assert len(take_turns(quick, None, repeat=2)) == 2
-    assert len(take_turns(quick, None, repeat=2, least_s=60)) == matrix.MOST_TURNS
-    assert len(take_turns(quick, None, repeat=matrix.MOST_TURNS + 5, least_s=60)) == matrix.MOST_TURNS + 5
+    assert len(take_turns(quick, None, Repeats(least=2))) == 2
+    assert len(take_turns(quick, None, Repeats(least=2, least_s=60))) == MOST_TURNS
+    assert len(take_turns(quick, None, Repeats(least=MOST_TURNS + 5, least_s=60))) == MOST_TURNS + 5
+
+
+def test_where_sessions_are_long_fewer_are_held_but_one_is():
+    assert len(take_turns(Scripted(1.0), None, Repeats(least=5, most_s=0.0))) == 1
+    allowed = Repeats(least=5, least_s=8.0, most_s=10.0)
+    assert [allowed.another(4, 9.9), allowed.another(4, 10.0), allowed.another(5, 7.9), allowed.another(5, 8.0)] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert [allowed.expected_s(turn_s) for turn_s in (0.1, 1.0, 1.8, 4.0, 60.0)] == [3.0, 8.0, 9.0, 14.0, 70.0]
 
 
 @pytest.mark.parametrize("privacy", [PrivacyMode.NONE, *NOISY])
 @pytest.mark.parametrize("suite", ["plain", "masking", "kahe"])
 def test_a_cells_record_is_whole_and_its_mean_exact(suite, privacy):
-    record = measure_cell(replace(SMALL, suite=suite, privacy=privacy), repeat=1)
+    record = measure_cell(replace(SMALL, suite=suite, privacy=privacy), Repeats(least=1))
     assert json.loads(json.dumps(record)) == record
     assert (record["suite"], record["privacy"], record["kind"]) == (suite, privacy.value, "suite")
     assert record["max_abs_error"] == 0
@@ -194,15 +220,15 @@ def test_a_cells_record_is_whole_and_its_mean_exact(suite, privacy):
 
 
 def test_the_active_model_and_packed_vectors_are_measured():
-    record = measure_cell(replace(SMALL, server=ServerModel.ACTIVE, wire=WireForm.PACKED), repeat=1)
+    record = measure_cell(replace(SMALL, server=ServerModel.ACTIVE, wire=WireForm.PACKED), Repeats(least=1))
     assert "ConsistencyCheck" in record["phases"]
     assert (record["wire"], record["server"]) == ("packed", "active")
 
 
 def test_a_peers_record_has_the_keys_of_a_suites_and_says_what_does_not_apply():
     (float32,) = peers(["float32"])
-    own = measure_cell(SMALL, repeat=1)
-    record = measure_peer(PeerContender(float32, SMALL.baseline), repeat=2)
+    own = measure_cell(SMALL, Repeats(least=1))
+    record = measure_peer(PeerContender(float32, SMALL.baseline), Repeats(least=2))
     assert own.keys() <= record.keys()
     assert record["kind"] == "peer"
     assert record["server_peak_bytes"] is record["promised_error_std_of_mean"] is None
@@ -259,24 +285,24 @@ def test_a_cell_that_does_not_fit_says_so_before_it_starts(monkeypatch):
     monkeypatch.setattr(forecast, "slowness", lambda: 1.0)
     monkeypatch.setattr(forecast, "free_bytes", lambda: 2**30)
     huge = replace(SMALL, clients=1000, parameters=100_000_000)
-    assert "of memory, and 1.0" in why_not(huge, repeat=1).replace("1.07", "1.0")
+    assert "of memory, and 1.0" in why_not(huge, Repeats(least=1)).replace("1.07", "1.0")
     monkeypatch.setattr(forecast, "free_bytes", lambda: None)
-    assert "it would take about" in why_not(huge, repeat=1)
-    assert why_not(SMALL, repeat=5) is None
+    assert "it would take about" in why_not(huge, Repeats(least=1))
+    assert why_not(SMALL, Repeats(least=5)) is None
 
 
 def test_what_grows_takes_longer_and_more():
-    small = forecast.forecast(SMALL, repeat=5)
+    small = forecast.forecast(SMALL, Repeats(least=5))
     assert isinstance(small, Forecast)
     for change in ({"clients": 600}, {"parameters": 500_000}):
-        larger = forecast.forecast(replace(SMALL, **change), repeat=5)
+        larger = forecast.forecast(replace(SMALL, **change), Repeats(least=5))
         assert larger.seconds > small.seconds
         assert larger.memory_bytes > small.memory_bytes
-    assert forecast.forecast(SMALL, repeat=50).seconds > small.seconds
+    assert forecast.forecast(SMALL, Repeats(least=50)).seconds > small.seconds
 
 
 def test_what_cannot_be_measured_is_left_out_with_the_reason_and_the_rest_is_measured(monkeypatch):
-    monkeypatch.setattr(program, "why_not", lambda cell, **_: "too large" if cell.parameters > 1000 else None)
+    monkeypatch.setattr(program, "why_not", lambda cell, _repeats: "too large" if cell.parameters > 1000 else None)
     monkeypatch.setattr(jobs, "why_not", lambda: "training needs torch: pip install it")
     (flower,) = peers(["flower"])
     monkeypatch.setattr(type(flower), "available", lambda _peer: False)
@@ -292,6 +318,17 @@ def test_what_cannot_be_measured_is_left_out_with_the_reason_and_the_rest_is_mea
     }
 
 
+def test_a_quick_answer_has_noise_and_peers_at_the_last_drop_out_alone():
+    parser = argparse.ArgumentParser()
+    bench.register(parser.add_subparsers())
+    quick = program_of(parser.parse_args(["bench", "--quick"]))
+    assert {cell.dropout for cell in quick.cells if cell.privacy is PrivacyMode.NONE} == {0.0, 0.1}
+    assert {cell.dropout for cell in quick.cells if cell.privacy is not PrivacyMode.NONE} == {0.1}
+    assert {cell.dropout for _, cell in quick.peers} == {0.1}
+    assert {cell.baseline for cell in quick.cells} <= set(quick.cells)  # what ratios are of is there, too
+    assert quick.repeats == Repeats(least=3, most_s=1.5)
+
+
 def test_every_cell_has_a_name_of_its_own():
     modes = [PrivacyMode.NONE, *NOISY]
     suites = ["plain", "masking", "kahe"]
@@ -303,7 +340,7 @@ def test_every_cell_has_a_name_of_its_own():
 
 
 def test_guarantee_1_of_stores_a_run_that_was_killed_goes_on_where_it_was(tmp_path):
-    chosen = Program(cells=[SMALL, replace(SMALL, suite="plain")], repeat=1)
+    chosen = Program(cells=[SMALL, replace(SMALL, suite="plain")], repeats=Repeats(least=1))
     store = Store.begin(tmp_path / "b", ["--suites", "masking"])
     begun = []
     for name, _record in carry_out(chosen, store, begun.append):

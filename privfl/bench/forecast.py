@@ -15,7 +15,7 @@ import numpy as np
 
 from privfl.bench.cells import Cell
 from privfl.bench.machine import free_bytes
-from privfl.bench.matrix import MOST_TURNS
+from privfl.bench.turns import Repeats
 from privfl.learning.privacy_job import PrivacyMode
 from privfl.params import KaheSetting, MaskingSetting, ServerModel
 from privfl.report.formats import format_bytes, format_seconds
@@ -30,6 +30,7 @@ _PAIR_S: Final = 250e-6
 _SIGNED_PAIR_S: Final = 250e-6
 _CLIENT_S: Final = 1e-3
 _TRACED: Final = 3.0  # a session whose memory is traced, against one that is not
+_BESIDE: Final = 0.3  # of a long session's time go to sessions of the baseline around it
 _VECTORS: Final = {"plain": 32.0, "masking": 40.0, "kahe": 56.0, "ckks": 170.0}  # bytes a coordinate, of everybody
 _NOISE_BYTES: Final = 40.0  # a coordinate: the padded vector in float64, and beside it
 _CLIENT_BYTES: Final = 20_000.0
@@ -50,21 +51,21 @@ class Forecast:
     memory_bytes: float
 
 
-def forecast(cell: Cell, *, repeat: int, least_s: float = 0.0) -> Forecast:
-    """Foretell what measuring a cell takes; arguments as those of `privfl.bench.matrix.measure`."""
+def forecast(cell: Cell, repeats: Repeats) -> Forecast:
+    """Foretell what measuring a cell takes; arguments as those of `privfl.bench.matrix.measure_cell`."""
     own, baseline = _session_s(cell), _session_s(cell.baseline)
-    turns = max((repeat + 1) * (own + baseline), min(least_s, MOST_TURNS * (own + baseline)))
+    turn = own + max(baseline, _BESIDE * own)
     pairs, length = cell.clients * _degree(cell), cell.vector.length
     wide = _VECTORS[cell.suite] + (_NOISE_BYTES if cell.privacy is not PrivacyMode.NONE else 0.0)
     return Forecast(
-        seconds=(turns + _TRACED * own) * slowness(),
+        seconds=turn * slowness() + repeats.expected_s(turn * slowness()) + _TRACED * own * slowness(),
         memory_bytes=length * wide + cell.clients * _CLIENT_BYTES + pairs * _PAIR_BYTES,
     )
 
 
-def why_not(cell: Cell, *, repeat: int, least_s: float = 0.0) -> str | None:
+def why_not(cell: Cell, repeats: Repeats) -> str | None:
     """Say why a cell is not begun: it would not fit the memory that is free, or an hour. None if it fits."""
-    ahead, free = forecast(cell, repeat=repeat, least_s=least_s), free_bytes()
+    ahead, free = forecast(cell, repeats), free_bytes()
     if free is not None and ahead.memory_bytes > free:
         return (
             f"it needs about {format_bytes(ahead.memory_bytes)} of memory, and {format_bytes(free)} are free: fewer "

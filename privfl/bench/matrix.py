@@ -3,27 +3,26 @@
 A machine that slows down slows both sides of a ratio. What reaches one side alone, for a moment, is in few turns at the
 same place of a session: a session is a fixed order of calls, and of each call the median over the turns is taken before
 they are added up. A long session would never be free of such moments as a whole. Where sessions are short, more of them
-are held; beside a long one, several of `plain`, of which the middle one counts.
+are held; around a long one, several of `plain` before and after it, of which the middle one counts.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from privfl.bench.cells import Cell
 from privfl.bench.contenders import Contender, PeerContender, Session, Turn
-from privfl.bench.turns import Spread
+from privfl.bench.turns import Repeats, Spread
 from privfl.suites import suite
 
-MOST_TURNS: Final = 30
 _LONG_S: Final = 0.5
-_MOST_BESIDE: Final = 5
-_BESIDE: Final = 0.25  # of a long session's time go to those of the baseline
+_MOST_BESIDE: Final = 4
+_BESIDE: Final = 0.15  # of a long session's time go to those of the baseline before it, and as much after
 _WARMING_S: Final = 1.0
 _COUNTING_S: Final = 2.0
 _LARGEST_KEPT_BYTES: Final = 31 << 20  # glibc: DEFAULT_MMAP_THRESHOLD_MAX is 32 MiB
@@ -35,38 +34,19 @@ PROTECTION: Final = {
 }
 
 
-def measure(
-    matrix: Sequence[Cell],
-    *,
-    repeat: int,
-    workers: int = 1,
-    least_s: float = 0.0,
-    announce: Callable[[Cell], None] | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Measure cells one after another.
+def measure_cell(cell: Cell, repeats: Repeats, *, workers: int = 1) -> dict[str, Any]:
+    """Measure a cell.
 
     Args:
-        matrix: the cells.
-        repeat: turns per cell, at least; medians are reported.
+        cell: the cell.
+        repeats: how many turns; medians are reported.
         workers: threads for long vectors.
-        least_s: seconds of turns per cell, at least, up to `MOST_TURNS` of them.
-        announce: told which cell begins.
 
-    Yields:
-        One record a cell, ready for JSON.
+    Returns:
+        A record, ready for JSON.
     """
-    for cell in matrix:
-        if announce is not None:
-            announce(cell)
-        yield measure_cell(cell, repeat=repeat, workers=workers, least_s=least_s)
-
-
-def measure_cell(cell: Cell, *, repeat: int, workers: int = 1, least_s: float = 0.0) -> dict[str, Any]:
-    """Measure a cell; arguments as those of `measure`."""
-    session = Session(cell, workers)
-    turns = take_turns(
-        session, None if cell == cell.baseline else cell.baseline, repeat=repeat, least_s=least_s, workers=workers
-    )
+    begun, session = time.perf_counter(), Session(cell, workers)
+    turns = take_turns(session, None if cell == cell.baseline else cell.baseline, repeats, workers=workers)
     server_peak, client_peak = session.peaks()
     params, committee, contributors = cell.params(), cell.committee(), turns[0][0].contributors
     promised = suite(cell.suite).error_std(params.setting, cell.clients) / (contributors * params.vector.bound)
@@ -87,13 +67,14 @@ def measure_cell(cell: Cell, *, repeat: int, workers: int = 1, least_s: float = 
         "promised_error_std_of_mean": promised,
         "ceremony_cpu_s": committee.ceremony_cpu_s if committee else 0.0,
         "workers": workers,
+        "measured_in_s": time.perf_counter() - begun,
     }
 
 
-def measure_peer(contender: PeerContender, *, repeat: int, least_s: float = 0.0) -> dict[str, Any]:
-    """Measure a peer; arguments as those of `measure`. What does not apply to it is null in the record."""
-    cell, peer = contender.cell, contender.peer
-    turns = take_turns(contender, cell, repeat=repeat, least_s=least_s)
+def measure_peer(contender: PeerContender, repeats: Repeats) -> dict[str, Any]:
+    """Measure a peer; arguments and record as those of `measure_cell`, null where something does not apply to it."""
+    begun, cell, peer = time.perf_counter(), contender.cell, contender.peer
+    turns = take_turns(contender, cell, repeats)
     unknown = ("encode_cpu_s", "decode_cpu_s", "committee_cpu_s", "committee_bytes")
     return {
         "cell": contender.name,
@@ -113,20 +94,20 @@ def measure_peer(contender: PeerContender, *, repeat: int, least_s: float = 0.0)
         "promised_error_std_of_mean": None,
         "ceremony_cpu_s": None,
         "workers": 1,
+        "measured_in_s": time.perf_counter() - begun,
         "versions": dict(contender.versions),
     }
 
 
 def take_turns(
-    contender: Contender, baseline: Cell | None, *, repeat: int, least_s: float = 0.0, workers: int = 1
+    contender: Contender, baseline: Cell | None, repeats: Repeats, *, workers: int = 1
 ) -> list[tuple[Turn, Turn]]:
     """Let sessions of a contender and of a baseline take turns.
 
     Args:
         contender: what is measured.
         baseline: what it is held against; None: itself.
-        repeat: turns, at least.
-        least_s: seconds, at least, up to `MOST_TURNS` turns.
+        repeats: how many turns.
         workers: threads of the baseline for long vectors: as many as the contender has.
 
     Returns:
@@ -135,37 +116,45 @@ def take_turns(
     against = None if baseline is None else Session(baseline, workers)
     turns: list[tuple[Turn, Turn]] = []
     _settle()
-    warming = time.perf_counter()
+    begun = time.perf_counter()
     first = contender.turn()
-    warmed = time.perf_counter() - warming
+    lasted = time.perf_counter() - begun
     # What is made once, tables and keys, is in no turn, nor is finding the code. Of long turns it is nothing: they
     # count.
-    if against is not None and (warmed < _WARMING_S or warmed > _COUNTING_S):
+    if against is not None and (lasted < _WARMING_S or lasted > _COUNTING_S):
         against.turn()
-    if warmed > _COUNTING_S:
-        turns.append((first, first if against is None else _beside(against, warmed)))
-    begun, lasted = time.perf_counter(), warmed
-    while len(turns) < repeat or (len(turns) < MOST_TURNS and time.perf_counter() - begun < least_s):
+    if lasted > _COUNTING_S:
+        turns.append((first, first if against is None else _middle(_beside(against, lasted))))
+    else:
+        begun = time.perf_counter()
+    while repeats.another(len(turns), time.perf_counter() - begun):
         if against is None:
             turn = contender.turn()
             turns.append((turn, turn))
-        elif len(turns) % 2:  # whoever goes second finds what the first left in the caches
-            plain = _beside(against, lasted)
-            turns.append((contender.turn(), plain))
-        else:
-            started = time.perf_counter()
-            turn = contender.turn()
-            lasted = time.perf_counter() - started
-            turns.append((turn, _beside(against, lasted)))
+            continue
+        # Whoever goes second finds what the first left in the caches; around a long session there are both.
+        around = lasted > _LONG_S
+        plain = _beside(against, lasted) if around or len(turns) % 2 else []
+        started = time.perf_counter()
+        turn = contender.turn()
+        lasted = time.perf_counter() - started
+        if around or not plain:
+            plain += _beside(against, lasted)
+        turns.append((turn, _middle(plain)))
     return turns
 
 
-def _beside(against: Contender, lasted_s: float) -> Turn:
-    """Play a session of the baseline; beside a long one several, and return the middle one."""
+def _beside(against: Contender, lasted_s: float) -> list[Turn]:
+    """Play a session of the baseline; beside a long one several."""
     begun, played = time.perf_counter(), [against.turn()]
     if lasted_s > _LONG_S:
         while len(played) < _MOST_BESIDE and time.perf_counter() - begun < _BESIDE * lasted_s:
             played.append(against.turn())
+    return played
+
+
+def _middle(played: Sequence[Turn]) -> Turn:
+    """Return the session that is neither cheap nor dear; of two in the middle the cheaper."""
     return sorted(played, key=lambda turn: turn.cpu_s)[(len(played) - 1) // 2]
 
 

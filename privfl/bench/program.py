@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from privfl.bench import jobs
@@ -14,6 +14,7 @@ from privfl.bench.goals import goals, measure_goals, skipped
 from privfl.bench.matrix import measure_cell, measure_peer
 from privfl.bench.peers import Peer
 from privfl.bench.store import CELLS, GOALS, JOBS, Store
+from privfl.bench.turns import Repeats
 
 Announce = Callable[[str], None]
 
@@ -28,8 +29,7 @@ class Program:
         goals: whether the project's goals are.
         jobs: training jobs.
         skipped: (what, why) of what is not, as it is known beforehand.
-        repeat: turns per cell, at least.
-        least_s: seconds of turns per cell, at least.
+        repeats: how many turns per cell.
         workers: threads for long vectors.
         small: goals on small inputs.
     """
@@ -39,8 +39,7 @@ class Program:
     goals: bool = False
     jobs: Sequence[jobs.JobCase] = ()
     skipped: Sequence[tuple[str, str]] = ()
-    repeat: int = 5
-    least_s: float = 0.0
+    repeats: Repeats = field(default_factory=Repeats)
     workers: int = 1
     small: bool = False
 
@@ -53,7 +52,7 @@ class Program:
         out: dict[str, str] = dict(self.skipped)
         cells, peers, chosen = [], [], []
         for cell in self.cells:
-            reason = why_not(cell, repeat=self.repeat, least_s=self.least_s)
+            reason = why_not(cell, self.repeats)
             if reason is None:
                 cells.append(cell)
             else:
@@ -74,17 +73,7 @@ class Program:
             out |= {str(case): jobs.INSTALL for case in self.jobs if case not in runnable}
         if self.goals:
             out |= dict(skipped(goals()))
-        return Program(
-            cells=cells,
-            peers=peers,
-            goals=self.goals,
-            jobs=chosen,
-            skipped=tuple(out.items()),
-            repeat=self.repeat,
-            least_s=self.least_s,
-            workers=self.workers,
-            small=self.small,
-        )
+        return replace(self, cells=cells, peers=peers, jobs=chosen, skipped=tuple(out.items()))
 
     @property
     def steps(self) -> int:
@@ -107,12 +96,12 @@ def carry_out(program: Program, store: Store, announce: Announce) -> Iterator[tu
     for cell in program.cells:
         if str(cell) not in done:
             announce(str(cell))
-            record = measure_cell(cell, repeat=program.repeat, workers=program.workers, least_s=program.least_s)
+            record = measure_cell(cell, program.repeats, workers=program.workers)
             yield CELLS, store.add(CELLS, record)
     for peer, cell in program.peers:
         if _of_peer(peer, cell) not in done:
             announce(_of_peer(peer, cell))
-            record = measure_peer(PeerContender(peer, cell), repeat=program.repeat, least_s=program.least_s)
+            record = measure_peer(PeerContender(peer, cell), program.repeats)
             yield CELLS, store.add(CELLS, record)
     if program.goals:
         done = {record["key"] for record in store.records(GOALS)}

@@ -1,12 +1,46 @@
-"""Times of works that take turns, so that a machine that slows down slows all of them alike."""
+"""Works that take turns, so that a machine that slows down slows all of them alike: how often, and their times."""
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+MOST_TURNS: Final = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeats:
+    """How often two works take turns.
+
+    Attributes:
+        least: turns, at least.
+        least_s: seconds of turns, at least, up to `MOST_TURNS` of them.
+        most_s: seconds of turns after which none is begun, however few there were; one there always is.
+    """
+
+    least: int = 5
+    least_s: float = 0.0
+    most_s: float = math.inf
+
+    def another(self, turns: int, spent_s: float) -> bool:
+        """Say whether another turn is taken after some, and the seconds that they took.
+
+        >>> Repeats(least=3, least_s=2.0).another(10, 1.0), Repeats(least=3, most_s=2.0).another(1, 2.5)
+        (True, False)
+        """
+        if not turns:
+            return True
+        wanted = turns < self.least or (turns < MOST_TURNS and spent_s < self.least_s)
+        return wanted and spent_s < self.most_s
+
+    def expected_s(self, turn_s: float) -> float:
+        """Return how long turns take altogether if one takes so long."""
+        wanted = max(self.least * turn_s, min(self.least_s, MOST_TURNS * turn_s))
+        return min(wanted, self.most_s + turn_s)
 
 
 def seconds(call: Callable[..., Any], *arguments: Any) -> float:

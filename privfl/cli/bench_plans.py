@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from typing import Final, TypeVar
@@ -11,6 +12,7 @@ from privfl.bench import jobs
 from privfl.bench.cells import Cell, cells
 from privfl.bench.peers import PEERS, Peer, peers
 from privfl.bench.program import Program
+from privfl.bench.turns import Repeats
 from privfl.errors import ConfigurationError
 from privfl.learning.privacy_job import PrivacyMode
 from privfl.params import MAX_COHORT, MAX_VECTOR_LENGTH, ServerModel, WireForm
@@ -33,8 +35,10 @@ QUICK: Final = USUAL | {
     "peers": ",".join(PEERS),
     "repeat": 3,
 }
-_FULL_REPEAT: Final = 3
-_FULL_LEAST_S: Final = 3.0
+_QUICK_MOST_S: Final = 1.5
+_FULL_REPEAT: Final = 5
+_FULL_LEAST_S: Final = 6.0
+_FULL_MOST_S: Final = 30.0
 _SIZES: Final = ((10, 100_000, 0.0), (10, 100_000, 0.1), (10, 1_000_000, 0.1))
 """At which peers are compared: clients, parameters, drop-out."""
 
@@ -62,7 +66,8 @@ def program_of(options: argparse.Namespace) -> Program:
     clients = [_whole(text, "--clients", MAX_COHORT) for text in options.clients.split(",")]
     parameters = [_whole(text, "--parameters", MAX_VECTOR_LENGTH) for text in options.parameters.split(",")]
     dropouts = [_number(text, "--dropout", float) for text in options.dropout.split(",")]
-    beside = dropouts[-1:] if options.quick else dropouts  # of what takes longest, a quick answer has half
+    # Of what takes longest, a quick answer has half: noise and peers at the last drop-out alone.
+    beside = dropouts[-1:] if options.quick else dropouts
     matrix = cells(
         suites,
         clients,
@@ -73,11 +78,11 @@ def program_of(options: argparse.Namespace) -> Program:
         privacy=[_mode(text) for text in options.privacy.split(",")],
     )
     return Program(
-        cells=matrix,
+        cells=[cell for cell in matrix if cell.privacy is PrivacyMode.NONE or cell.dropout in beside],
         peers=_beside(_peers(options.peers), ((n, m, d) for n in clients for m in parameters for d in beside)),
         goals=options.goals,
         jobs=jobs.CASES if options.jobs else (),
-        repeat=options.repeat,
+        repeats=Repeats(least=options.repeat, most_s=_QUICK_MOST_S if options.quick else math.inf),
         workers=options.workers,
         small=options.quick,
     )
@@ -108,8 +113,7 @@ def _full(options: argparse.Namespace) -> Program:
         peers=_beside(chosen, _SIZES),
         goals=True,
         jobs=jobs.CASES,
-        repeat=options.repeat,
-        least_s=_FULL_LEAST_S,
+        repeats=Repeats(least=options.repeat, least_s=_FULL_LEAST_S, most_s=_FULL_MOST_S),
         workers=options.workers,
     )
 
