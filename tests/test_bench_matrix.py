@@ -326,7 +326,7 @@ def test_a_quick_answer_has_noise_and_peers_at_the_last_drop_out_alone():
     assert {cell.dropout for cell in quick.cells if cell.privacy is not PrivacyMode.NONE} == {0.1}
     assert {cell.dropout for _, cell in quick.peers} == {0.1}
     assert {cell.baseline for cell in quick.cells} <= set(quick.cells)  # what ratios are of is there, too
-    assert quick.repeats == Repeats(least=3, most_s=1.5)
+    assert quick.repeats == Repeats(least=3, most_s=2.5)
 
 
 def test_every_cell_has_a_name_of_its_own():

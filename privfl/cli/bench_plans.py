@@ -35,7 +35,7 @@ QUICK: Final = USUAL | {
     "peers": ",".join(PEERS),
     "repeat": 3,
 }
-_QUICK_MOST_S: Final = 1.5
+_QUICK_MOST_S: Final = 2.5
 _FULL_REPEAT: Final = 5
 _FULL_LEAST_S: Final = 6.0
 _FULL_MOST_S: Final = 30.0
