@@ -1,5 +1,6 @@
 """The benchmarks run: at smoke size, where their figures say nothing, so that one that breaks is noticed."""
 
+import json
 import os
 import re
 import subprocess
@@ -50,3 +51,32 @@ def test_kernels_of_ckks_are_printed_beside_their_limits(smoke, kernel):
 def test_the_smoke_size_is_read_in_one_place():
     readers = {path.name for path in BENCHMARKS.rglob("*.py") if f'"{SMOKE}"' in path.read_text(encoding="utf-8")}
     assert readers == {"sessions.py"}
+
+
+def test_how_far_ratios_moved_between_two_runs(tmp_path):
+    def line(cell, ratio, suite="kahe"):
+        own = {"cell": cell, "suite": suite, "privacy": "none", "ratio_to_plain": ratio}
+        return json.dumps(own | {"client_ratio_to_plain": ratio / 2, "server_ratio_to_plain": 4.0}) + "\n"
+
+    goals = [{"key": "a", "unit": "×", "measured": 2.0}, {"key": "b", "unit": "ns", "measured": 2.0}]
+    for name, ratio in (("first", 10.0), ("second", 11.6)):
+        folder = tmp_path / name
+        folder.mkdir()
+        # `plain` beside itself says nothing, nor does what one run alone measured, nor a figure that is no ratio.
+        own = line("c1", ratio) + line("c2", 5.0) + line("c3", 1.0, suite="plain") + line(f"{name} alone", 7.0)
+        (folder / "bench.jsonl").write_text(own, encoding="utf-8")
+        (folder / "goals.jsonl").write_text("".join(json.dumps(goal) + "\n" for goal in goals), encoding="utf-8")
+    told = subprocess.run(
+        [sys.executable, BENCHMARKS / "moved.py", tmp_path / "first", tmp_path / "second"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert told[0].split() == ["+16.0%", "10.000", "11.600", "ratio", "c1"]
+    assert [line.split()[-1] for line in told[:-4]] == ["c1"] * 3 + ["c2"] * 3 + ["a"]
+    assert told[-4:] == [
+        "ratio_to_plain: 1 of 2 moved by less than 15%; median 8.0%, most 16.0%",
+        "client_ratio_to_plain: 1 of 2 moved by less than 15%; median 8.0%, most 16.0%",
+        "server_ratio_to_plain: 2 of 2 moved by less than 15%; median 0.0%, most 0.0%",
+        "measured: 1 of 1 moved by less than 15%; median 0.0%, most 0.0%",
+    ]
