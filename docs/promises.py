@@ -21,6 +21,7 @@ import sys
 import tomllib
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -128,7 +129,8 @@ def _line_of_test(path: Path, names: list[str]) -> int:
     body, line = _parsed(path).body, 0
     for name in names:
         bare = name.split("[")[0]
-        found = next((one for one in body if isinstance(one, ast.ClassDef | ast.FunctionDef) and one.name == bare), None)
+        defined = (one for one in body if isinstance(one, ast.ClassDef | ast.FunctionDef))
+        found = next((one for one in defined if one.name == bare), None)
         if found is None:
             raise ValueError(f"{path.name} has no {bare}")
         body, line = found.body, found.lineno
@@ -147,7 +149,7 @@ def _parsed(path: Path) -> ast.Module:
 
 def text_of(page: str) -> str:
     """Return what people write of SECURITY.md, without the addresses."""
-    return page.split(BEGIN)[0]
+    return page.split(BEGIN, maxsplit=1)[0]
 
 
 def made(page: str) -> str:
@@ -181,7 +183,7 @@ def sentences(page: str) -> list[str]:
         elif not block.startswith("#"):
             running = _LEAD.sub("", " ".join(block.removeprefix("- ").split()))
             starts = [0, *(match.end() for match in _SENTENCE_ENDS.finditer(running)), len(running)]
-            found += [running[start:end].strip() for start, end in zip(starts, starts[1:], strict=False)]
+            found += [running[start:end].strip() for start, end in pairwise(starts)]
     return [sentence for sentence in found if sentence]
 
 

@@ -31,7 +31,15 @@ PACKAGE_DATA: Final = (
     "privfl/report/templates/pieces.html.j2",
     "privfl/report/templates/report.css.j2",
 )
-SDIST_NEEDS: Final = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md", "Makefile", "constraints.txt")
+SDIST_NEEDS: Final = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "Makefile",
+    "constraints.txt",
+)
 
 
 def project() -> dict[str, object]:

@@ -37,8 +37,8 @@ def extras() -> tuple[str, ...]:
     return ("none", *project()["optional-dependencies"])
 
 
-def installed(folder: Path, wheel: Path, extra: str) -> Path:
-    """Make an environment with the wheel in it, and return its Python.
+def install(folder: Path, wheel: Path, extra: str) -> str:
+    """Make an environment with the wheel in it, and say how large it is.
 
     Raises:
         RuntimeError: pip failed; with its last lines.
@@ -48,7 +48,12 @@ def installed(folder: Path, wheel: Path, extra: str) -> Path:
     wanted = str(wheel) if extra == "none" else f"{wheel}[{extra}]"
     _run(python, "-m", "pip", "install", "--quiet", "--constraint", str(ROOT / "constraints.txt"), wanted)
     _run(python, "-m", "pip", "check")
-    return python
+    packages = sum(1 for _ in folder.glob("lib/python*/site-packages/*.dist-info"))
+    return f"{packages} packages, {_megabytes(folder)} MB"
+
+
+def _megabytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) >> 20
 
 
 def tried(python: Path, extra: str) -> Iterator[tuple[str, str, bool]]:
@@ -56,7 +61,7 @@ def tried(python: Path, extra: str) -> Iterator[tuple[str, str, bool]]:
     with tempfile.TemporaryDirectory(prefix="privfl-") as folder:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         process = subprocess.Popen(
-            [python, "-P", str(SMOKE), extra, *extras()[1:-1]],
+            [python, str(SMOKE), extra, *extras()[1:-1]],
             cwd=folder,
             env=environment | {"OMP_NUM_THREADS": "1", "PRIVFL_SOURCES": str(ROOT)},
             stdout=subprocess.PIPE,
@@ -90,6 +95,18 @@ def _median_ms(python: Path, code: str) -> float:
     return statistics.median(start() for _ in range(STARTS))
 
 
+def look_at(extra: str, wheel: Path, results: Results) -> None:
+    """Make one environment, try what it promises, and remove it."""
+    with tempfile.TemporaryDirectory(prefix=f"privfl-{extra}-") as folder:
+        python = Path(folder) / "bin" / "python"
+        if not results.take(f"{extra}: installs", lambda: install(Path(folder), wheel, extra)):
+            return
+        if extra == "none":
+            results.take("none: import privfl", lambda: import_cost(python))
+        for name, said, good in tried(python, extra):
+            results.tell(f"{extra}: {name}", said, good=good)
+
+
 def _run(*command: str | Path) -> None:
     outcome = subprocess.run(command, capture_output=True, text=True, check=False)
     if outcome.returncode:
@@ -109,14 +126,7 @@ def main() -> int:
     if wheel is None:
         parser.error("no wheel in dist/: make release builds one")
     for extra in options.names or extras():
-        with tempfile.TemporaryDirectory(prefix=f"privfl-{extra}-") as folder:
-            python = Path(folder) / "bin" / "python"
-            if not results.take(f"{extra}: installs", lambda: str(installed(Path(folder), wheel.resolve(), extra)) and None):  # noqa: B023
-                continue
-            if extra == "none":
-                results.take("none: import privfl", lambda: import_cost(python))  # noqa: B023 - called at once
-            for name, said, good in tried(python, extra):
-                results.tell(f"{extra}: {name}", said, good=good)
+        look_at(extra, wheel.resolve(), results)
     return results.close()
 
 

@@ -80,14 +80,14 @@ MUTANTS = (
         "a secret that cannot be rebuilt is nobody's",
         "masking/recovery.py",
         "f\"the shares of client {number}'s {what} contradict",
-        'f"the shares of somebody\'s {what} contradict',
+        "f\"the shares of somebody's {what} contradict",
         (f"{LIES}::test_inconsistent_dealing_ends_the_round_if_the_dealer_then_vanishes",),
     ),
     Mutant(
         "noise for the corrupt clients of a cohort where all may come",
         "learning/job.py",
-        "        whom = self.data.clients if self.cohort.by_presence or self.strategy.buffering() else self.cohort_size\n",
-        "        whom = self.cohort_size\n",
+        "whom = self.data.clients if self.cohort.by_presence or self.strategy.buffering() else self.cohort_size\n",
+        "whom = self.cohort_size\n",
         (f"{COHORT}::test_where_clients_choose_when_to_come_all_corrupt_ones_may_be_in_one_sum",),
     ),
     Mutant(

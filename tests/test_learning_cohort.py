@@ -140,7 +140,7 @@ def test_where_all_are_there_the_same_are_drawn_as_if_nobody_had_been_asked():
     [
         ({}, 1),
         ({"cohort": {"size": 10, "sampling": "available"}}, 3),
-        ({"strategy": {"name": "fedbuff", "buffer": 10}}, 3),
+        ({"cohort": {}, "strategy": {"name": "fedbuff", "buffer": 10}}, 3),
     ],
     ids=["drawn by the server", "available", "fedbuff"],
 )
@@ -151,7 +151,7 @@ def test_where_clients_choose_when_to_come_all_corrupt_ones_may_be_in_one_sum(ch
         "data": {"clients": 30},
         "cohort": {"size": 10},
         "threat": {"corrupt": 0.1},
-        "privacy": {"mode": "client-distributed", "noise_multiplier": 1.0, "delta": 1e-3},
+        "privacy": {"mode": "client-distributed", "noise_multiplier": 1.0, "delta": 1e-3, "clip": 1.0},
     }
     assert job_from_table(table | changes).corrupt_clients == corrupt
 

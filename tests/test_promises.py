@@ -1,4 +1,4 @@
-"""Every sentence of SECURITY.md that promises something leads to the line that enforces it and to a test that breaks."""
+"""Every promise of SECURITY.md leads to the line that enforces it, and to the test that breaks without it."""
 
 import importlib.util
 import re
