@@ -109,14 +109,23 @@ def _parameter(parameter):
     if parameter.annotation is not parameter.empty:
         text += f": {_said(parameter.annotation)}"
     if parameter.default is not parameter.empty:
-        default = parameter.default
-        shown = f"{type(default).__name__}.{default.name}" if isinstance(default, enum.Enum) else repr(default)
-        text += f" = {_ADDRESS.sub('', shown)}"
+        text += f" = {_shown(parameter.default)}"
     return text
 
 
+def _shown(default):
+    """Return what stands for a default: the same in every process."""
+    if isinstance(default, enum.Enum):
+        return f"{type(default).__name__}.{default.name}"
+    if isinstance(default, frozenset | set):
+        return f"{{{', '.join(sorted(map(repr, default)))}}}"
+    return _ADDRESS.sub("", repr(default))
+
+
 def _said(annotation):
-    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", repr(annotation))
+    if isinstance(annotation, str):
+        return annotation
+    return getattr(annotation, "__forward_arg__", None) or getattr(annotation, "__name__", repr(annotation))
 
 
 def api():
