@@ -323,7 +323,6 @@ def test_no_code_is_run_because_an_audited_job_names_it(run, place, tmp_path, mo
     changes = {"model": "evil_things:run"} if place == "model" else {"data": {place: "evil_things:run"}}
     table = tomllib.loads((run / JOB).read_text())
     table["data"] |= {"classes": 2, "name": "evil_things:run"} | changes.pop("data", {})
-    table["strategy"] |= {"weight_max": 100}
     (run / JOB).write_text(job_to_toml(job_from_table(table | changes)))
     assert main(["audit", str(run), "--json"]) == 1
     assert "evil_things" in (run / JOB).read_text()
