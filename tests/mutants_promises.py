@@ -13,7 +13,7 @@ MUTANTS = (
         "masking/planner.py",
         "    grinding = GRINDING_BITS if threat.server is ServerModel.ACTIVE else 0\n",
         "    grinding = 0\n",
-        (f"{GRAPH}::test_active_figures",),
+        (f"{GRAPH}::test_active_figures[1000-0.1-162-118]",),
     ),
     Mutant(
         "any number of corrupt neighbours",
@@ -63,10 +63,9 @@ MUTANTS = (
     ),
     Mutant(
         "sessions asleep in clear",
-        "lockstep/waking.py",
-        "    return seal(msgspec.msgpack.encode(written), key, head=magic, label=label)\n",
-        "    written = msgspec.msgpack.encode(written)\n"
-        "    return seal(written, key, head=magic, label=label) + written\n",
+        "lockstep/sleep.py",
+        "    return seal(plaintext, key, head=_MAGIC + bytes([suite]), label=Label.SLEEP)\n",
+        "    return seal(plaintext, key, head=_MAGIC + bytes([suite]), label=Label.SLEEP) + plaintext\n",
         ("test_sleep.py::test_no_secret_stands_in_the_bytes",),
     ),
     Mutant(
