@@ -14,14 +14,21 @@ LISTED = (Path(__file__).parent / "api.txt").read_text(encoding="utf-8").splitli
 AGAIN = "if that is meant: python tests/api_names.py > tests/api.txt, and a line in CHANGELOG.md"
 NEEDED = {"privfl", "numpy", "cryptography", "_cffi_backend", "_openssl", "msgspec", "typing_extensions"}
 """What `import privfl` may import beside Python's own library: three dependencies, and what theirs are."""
-FACE = {"compression", "encoding", "errors", "evidence", "guard", "journal", "lockstep", "params", "primitives"} | {
+FACE = {
+    "encoding",
+    "errors",
+    "guard",
+    "lockstep",
+    "params",
+    "primitives",
     "roster",
     "session",
     "simulate",
     "suites",
-    "wire",
-}
+} | {"wire"}
 """Parts of privfl that its face may import; suites, and all above them, wait until they are asked for."""
+SLOW = ("cryptography.hazmat.primitives.serialization", "cryptography.x509", "numpy.random", "asyncio", "http")
+"""Of what it needs, parts that take long to import, and that it can do without until they are used."""
 
 
 def test_no_name_goes_and_no_signature_changes_unnoticed():
@@ -98,6 +105,12 @@ def test_importing_privfl_imports_what_it_needs_and_no_more():
     assert packages <= NEEDED
     assert parts <= FACE
     assert {"suites", "session"} <= parts
+
+
+def test_parts_that_take_long_wait_until_they_are_used():
+    code = f"import privfl, sys; print([name for name in {SLOW} if name in sys.modules])"
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert outcome.stdout.strip() == "[]"
 
 
 def test_what_is_left_out_comes_when_it_is_used():
