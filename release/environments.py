@@ -84,8 +84,8 @@ def import_cost(python: Path) -> str:
     ours, numpys, nothing = (_median_ms(python, code) for code in ("import privfl", "import numpy", "pass"))
     judged = "within" if ours - nothing <= IMPORT_MS else "OVER"
     return (
-        f"{ours - nothing:.0f} ms, {judged} the {IMPORT_MS} that are meant (numpy {numpys - nothing:.0f}; Python itself "
-        f"{nothing:.0f} more)"
+        f"{ours - nothing:.0f} ms, {judged} the {IMPORT_MS} that are meant (numpy {numpys - nothing:.0f}; Python "
+        f"itself {nothing:.0f} more)"
     )
 
 
