@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -68,7 +69,10 @@ def tried(python: Path, extra: str) -> Iterator[tuple[str, str, bool]]:
             stderr=subprocess.PIPE,
             text=True,
         )
-        said, complaints = process.communicate()
+        try:
+            said, complaints = process.communicate()
+        finally:
+            process.kill()  # nothing, where it has ended
         lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
         yield from ((line["name"], line["said"], line["good"]) for line in lines)
         if process.returncode or not lines:
@@ -123,6 +127,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="EXTRA", help=f"of {', '.join(extras())} (all of them)")
     parser.add_argument("--wheel", type=Path, help="the one in dist/ unless given")
     options, results = parser.parse_args(), Results()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # what was made is removed then as well
     unknown = set(options.names) - set(extras())
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: {', '.join(extras())} work")
