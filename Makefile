@@ -7,7 +7,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-https demo-mqtt test test-flower test-mutants lint format bench bench-kernels bench-flower bench-scale \
-	bench-coordinator fuzz soak crash crash-committee crash-coordinator crash-exact vectors clean
+	bench-coordinator fuzz soak crash crash-committee crash-coordinator crash-exact vectors promises release \
+	release-check clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +30,10 @@ $(VENV)/.dev: $(VENV)/.demo
 
 $(VENV)/.bench: $(VENV)/.dev
 	$(PIP) --group bench
+	touch $@
+
+$(VENV)/.release: $(VENV)/.made pyproject.toml constraints.txt
+	$(PIP) --group release
 	touch $@
 
 demo: $(VENV)/.demo ## train a model across ten simulated hospitals, whose updates nobody reads
@@ -98,6 +103,15 @@ crash-exact: $(VENV)/.dev ## runs without privacy, killed 20 times and ended at 
 
 vectors: $(VENV)/.dev ## write the known answers in tests/vectors anew
 	$(BIN)/python tests/known_answers
+
+promises: $(VENV)/.dev ## make the links of SECURITY.md anew: to the lines that keep promises, and the tests that break
+	$(BIN)/python docs/promises.py
+
+release: $(VENV)/.release ## build wheel and sdist into dist/, and look what is in them
+	$(BIN)/python release/artefacts.py
+
+release-check: release ## install the wheel in clean environments, for every extra, and try what each promises (half an hour)
+	$(BIN)/python release/environments.py
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache

@@ -16,7 +16,6 @@ from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.layout import Layout
 from privfl.encoding.update import UpdateCodec
 from privfl.errors import BudgetExceeded, ConfigurationError, ProtocolError, RoundAborted
-from privfl.evidence import MessageRecord
 from privfl.params import (
     NONCE_BYTES,
     CkksSetting,
@@ -38,9 +37,10 @@ from privfl.suites import plan_session, suite
 from privfl.suites import suite as suite_named
 from privfl.wire import PartyId, Role
 
-if TYPE_CHECKING:  # a suite's package is imported when it is asked for
+if TYPE_CHECKING:  # a suite's package, and evidence, are imported when they are asked for
     from privfl.ckks.member import CommitteeMember
     from privfl.ckks.rehearsal import SimulatedCommittee
+    from privfl.evidence import MessageRecord
 
 VectorSource = Mapping[int, Vector] | Callable[[int], Vector]
 Watcher = Callable[[int, Phase, bytes], None]
@@ -378,6 +378,8 @@ def _exchange(run: _Run, server: ServerSession, party: PartyId, phase: Phase, co
             cost.download_bytes += len(request)
             cost.upload_bytes += len(response)
         if run.record:
+            from privfl.evidence import MessageRecord  # noqa: PLC0415 - for those who record
+
             run.messages.append(MessageRecord.of(party, phase, response))
         if run.watch is not None and not of_committee:
             run.watch(party.number, phase, response)

@@ -43,8 +43,9 @@ from audit_frauds import (
 )
 from audit_lies import LIES
 
+from privfl.audit.checks import Seen, Undecided, check
 from privfl.audit.examine import examine
-from privfl.audit.findings import Finding, Layer, Outcome, weakest
+from privfl.audit.findings import Finding, Layer, Outcome, Word, weakest
 from privfl.dp.budget import Budget
 from privfl.dp.events import Gaussian, PoissonSampled, Relation, Repeated, Skellam
 from privfl.dp.ledger import Ledger
@@ -795,6 +796,17 @@ def test_a_release_without_noise_is_named(event, copy):
 
 
 # Checks, outcomes, verdicts
+
+
+def test_a_finding_says_whose_word_it_rests_on_whatever_came_of_it():
+    def saw():
+        return Seen(detail="It is so.", rests_on=Word.COORDINATOR)
+
+    def missed():
+        raise Undecided("It cannot be told.", rests_on=Word.CLIENTS)
+
+    assert check("key", Layer.CONFORMITY, "It is so", saw).rests_on is Word.COORDINATOR
+    assert check("key", Layer.CONFORMITY, "It is so", missed).rests_on is Word.CLIENTS
 
 
 def test_the_verdict_is_the_weakest_of_all():

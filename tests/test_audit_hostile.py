@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import threading
+import tomllib
 import tracemalloc
 import warnings
 import zipfile
@@ -39,7 +40,7 @@ from privfl.journal import reading
 from privfl.journal.reading import content_of
 from privfl.learning.books import COORDINATOR, LEDGER
 from privfl.learning.client_books import RECEIPTS
-from privfl.learning.job import MAX_ROUNDS, MOST_JOB_BYTES, job_from_toml, load_job
+from privfl.learning.job import MAX_ROUNDS, MOST_JOB_BYTES, job_from_table, job_from_toml, job_to_toml, load_job
 from privfl.learning.npz import DAMAGE, read_npz
 from privfl.learning.paperwork import JOB
 from privfl.learning.rounds import METRICS
@@ -314,6 +315,21 @@ def test_the_limits_of_job_files_leave_room(run, tmp_path):
     feeding.join(SECONDS)
 
 
+@pytest.mark.parametrize("place", ["model", "name", "test"])
+def test_no_code_is_run_because_an_audited_job_names_it(run, place, tmp_path, monkeypatch, capsys):
+    ran = tmp_path / "ran"
+    (tmp_path / "evil_things.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    changes = {"model": "evil_things:run"} if place == "model" else {"data": {place: "evil_things:run"}}
+    table = tomllib.loads((run / JOB).read_text())
+    table["data"] |= {"classes": 2, "name": "evil_things:run"} | changes.pop("data", {})
+    (run / JOB).write_text(job_to_toml(job_from_table(table | changes)))
+    assert main(["audit", str(run), "--json"]) == 1
+    assert "evil_things" in (run / JOB).read_text()
+    assert json.loads(capsys.readouterr().out)["verdict"] == "fail"
+    assert not ran.exists()
+
+
 def test_an_override_beyond_all_numbers_is_refused():
     for value in ("9" * 5000, "[" * 20_000, "0x" + "f" * 5000):
         with pytest.raises(ConfigurationError):
@@ -424,6 +440,14 @@ def test_a_recorded_session_that_is_none_is_refused_and_takes_no_memory(content)
         TrainingProbe.from_npz(content)
     assert tracemalloc.get_traced_memory()[1] < max(8 << 20, 8 * len(content))
     tracemalloc.stop()
+
+
+def test_nothing_is_unpickled_of_what_an_audited_run_recorded(tmp_path):
+    ran = tmp_path / "ran"
+    evil = b"cos\nsystem\n(S'touch " + os.fsencode(ran) + b"'\ntR."
+    with pytest.raises(Wrong):
+        _unpacked(of_released(header("(1,)", "|O") + evil), "here")
+    assert not ran.exists()
 
 
 def test_arrays_that_say_less_than_they_unpack_to_are_cut_before_they_grow():

@@ -13,7 +13,7 @@ from privfl.learning.cohort import COIN_EPSILON, Losses, draw_cohort, volunteeri
 from privfl.learning.cohort_job import CohortJob, Sampling
 from privfl.learning.evaluation_job import EvaluationJob
 from privfl.learning.fleet_job import FleetJob
-from privfl.learning.job import DataJob, Job
+from privfl.learning.job import DataJob, Job, job_from_table
 
 RARE = 1e-6
 ROUNDS = range(1, 1501)
@@ -135,6 +135,27 @@ def test_where_all_are_there_the_same_are_drawn_as_if_nobody_had_been_asked():
         assert draw_cohort(available, number, roll=Checked(range(10))) == draw_cohort(uniform, number)
 
 
+@pytest.mark.parametrize(
+    ("changes", "corrupt"),
+    [
+        ({}, 1),
+        ({"cohort": {"size": 10, "sampling": "available"}}, 3),
+        ({"cohort": {}, "strategy": {"name": "fedbuff", "buffer": 10}}, 3),
+    ],
+    ids=["drawn by the server", "available", "fedbuff"],
+)
+def test_where_clients_choose_when_to_come_all_corrupt_ones_may_be_in_one_sum(changes, corrupt):
+    """Thirty clients of whom a tenth may be corrupt, ten in a sum: what noise is sized for."""
+    table = {
+        "suite": "masking",
+        "data": {"clients": 30},
+        "cohort": {"size": 10},
+        "threat": {"corrupt": 0.1},
+        "privacy": {"mode": "client-distributed", "noise_multiplier": 1.0, "delta": 1e-3, "clip": 1.0},
+    }
+    assert job_from_table(table | changes).corrupt_clients == corrupt
+
+
 # -- speed ------------------------------------------------------------------------------------------------------------
 
 
@@ -164,6 +185,16 @@ def test_of_a_speed_nothing_counts_but_its_power_of_two():
         assert draw_cohort(job, number, roll=Checked(exact, exact)) == draw_cohort(
             job, number, roll=Checked(coarse, coarse)
         )
+
+
+def test_a_claim_of_speed_counts_for_eight_times_the_median_at_most():
+    """Who claims to be a million times as fast is drawn as who claims to be eight times as fast."""
+    job = job_of(8, size=2, sampling=Sampling.SPEED, preference=1.0, explore=0.0)
+    honest = dict.fromkeys(range(7), 4.0)
+    boast, bounded = honest | {7: 4.0 * 2.0**20}, honest | {7: 32.0}
+    drawn = [draw_cohort(job, number, roll=Checked(boast, boast)) for number in range(1, 201)]
+    assert drawn == [draw_cohort(job, number, roll=Checked(bounded, bounded)) for number in range(1, 201)]
+    assert times(drawn, 7) < 200
 
 
 @pytest.mark.parametrize("sampling", ["speed", "loss"])

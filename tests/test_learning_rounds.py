@@ -241,6 +241,16 @@ def test_every_round_has_its_own_nonce_and_context(done):
         assert len({getattr(session.params, told) for session in sessions}) == 5
 
 
+def test_a_round_that_follows_an_aborted_one_has_another_context(tmp_path):
+    """The model has not moved, and the update may be the same: under the same context two sums of it could be told."""
+    gone = {"drop": [{"round": 1, "clients": list(range(9)), "phase": "Unmask"}]}
+    run = finished(FederatedRun(job(suite="masking", rounds=2, failures=gone), out=tmp_path / "out"))
+    assert [row.aborted for row in run.metrics] == [True, False]
+    sessions = read_evidence(tmp_path / "out" / "evidence.jsonl").sessions
+    contexts = [session.params.context for session in sessions if session.round in {1, 2}]
+    assert len(contexts) == len(set(contexts)) == 2
+
+
 def test_the_view_shows_noise_under_protection_and_the_update_under_plain():
     for name, exposed in (("kahe", False), ("masking", False), ("plain", True)):
         run = finished(FederatedRun(job(suite=name, rounds=1)))

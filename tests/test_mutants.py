@@ -40,6 +40,7 @@ from mutants_http import MUTANTS as OF_HTTP
 from mutants_learning import MUTANTS as OF_LEARNING
 from mutants_mqtt import MUTANTS as OF_MQTT
 from mutants_mqtt import WITH_BROKER
+from mutants_promises import MUTANTS as OF_PROMISES
 from mutants_roster import MUTANTS as OF_ROSTERS
 
 import privfl
@@ -69,6 +70,7 @@ MUTANTS = (
     *OF_FLOWER,
     *OF_FLOWER_ATTACKS,
     *OF_FLOWER_PRIVACY,
+    *OF_PROMISES,
 )
 NAMED = {}
 """By file, the tests that catch something."""

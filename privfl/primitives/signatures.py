@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final, NoReturn
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from privfl.errors import ConfigurationError, RemoteProtocolError
@@ -59,6 +58,8 @@ class Identity:
         Raises:
             ConfigurationError: not an Ed25519 private key.
         """
+        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - slow to import, and seldom used
+
         try:
             key = serialization.load_pem_private_key(pem, password=None)
         except (ValueError, TypeError):
@@ -69,6 +70,8 @@ class Identity:
 
     def to_pem(self) -> bytes:
         """Return the private key as PKCS #8: keep it where only its owner can read it."""
+        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - likewise
+
         return self._private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
