@@ -24,8 +24,8 @@ TOGETHER = ["privacy.md", "audit.md"]
 ELSEWHERE = {
     r"make demo$": "it installs from the net; .ci/run and tests/test_examples.py have what it does",
     r"source \.venv/bin/activate$": "of the shell alone",
-    r"python benchmarks/(narrow|strategies)\.py": "hours of training; tests/test_benchmarks.py tries their parts",
-    r"privfl bench --quick": "a minute of measuring; tests/test_bench_report.py has a smaller matrix",
+    r"python benchmarks/(narrow|strategies)\.py": "hours of training; what they measure with has tests of its own",
+    r"privfl bench --quick": "a minute of measuring; tests/test_cli.py has a smaller matrix",
 }
 BY_OTHER_TESTS = {
     "embedding.md": "tests/test_embedding.py",
