@@ -61,7 +61,7 @@ format: $(VENV)/.dev ## put the code into the house's form
 	$(BIN)/ruff check --fix .
 
 docs: $(VENV)/.dev ## build the documentation into site/: tutorial, protocols, wire format, reference
-	$(BIN)/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: $(VENV)/.bench ## what protection costs: suites, peers, goals, growth, training jobs; a report (half an hour)
 	rm -rf runs/bench

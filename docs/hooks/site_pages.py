@@ -46,7 +46,7 @@ def made() -> dict[str, Callable[[], str]]:
 
 def on_files(files: Files, config: Any) -> Files:
     """Add a page for every file of the repository that a page links to, and for those that these link to."""
-    root = Path(config.config_file_path).parent
+    root = _root(config)
     waiting = [(Path(config.docs_dir) / page.src_uri, page.content_string) for page in files.documentation_pages()]
     waiting += [(root / name, (root / name).read_text(encoding="utf-8")) for name in INCLUDED]
     while waiting:
@@ -67,7 +67,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:  # noqa: ARG001 - mkdocs gives it
     """Lead links to where their files are in the site, and put in what is made."""
-    root, uri = Path(config.config_file_path).parent, page.file.src_uri
+    root, uri = _root(config), page.file.src_uri
     origin = Path(config.docs_dir) / uri
     if not origin.exists():
         origin = root / uri.removeprefix("files/").removesuffix(".source.md")
@@ -86,6 +86,10 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     return MARKER.sub(put, _led(markdown, origin, uri, config))
 
 
+def _root(config: Any) -> Path:
+    return Path(config.config_file_path).resolve().parent
+
+
 def _linked(origin: Path, text: str) -> Iterator[Path]:
     for match in LINK.finditer(FENCE.sub("", text)):
         yield (origin.parent / match[1]).resolve()
@@ -95,7 +99,7 @@ def _uri(path: Path, config: Any) -> str:
     """Return where a file of the repository is among the site's sources."""
     if path.is_relative_to(config.docs_dir):
         return path.relative_to(config.docs_dir).as_posix()
-    inside = path.relative_to(Path(config.config_file_path).parent).as_posix()
+    inside = path.relative_to(_root(config)).as_posix()
     if inside in INCLUDED:
         return INCLUDED[inside]
     return f"files/{inside}" + ("" if path.suffix == ".md" else ".source.md")
