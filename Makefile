@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-https demo-mqtt test test-flower test-mutants lint format bench bench-kernels bench-flower bench-scale \
-	bench-coordinator fuzz soak crash crash-committee crash-coordinator crash-exact vectors promises release \
-	release-check clean
+.PHONY: help demo demo-https demo-mqtt test test-flower test-mutants lint format docs bench bench-kernels \
+	bench-flower bench-scale bench-coordinator fuzz soak crash crash-committee crash-coordinator crash-exact vectors promises \
+	release release-check clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(PIP) --editable ".[learning,ckks,dp,http,mqtt,flower]" --group dev
+	$(PIP) --editable ".[learning,ckks,dp,http,mqtt,flower]" --group dev --group docs
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.dev
@@ -64,6 +64,9 @@ lint: $(VENV)/.dev ## style, types and import contracts alone
 format: $(VENV)/.dev ## put the code into the house's form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.dev ## build the documentation into site/: tutorial, protocols, wire format, reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: $(VENV)/.bench ## what protection costs: suites, peers, goals, growth, training jobs; a report (half an hour)
 	rm -rf runs/bench
@@ -114,5 +117,5 @@ release-check: release ## install the wheel in clean environments, for every ext
 	$(BIN)/python release/environments.py
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
+	rm -rf $(VENV) build dist runs site .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
