@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-https demo-mqtt test test-flower test-mutants lint format bench bench-kernels bench-flower bench-scale \
-	bench-coordinator fuzz soak crash crash-committee crash-coordinator crash-exact vectors clean
+.PHONY: help demo demo-https demo-mqtt test test-flower test-mutants notebooks lint format bench bench-kernels bench-flower \
+	bench-scale bench-coordinator fuzz soak crash crash-committee crash-coordinator crash-exact vectors clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ test-flower: $(VENV)/.dev ## Flower's runtimes, processes and all: nodes die, an
 
 test-mutants: $(VENV)/.dev ## the tests that catch planted mutants, on the same copies without them (5 min)
 	$(BIN)/python -m pytest -n auto -m slow tests/test_mutants.py
+
+notebooks: $(VENV)/.dev ## execute all notebooks, check what they say, and keep them as pages in runs/notebooks (3 min)
+	rm -rf runs/notebooks
+	PRIVFL_NOTEBOOKS=runs/notebooks $(BIN)/python -m pytest -n auto --dist worksteal tests/test_notebooks.py
 
 lint: $(VENV)/.dev ## style, types and import contracts alone
 	$(BIN)/ruff check .
