@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-https demo-mqtt test test-flower test-mutants lint format docs bench bench-kernels \
+.PHONY: help demo demo-https demo-mqtt test test-flower test-mutants notebooks lint format docs bench bench-kernels \
 	bench-flower bench-scale bench-coordinator fuzz soak crash crash-committee crash-coordinator crash-exact vectors promises \
 	release release-check clean
 
@@ -54,6 +54,10 @@ test-flower: $(VENV)/.dev ## Flower's runtimes, processes and all: nodes die, an
 
 test-mutants: $(VENV)/.dev ## all planted mutants (make test takes a quarter), and what catches them without them (30 min)
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or not slow" tests/test_mutants.py
+
+notebooks: $(VENV)/.dev ## execute all notebooks, check what they say, and keep them as pages in runs/notebooks (3 min)
+	rm -rf runs/notebooks
+	PRIVFL_NOTEBOOKS=runs/notebooks $(BIN)/python -m pytest -n auto --dist worksteal tests/test_notebooks.py
 
 lint: $(VENV)/.dev ## style, types and import contracts alone
 	$(BIN)/ruff check .
