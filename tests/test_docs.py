@@ -8,6 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from privfl.cli.main import main
@@ -17,7 +18,16 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8") for path in DOCS.rglob("*.md")}
 
-RUN_HERE = {"index.md", "choosing.md", "faq.md", "protocols.md", "wire.md", "reference/index.md", "tutorial.md"}
+RUN_HERE = {
+    "index.md",
+    "choosing.md",
+    "ckks.md",
+    "faq.md",
+    "protocols.md",
+    "wire.md",
+    "reference/index.md",
+    "tutorial.md",
+}
 TOGETHER = ["privacy.md", "audit.md"]
 """Pages whose commands go on with what the ones before left behind."""
 
@@ -86,6 +96,8 @@ def workplace(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", sorted(RUN_HERE - {"tutorial.md"}))
 def test_blocks_and_commands_run_in_order(page, workplace, monkeypatch, capsys):
+    if page == "ckks.md":
+        pytest.importorskip("tenseal")
     names = {}
     for language, code in blocks(page, "python", "sh"):
         if language == "python":
@@ -134,6 +146,27 @@ def test_a_private_run_and_its_audit(workplace, monkeypatch, capsys):
     except AssertionError:  # what is honest is doubted once in a few hundred, and never accused
         assert names["audit"].verdict.value == "inconclusive"
     capsys.readouterr()
+
+
+def test_privacy_in_another_stack(workplace):
+    pytest.importorskip("dp_accounting")
+    ((_, code),) = blocks("privacy.md", "python")
+    run_python(code, "privacy.md", {})
+
+
+def test_the_picture_shows_what_it_says(tmp_path, monkeypatch):
+    for needed in ("matplotlib", "sklearn"):
+        pytest.importorskip(needed)
+    monkeypatch.syspath_prepend(str(DOCS))
+    picture = importlib.import_module("picture")
+    true, read, means = picture.what_a_server_reads()
+    for image, plain, kahe in zip(true, read["plain"], read["kahe"], strict=True):
+        assert np.abs(plain - image).max() < 0.01
+        # Of 64 pixels that have nothing to do with the image, an eighth is the standard deviation of this.
+        assert abs(np.corrcoef(kahe, image)[0, 1]) < 0.75
+    assert np.array_equal(means["plain"], means["kahe"])
+    picture.draw(true, read, means, str(tmp_path / "picture.png"))
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_every_command_runs_somewhere():

@@ -15,11 +15,14 @@ from typing import Any
 
 import drawing
 import ladders
+import listings
 import wire_tables
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 LINK = re.compile(r"(?<!!)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
+NAMED_LINE = re.compile(r"^(\[[^\]\n]+\]: )([^\s#:]+)(#L\d+)", re.MULTILINE)
+"""What a link's name stands for, where that is a line of a source."""
 FENCE = re.compile(r"^( *)(```|~~~).*?^\1\2[^\n]*$", re.MULTILINE | re.DOTALL)
 MARKER = re.compile(r"^<!-- (made|include): (\S+) -->$", re.MULTILINE)
 INCLUDED = {"SECURITY.md": "threats.md"}
@@ -62,6 +65,12 @@ def on_files(files: Files, config: Any) -> Files:
                 language = LANGUAGES.get(path.suffix, "text")
                 content = f"# `{path.relative_to(root)}`\n\n~~~~{language}\n{content.rstrip()}\n~~~~\n"
             files.append(File.generated(config, uri, content=content))
+    for name in INCLUDED:
+        for match in NAMED_LINE.finditer((root / name).read_text(encoding="utf-8")):
+            uri, path = _listed(match[2]), root / match[2]
+            if path.is_file() and not files.get_file_from_path(uri):
+                shown = listings.listing(match[2], path.read_text(encoding="utf-8"))
+                files.append(File.generated(config, uri, content=shown))
     return files
 
 
@@ -105,6 +114,11 @@ def _uri(path: Path, config: Any) -> str:
     return f"files/{inside}" + ("" if path.suffix == ".md" else ".source.md")
 
 
+def _listed(name: str) -> str:
+    """Return where the lines of a source are shown, of a file by its path from the repository's root."""
+    return f"files/{name}.html"
+
+
 def _led(text: str, origin: Path, uri: str, config: Any) -> str:
     """Rewrite the links of a text that comes from one file and is shown on one page; code stays as it is."""
 
@@ -115,8 +129,13 @@ def _led(text: str, origin: Path, uri: str, config: Any) -> str:
         target = posixpath.relpath(_uri(path, config), posixpath.dirname(uri) or ".")
         return f"]({target}{match[2] or ''})"
 
+    def named(match: re.Match[str]) -> str:
+        if not (origin.parent / match[2]).is_file():
+            raise PluginError(f"{uri} names a line of {match[2]}, which is no file of the repository")
+        return match[1] + posixpath.relpath(_listed(match[2]), posixpath.dirname(uri) or ".") + match[3]
+
     pieces, end = [], 0
     for fence in FENCE.finditer(text):
         pieces += [LINK.sub(led, text[end : fence.start()]), fence[0]]
         end = fence.end()
-    return "".join([*pieces, LINK.sub(led, text[end:])])
+    return NAMED_LINE.sub(named, "".join([*pieces, LINK.sub(led, text[end:])]))

@@ -25,8 +25,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(Exit.USAGE, f"privfl: {message} (see `{self.prog} --help`)\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb and return its exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command, with all verbs."""
     parser = _Parser(
         prog="privfl",
         description="Secure aggregation for federated learning: the server learns only the sum.",
@@ -36,6 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb in _VERBS:
         verb.register(verbs)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code."""
+    parser = make_parser()
     try:
         options = parser.parse_args(arguments)
         code = options.call(options)
