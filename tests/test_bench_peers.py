@@ -280,7 +280,7 @@ def test_a_peer_that_is_not_installed_is_named_with_its_command(peer, command, m
     monkeypatch.setitem(sys.modules, peer.package, None)
     try:
         assert not peer.available()
-        assert peer.skipped() == f"{peer.name} is skipped, as {peer.package!r} is not installed: {command}"
+        assert peer.skipped() == f"{peer.package!r} is not installed: {command}"
         assert peer.refuse(10, 10, 0.1) is None
         with pytest.raises(MissingExtra, match=peer.package):
             peer.session(10, 10, frozenset())

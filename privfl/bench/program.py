@@ -58,15 +58,15 @@ class Program:
             else:
                 out[str(cell)] = reason
         for peer, cell in self.peers:
-            obstacle = peer.refuse(cell.parameters, cell.clients, cell.dropout)
-            if not peer.available():
-                out[peer.name] = f"{peer.package!r} is not installed: {peer.install}"
+            missing, obstacle = peer.skipped(), peer.refuse(cell.parameters, cell.clients, cell.dropout)
+            if missing is not None:
+                out[peer.name] = missing
             elif obstacle is not None:
                 out[_of_peer(peer, cell)] = obstacle
             else:
                 peers.append((peer, cell))
-        if self.jobs and (missing := jobs.why_not()) is not None:
-            out["training jobs"] = missing
+        if self.jobs and (untrained := jobs.why_not()) is not None:
+            out["training jobs"] = untrained
         elif self.jobs:
             runnable = set(jobs.runnable())
             chosen = [case for case in self.jobs if case in runnable]

@@ -37,8 +37,8 @@ QUICK: Final = USUAL | {
 }
 _QUICK_MOST_S: Final = 2.5
 _FULL_REPEAT: Final = 5
-_FULL_LEAST_S: Final = 6.0
-_FULL_MOST_S: Final = 30.0
+_FULL_LEAST_S: Final = 4.0
+_FULL_MOST_S: Final = 20.0
 _SIZES: Final = ((10, 100_000, 0.0), (10, 100_000, 0.1), (10, 1_000_000, 0.1))
 """At which peers are compared: clients, parameters, drop-out."""
 
@@ -103,7 +103,7 @@ def _full(options: argparse.Namespace) -> Program:
         cells(masked, [10], [1_000_000], [0.1], wires=[WireForm.PACKED]),
         cells(masked, [10, 100], [100_000], [0.1], server=ServerModel.ACTIVE),
         cells(suites, [10], [100_000], [0.1], privacy=noisy),
-        cells(suites, [10, 25, 50, 100, 200, 400], [10_000], [0.1]),
+        cells(suites, [10, 25, 50, 100, 200, 300], [10_000], [0.1]),
         cells(suites, [10], [10_000, 30_000, 300_000], [0.1]),
         cells(bare, [10], [3_000_000], [0.1]),
     ]

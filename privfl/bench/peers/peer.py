@@ -45,10 +45,8 @@ class Peer(ABC):
         return find_spec(self.package) is not None
 
     def skipped(self) -> str | None:
-        """Say in one sentence that it is left out, and what installs it; None if it is installed."""
-        if self.available():
-            return None
-        return f"{self.name} is skipped, as {self.package!r} is not installed: {self.install}"
+        """Say why it is left out, and what installs it; None if it is installed."""
+        return None if self.available() else f"{self.package!r} is not installed: {self.install}"
 
     def refuse(self, parameters: int, clients: int, dropout: float) -> str | None:
         """Say in one sentence why this cannot be measured, and what can; None if it can.
