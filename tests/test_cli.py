@@ -534,7 +534,7 @@ def test_bench_names_a_peer_that_is_not_installed_and_a_cell_that_does_not_fit(m
     out, err = said(capsys)
     assert len(out.splitlines()) == 1
     assert "left out: flower-secagg+: 'flwr' is not installed: pip install 'privfl[flower]'" in err
-    monkeypatch.setattr(program, "why_not", lambda cell, **_: "it needs a lot" if cell.parameters > 1000 else None)
+    monkeypatch.setattr(program, "why_not", lambda cell, _repeats: "it needs a lot" if cell.parameters > 1000 else None)
     assert main([*arguments, "--parameters", "1e3,1e4"]) == 2
     out, err = said(capsys)
     assert len(out.splitlines()) == 1
