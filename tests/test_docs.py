@@ -112,6 +112,8 @@ def test_the_tutorial_followed_literally(workplace, monkeypatch, capsys):
     """Files are saved under the name in their first line, all else is run in order, in the directory that it makes."""
     pytest.importorskip("torch")
     names, saved = {}, []
+    (workplace / "clone").mkdir()
+    monkeypatch.chdir(workplace / "clone")
     for language, code in blocks("tutorial.md", "python", "toml", "sh"):
         name = re.match(r"# (\w+\.(?:py|toml))\n", code)
         if name:
