@@ -4,6 +4,7 @@ from mutants import Mutant
 
 TESTS = "test_report_fleet.py"
 CLI = "test_cli.py"
+PRIVATE = "test_cli_run_privacy.py"
 
 MUTANTS = (
     Mutant(
@@ -78,5 +79,26 @@ MUTANTS = (
         "run.metrics[-1].simulated_clock if run.metrics",
         "run.metrics[-1].simulated_seconds if run.metrics",
         (f"{CLI}::test_buffers_a_fleet_and_evaluations_stand_in_answer_table_and_report",),
+    ),
+    Mutant(
+        "noise that drowns the model untold before a run",
+        "cli/run_live.py",
+        "if not self._quiet and (noise",
+        "if self._quiet and (noise",
+        (f"{PRIVATE}::test_noise_that_drowns_the_model_is_said_before_a_round_and_after",),
+    ),
+    Mutant(
+        "noise of one round held against what all can learn",
+        "cli/run_privacy.py",
+        "math.sqrt(run.job.rounds * run.guarantee.integers.dimension)",
+        "math.sqrt(run.guarantee.integers.dimension)",
+        (f"{PRIVATE}::test_noise_that_drowns_the_model_is_said_before_a_round_and_after",),
+    ),
+    Mutant(
+        "a library's line named for somebody's own",
+        "learning/own_code.py",
+        "place = (own or places)[-1]",
+        "place = places[-1]",
+        ("test_learning_trainers.py::test_data_that_are_not_what_is_due_are_named_with_the_client",),
     ),
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from privfl.cli.main import main
+from privfl.dp.calibration import noise_multiplier_for
 from privfl.dp.ledger import read_ledger
 from privfl.learning.rounds import FederatedRun
 from privfl.primitives.signatures import Identity
@@ -358,3 +359,21 @@ def test_an_identity_that_will_not_do_is_one_sentence_and_nothing_is_written(arg
     assert captured.out == ""
     assert len(captured.err.strip().splitlines()) == 1
     assert sorted(Path().rglob("*")) == before
+
+
+def test_noise_that_drowns_the_model_is_said_before_a_round_and_after(job, capsys):
+    settings = ("privacy.epsilon=1", "privacy.delta=1e-5", "suite=plain")
+    assert run(job, *settings) == 0
+    answer = told(capsys)
+    z = noise_multiplier_for(1.0, 1e-5, 1.0, 2)
+    times = z * (2 * answer["parameters"]) ** 0.5 / (12 * 2)  # z·√(R·d)/(n·R)
+    (warning,) = [one for one in answer["warnings"] if "the noise" in one]
+    assert f"with 12 clients in a sum the noise of 2 rounds is {times:.1f} times as long" in warning
+    enough = int(re.search(r"(\d+) clients or more would help", warning)[1])
+    assert 12 * times <= enough <= 12.2 * times + 1  # what is carried out has a little more noise than z
+    capsys.readouterr()
+    changed = [part for setting in settings for part in ("--set", setting)]
+    assert main(["run", str(job), *changed, "--out", "again"]) == 0
+    assert capsys.readouterr().err.count(warning) == 2
+    assert run(job, *settings, f"data.clients={enough}", out="more") == 0
+    assert not [one for one in told(capsys)["warnings"] if "the noise" in one]

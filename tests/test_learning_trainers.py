@@ -161,6 +161,9 @@ OWN = """
     def failing(client):
         raise KeyError(f"hospital {client}")
 
+    def unreadable(client, clients):
+        return np.load(f"no-such-{client}-of-{clients}.npy")  # numpy's own lines raise, a line here is at fault
+
     def needy(path):
         return path
 """
@@ -488,7 +491,7 @@ def test_build_is_for_models(own):
             "half_a_trainer",
             r"returned Half; let it return a torch\.nn\.Module, or an object with the methods of .*Trainer",
         ),
-        ("broken", r"and calling it failed: KeyError: 2, in line 18 of own_code_for_a_test\.py"),
+        ("broken", r"and calling it with classes=2 failed: KeyError: 2, in line 18 of own_code_for_a_test\.py"),
     ],
 )
 def test_functions_that_make_neither_are_named(name, message, own):
@@ -777,7 +780,14 @@ def test_numbers_of_words_are_refused_where_examples_are_protected(own):
         ("empty", r"client 0: features and labels hold no example; give at least 1"),
         ("wide", r"client 1: an example is float32 of shape \(4,\), and float32 of shape \(3,\) at client 0; give all"),
         ("mixed", r"client 1: an example is int64 of shape \(3,\), and float32 of shape \(3,\) at client 0"),
-        ("failing", r"data\.name is .* calling it failed: KeyError: 'hospital 0', in line \d+ of own_code_for_a_test"),
+        (
+            "failing",
+            r"data\.name is .* calling it with client=0 failed: KeyError: 'hospital 0', in line \d+ of own_code_for_a_",
+        ),
+        (
+            "unreadable",
+            r"calling it with client=0, clients=3 failed: FileNotFoundError: .*, in line \d+ of own_code_for_a_test",
+        ),
         (
             "needy",
             r"data\.name is .* also needs path; let it take no argument, or only the keywords client, clients, seed",

@@ -2,15 +2,16 @@
 
 Two jobs on `digits`. Of a network of a million parameters among ten clients it is the time and the bytes that count: it
 is trained under every suite, with fewer bits, and with noise. Of a linear model among a hundred clients it is the
-accuracy: under every privacy mode, at several ε. The cases of a job take turns, round by round, with the job under
-`plain` in the turn's first place, so that a machine that slows down slows all. A round is everything: training,
-encoding, the session of all parties, the step of the model, its evaluation; what a run does for its report alone (the
-same vectors through `plain` once more) is taken off.
+accuracy: under every privacy mode, at several ε. The cases of a job take turns, round by round and every second round
+the other way about, so that a machine that slows down slows all. A round is everything: training, encoding, the session
+of all parties, the step of the model, its evaluation; what a run does for its report alone (the same vectors through
+`plain` once more) is taken off. Ratios are of processor time, which other programs' turns on the machine are not in.
 """
 
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -174,8 +175,8 @@ def measure_jobs(
         One record a case, ready for JSON.
     """
     for training in dict.fromkeys(case.training for case in chosen):
-        plain = JobCase(training=training, suite=_PLAIN)
         own = [case for case in chosen if case.training == training]
+        plain = _under_plain(own[0])
         table = [plain, *(case for case in own if case != plain)]
         found = {case: _Rounds() for case in table}
         with _one_thread():
@@ -197,16 +198,21 @@ def _take_turns(found: dict[JobCase, _Rounds], seed: int) -> None:
         kept.rows.append([])
     rounds = max(case.training.rounds for case in found)
     for number in range(rounds):
-        reference = 0.0
-        for case, turns in runs.items():  # `plain` is the first
-            row = next(turns, None)
+        taken: dict[JobCase, float] = {}
+        for case in list(runs) if number % 2 else reversed(runs):
+            begun = time.process_time()
+            row = next(runs[case], None)
             if row is None:  # its budget was spent
                 continue
             found[case].rows[-1].append(row)
-            seconds = _whole_round(row)
-            reference = reference or seconds
-            if number:  # in the first round some load what others then find loaded
-                found[case].ratios.append(seconds / reference)
+            taken[case] = (time.process_time() - begun) * _whole_round(row) / row.seconds
+        if number:  # in the first round some load what others then find loaded
+            for case, seconds in taken.items():
+                found[case].ratios.append(seconds / taken[_under_plain(case)])
+
+
+def _under_plain(case: JobCase) -> JobCase:
+    return JobCase(training=case.training, suite=_PLAIN)
 
 
 def _whole_round(row: RoundMetrics) -> float:

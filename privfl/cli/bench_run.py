@@ -52,6 +52,8 @@ def bench(options: argparse.Namespace) -> int:
         _print(store)
     if folder is not None:
         _write_report(folder, program, store, command=shlex.join(["privfl", "bench", *typed]), quiet=options.json)
+    elif not options.json:
+        print("no report was written: --out DIR is where it and the results go")
     return Exit.INCONCLUSIVE if len(program.cells) < len(asked.cells) else Exit.GOOD
 
 

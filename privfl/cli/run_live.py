@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from privfl.cli.run_facts import strategy_words
-from privfl.cli.run_privacy import spent_note
+from privfl.cli.run_privacy import drowned, spent_note
 from privfl.learning.records import Progress as RoundProgress
 from privfl.learning.rounds import FederatedRun
 from privfl.learning.strategy_job import StrategyName
@@ -23,6 +23,7 @@ class Watcher:
 
     def __init__(self, *, quiet: bool) -> None:
         self._console = Console(stderr=True)
+        self._quiet = quiet
         self._live = not quiet and self._console.is_terminal
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
@@ -57,6 +58,8 @@ class Watcher:
                 )
         if not chosen.protects:
             print(f"privfl: warning: {chosen.security_note}", file=sys.stderr)
+        if not self._quiet and (noise := drowned(run)) is not None:  # with --json it is among the warnings
+            print(f"privfl: warning: {noise}", file=sys.stderr)
         self._run = run
         self._task = self._bar.add_task(
             run.job.suite, total=run.job.rounds, completed=len(run.metrics), round=len(run.metrics), note=""

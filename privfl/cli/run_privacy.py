@@ -107,10 +107,12 @@ def spent_note(run: FederatedRun, epsilon: float | None) -> str:
 
 
 def privacy_warnings(run: FederatedRun, told: Told | None) -> list[str]:
-    """Sentences on what became of the ledger and of charges that brought nothing."""
+    """Sentences on noise that drowns the model, on what became of the ledger, and on charges that brought nothing."""
     found = []
     if run.books is not None and run.books.recovered is not None:
         found.append(run.books.recovered)
+    if (noise := drowned(run)) is not None:
+        found.append(noise)
     if told is not None:
         rows = {row.round: row for row in run.metrics}
         idle = [one.round for one in told.privacy.charges if one.round not in rows or rows[one.round].aborted]
@@ -120,6 +122,24 @@ def privacy_warnings(run: FederatedRun, told: Told | None) -> list[str]:
         if again:
             found.append(f"rounds {again} were charged again, because a crash made the run repeat them")
     return found
+
+
+def drowned(run: FederatedRun) -> str | None:
+    """Say that a run's noise drowns what it learns, where it must; None where it need not."""
+    if run.guarantee is None or run.guarantee.integers is None:
+        return None
+    # By z of every round: noise of all rounds adds up to a length of z·C·√(R·d)/n, updates that all point one way, as
+    # long as the clip lets them be, to R·C.
+    noise = run.guarantee.noise_multiplier * math.sqrt(run.job.rounds * run.guarantee.integers.dimension)
+    clients = run.job.expected_cohort
+    times = noise / (clients * run.job.rounds)
+    if times <= 1:
+        return None
+    return (
+        f"with {clients:g} clients in a sum the noise of {run.job.rounds} rounds is {times:.1f} times as long as all "
+        f"that they could learn under this clip: {math.ceil(clients * times)} clients or more would help, as would a "
+        f"smaller model or a larger privacy.epsilon"
+    )
 
 
 def finite(epsilon: float | None) -> float | None:

@@ -10,7 +10,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-_PIPED_WIDTH: Final = 160
+_PIPED_WIDTH: Final = 240
 
 
 def show(table: Table) -> None:

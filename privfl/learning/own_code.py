@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,12 @@ from typing import Any, Final
 from privfl.errors import ConfigurationError, PrivflError
 
 _LONGEST: Final = 300  # of what an error says
+_NOT_OWN: Final = (
+    "<frozen ",  # of the import system
+    str(Path(__file__).parents[1]),
+    *(sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")),
+)
+"""How the paths begin of files that nobody who names a function wrote."""
 
 
 class OwnCodeFailed(ConfigurationError):
@@ -106,12 +113,15 @@ def adapted(key: str, name: str, function: Callable[..., Any], offered: Sequence
         )
 
     def call(**given: Any) -> Any:
+        passed = {word: value for word, value in given.items() if word in words}
         try:
-            return function(**{word: value for word, value in given.items() if word in words})
+            return function(**passed)
         except PrivflError:
             raise
         except (Exception, SystemExit) as error:
-            raise ConfigurationError(f"{key} is {name!r}, and calling it failed: {told(error)}") from error
+            numbers = ", ".join(f"{word}={value}" for word, value in passed.items() if isinstance(value, int))
+            which = f" with {numbers}" if numbers else ""
+            raise ConfigurationError(f"{key} is {name!r}, and calling it{which} failed: {told(error)}") from error
 
     return call
 
@@ -140,7 +150,9 @@ def staying(whose: str) -> Iterator[None]:
 
 
 def told(error: BaseException) -> str:
-    """Say what went wrong, and where: in a line of somebody's own program."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
+    """Say what went wrong, and where: in a line of somebody's own program, also if a library raised it there."""
+    places = traceback.extract_tb(error.__traceback__)
+    own = [place for place in places if not place.filename.startswith(_NOT_OWN)]
+    place = (own or places)[-1]
     said = " ".join(str(error).split())[:_LONGEST]
     return f"{type(error).__name__}: {said}, in line {place.lineno} of {Path(place.filename).name}"

@@ -63,8 +63,8 @@ def reading(named: Named) -> tuple[str, ...]:
     if slowed:
         (least, low), (most, high) = (pick(slowed, key=lambda each: each[1]) for pick in (min, max))
         told.append(
-            f"A round takes {format_ratio(low, 1.0)} (`{least}`) to {format_ratio(high, 1.0)} (`{most}`) what it takes "
-            f"under `plain`, training included."
+            f"A round takes {format_ratio(low, 1.0)} (`{least}`) to {format_ratio(high, 1.0)} (`{most}`) the processor "
+            f"time that it takes under `plain`, training included."
         )
     jobs = [one for _, one in named]
     for private in (False, True):
@@ -95,8 +95,8 @@ def _lead(jobs: Sequence[JobRecord]) -> str:
 def _table(named: Named, key: str) -> Table:
     return Table(
         key=f"{key}-table",
-        caption="Seconds are of a whole round, a median, training included; what it takes × plain is formed round by "
-        "round, in brackets the quartiles. Bytes are of one client in one round.",
+        caption="Seconds are of a whole round, a median, training included; its processor time × plain is formed "
+        "round by round, in brackets the quartiles. Bytes are of one client in one round.",
         columns=(
             Column(heading="Suite", numeric=False),
             Column(heading="Noise", numeric=False),
@@ -106,7 +106,7 @@ def _table(named: Named, key: str) -> Table:
             Column(heading="Accuracy"),
             Column(heading="Round"),
             Column(heading="Aggregation"),
-            Column(heading="Round", unit="× plain"),
+            Column(heading="Round’s CPU", unit="× plain"),
             Column(heading="Upload", unit="MB"),
             Column(heading="Download", unit="MB"),
         ),
