@@ -51,16 +51,23 @@ def table(folder: Path = RESULTS) -> str:
     shown = at_size(bare, size)
     names = names_of(one.variant for one in shown)
     rows = [HEADINGS, ("---", *["---:"] * (len(HEADINGS) - 1)), *(_row(one, names[one.variant]) for one in shown)]
-    reached = sum(one.holds for one in goals)
+    missed = [
+        f"{one.what.rstrip('.')} (measured: {format_number(one.measured, 3)} {one.unit})"
+        for one in goals
+        if not one.holds
+    ]
     on = command["machine"]
     below = (
         f"CPU of one client and of the server, and the upload of one client, in a session of {size_words(size)}: "
         f"medians of sessions that took turns with `plain`, which protects nothing, one thread each. The error is the "
         f"largest, as a fraction of full scale (updates have 16 bits). On {on['processor']}, {on['date']}; "
         f"`privfl {' '.join(['bench', *command['arguments']])}` measures all of it on yours. Of the {len(goals)} goals "
-        f"that the project holds itself to, {reached} were reached in that run."
+        f"that the project holds itself to, {len(goals) - len(missed)} were reached in that run"
+        + (", and missed were:" if missed else ".")
     )
-    return "\n".join([*("| " + " | ".join(row) + " |" for row in rows), "", *textwrap.wrap(below, 120), ""])
+    told = [line for one in missed for line in textwrap.wrap(f"- {one}", 120, subsequent_indent="  ")]
+    shown_rows = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([*shown_rows, "", *textwrap.wrap(below, 120), *(["", *told] if told else []), ""])
 
 
 def written(readme: str, made: str) -> str:

@@ -418,6 +418,7 @@ def test_plan_tells_bits_and_bytes_of_both_wire_forms(capsys):
     answer = json.loads(said(capsys)[0])
     assert (answer["wire"], answer["ring_bits"], answer["upload_bits_per_parameter"]) == ("packed", 26, 26)
     assert answer["vector_bytes"] == 3_250_000
+    assert answer["vector_bytes"] + 52 * 32 < answer["upload_bytes"] < 1.01 * answer["vector_bytes"]  # a share for each
     assert main(arguments) == 0
     assert "--wire packed would send 26 bits for each parameter instead of 32" in said(capsys)[0]
     assert main(["plan", "--suite", "plain", "--clients", "10", "--wire", "packed", "--json"]) == 0

@@ -90,8 +90,8 @@ def _canaries(subject: Subject, attacks: list[tuple[_Attack, _Claim]], measured:
     figures = {"claimed": claim.epsilon, "bounds": {one.key: one.epsilon for one in measured if one.is_bound}}
     told = (
         f"{found.guessed.correct} of {found.guessed.guesses} guesses at {found.guessed.canaries} canaries were right; "
-        f"one round is claimed to cost ε = {claim.epsilon:.4g}, and at confidence {CONFIDENCE:.0%} it costs more than "
-        f"{measured[0].epsilon:.3g}. {_power(measured[0])}"
+        f"one round is claimed to cost at most ε = {claim.epsilon:.4g}, and at confidence {CONFIDENCE:.0%} it costs "
+        f"more than {measured[0].epsilon:.3g}. {_power(measured[0])}"
     )
     for level, outcome in ((FAIL_LEVEL, Wrong), (DOUBT_LEVEL, Undecided)):
         if claim.contradicted_by(found.guessed, found.trials, level):

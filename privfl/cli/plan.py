@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from privfl.ckks.messages import Upload
 from privfl.ckks.planner import expected_contributors, flood_of, modulus_of
 from privfl.cli.exits import Exit
 from privfl.cli.tables import show
@@ -17,21 +18,26 @@ from privfl.encoding.residues import Ring
 from privfl.errors import ConfigurationError
 from privfl.kahe import planner as kahe
 from privfl.kahe.client import KEY_BYTES
+from privfl.lockstep.sizes import frame_bytes
 from privfl.masking import planner
 from privfl.params import (
     DEFAULT_PRECISION,
     MAX_COHORT,
     MAX_VECTOR_LENGTH,
+    NONCE_BYTES,
     CkksSetting,
     CommitteeShape,
     KaheSetting,
     MaskingSetting,
     ServerModel,
     ThreatModel,
+    VectorSpec,
     WireForm,
     masking_of,
 )
-from privfl.suites import SUITE_NAMES, suite
+from privfl.primitives.transcript import DIGEST_BYTES
+from privfl.suites import SUITE_NAMES, plan_session, suite
+from privfl.wire import Role
 
 
 def register(verbs: argparse._SubParsersAction[Any]) -> None:
@@ -75,6 +81,7 @@ def call(options: argparse.Namespace) -> int:
     bound = FixedPoint(clip=1.0, bits=options.bits).bound
     parameters = int(options.parameters)
     committee = _committee(options, has_one=chosen.has_committee)
+    vector = VectorSpec(length=parameters, bound=bound)
     setting = chosen.setting(
         options.clients,
         threat,
@@ -111,6 +118,7 @@ def call(options: argparse.Namespace) -> int:
         "wire": (wire if chosen.protects else WireForm.WORDS).value,
         "vector_bytes": ring.vector_bytes(parameters),
         "key_bytes": KEY_BYTES if isinstance(setting, KaheSetting) else None,
+        "upload_bytes": _upload_bytes(options.suite, options.clients, vector, threat, wire),
         "max_abs_error_of_mean": 0.5 / bound,
         "error_std_of_mean": error,
         "statistical_bits": threat.statistical_bits,
@@ -139,11 +147,28 @@ def call(options: argparse.Namespace) -> int:
     return Exit.GOOD
 
 
+def _upload_bytes(name: str, clients: int, vector: VectorSpec, threat: ThreatModel, wire: WireForm) -> int | None:
+    """What a client sends in all phases, where nobody drops out: the vector, keys and shares; None if unknown."""
+    if suite(name).has_committee or (suite(name).protects and threat.server is ServerModel.ACTIVE):
+        return None
+    params = plan_session(
+        name,
+        cohort=tuple(range(clients)),
+        vector=vector,
+        threat=threat,
+        wire=wire,
+        nonce=bytes(NONCE_BYTES),  # no session is held under it: sizes do not depend on it
+        context=bytes(DIGEST_BYTES),
+    )
+    return sum(size.most for (role, _), size in suite(name).message_sizes(params).items() if role is Role.CLIENT)
+
+
 def _ckks(setting: CkksSetting, parameters: int, clients: int) -> dict[str, Any]:
     """What `ckks` has to say beside the others, and what it says otherwise."""
     epoch, shape = setting.epoch, setting.epoch.committee
     modulus = modulus_of(epoch)
     whole = modulus.polynomials(parameters) * modulus.degree
+    vector_bytes = modulus.vector_bytes(parameters) + modulus.vector_bytes(whole)
     flood = math.log2(flood_of(epoch).std)
     opens = "one member opens" if shape.threshold == 1 else f"{shape.threshold} members together open"
     return {
@@ -156,7 +181,8 @@ def _ckks(setting: CkksSetting, parameters: int, clients: int) -> dict[str, Any]
         "flood_std_bits": flood,
         "upload_bits_per_parameter": 4 * epoch.modulus_bits,
         "wire": WireForm.PACKED.value,
-        "vector_bytes": modulus.vector_bytes(parameters) + modulus.vector_bytes(whole),
+        "vector_bytes": vector_bytes,
+        "upload_bytes": frame_bytes(Upload(signature=b""), vector_bytes),
         "committee_download_bytes": modulus.vector_bytes(whole),
         "committee_upload_bytes": modulus.vector_bytes(parameters),
         "statistical_bits": epoch.statistical_bits,
@@ -203,7 +229,7 @@ def _tolerates(setting: MaskingSetting | None, clients: int, threat: ThreatModel
         return []
     privacy = (
         f"Each client masks with {setting.degree} neighbours; the server and {setting.threshold - 1} of them together "
-        f"learn nothing about its vector."
+        f"learn nothing about its vector, and a sum is opened with {setting.threshold} of each client's."
     )
     notes = [privacy]
     if threat.server is ServerModel.ACTIVE:

@@ -60,7 +60,9 @@ class FixedPoint:
             )
         low, high = CLIP_RANGE
         if not (math.isfinite(self.clip) and low <= self.clip <= high):
-            raise ConfigurationError(f"encoding.clip is {self.clip}: a number from {low} to {high} works, such as 1.0")
+            raise ConfigurationError(
+                f"encoding.clip is {self.clip}: a number from {low:g} to {high:g} works, such as 1.0"
+            )
 
     @property
     def bound(self) -> int:
