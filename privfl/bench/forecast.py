@@ -23,12 +23,12 @@ from privfl.report.formats import format_bytes, format_seconds
 MOST_S: Final = 3600.0
 _MAKING_NS: Final = 6.0  # an update is made, and its vector added to the total
 _ENCODING_NS: Final = {PrivacyMode.NONE: 5.0, PrivacyMode.CLIENT_CENTRAL: 70.0, PrivacyMode.CLIENT_DISTRIBUTED: 160.0}
-_UPLOAD_NS: Final = {"plain": 2.0, "masking": 3.0, "kahe": 10.0, "ckks": 75.0}
+_UPLOAD_NS: Final = {"plain": 2.0, "masking": 3.0, "kahe": 10.0, "ckks": 190.0}
 _MASK_NS: Final = 0.8
-_COMMITTEE_NS: Final = 1_500.0  # a parameter, once a session: members and opening
+_COMMITTEE_NS: Final = 2_000.0  # a parameter, once a session: members and opening
 _PAIR_S: Final = 250e-6
 _SIGNED_PAIR_S: Final = 250e-6
-_CLIENT_S: Final = 1e-3
+_CLIENT_S: Final = {"plain": 0.3e-3, "masking": 1e-3, "kahe": 1e-3, "ckks": 5e-3}  # whatever the length
 _TRACED: Final = 3.0  # a session whose memory is traced, against one that is not
 _BESIDE: Final = 0.3  # of a long session's time go to sessions of the baseline around it
 _VECTORS: Final = {"plain": 32.0, "masking": 40.0, "kahe": 56.0, "ckks": 170.0}  # bytes a coordinate, of everybody
@@ -80,7 +80,7 @@ def _session_s(cell: Cell) -> float:
     uploads, length, degree = cell.uploading, cell.vector.length, _degree(cell)
     dropped = cell.clients - uploads
     along = _MAKING_NS + _ENCODING_NS[cell.privacy] + _UPLOAD_NS[cell.suite] + 3.0
-    seconds = 1e-9 * length * uploads * along + _CLIENT_S * cell.clients
+    seconds = 1e-9 * length * uploads * along + _CLIENT_S[cell.suite] * cell.clients
     if cell.suite == "masking":
         seconds += 1e-9 * length * _MASK_NS * ((degree + 2) * uploads + dropped * degree)
     if cell.suite == "ckks":
