@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from privfl.cli.main import make_parser
+from privfl.cli.main import main, make_parser
 from privfl.integrations.policy import OwnerPolicy
 
 ROOT = Path(__file__).parent.parent
@@ -40,6 +40,18 @@ def of_privfl():
             words = shlex.split(line, comments=True)
             if words[:1] == ["privfl"] and "…" not in line:
                 yield pytest.param(words[1:], alone, id=f"{page.relative_to(ROOT)}: {shlex.join(words)}")
+
+
+def plans():
+    for words, alone in (one.values for one in of_privfl()):
+        if alone and words[0] == "plan":
+            yield shlex.join(words)
+
+
+@pytest.mark.parametrize("command", sorted(set(plans())))
+def test_the_planner_answers_what_pages_ask_it(command, capsys):
+    assert main(shlex.split(command)) == 0
+    assert capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("arguments", "alone"), list(of_privfl()))
