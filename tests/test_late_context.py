@@ -220,7 +220,7 @@ def test_a_client_with_another_context_drops_out_and_spoils_nothing(suite_name, 
 def test_a_sum_over_two_contexts_is_noise_whatever_the_server_says(suite_name, others):
     """A server that lies asks each client under the id that it expects, and gets all that clients ever tell.
 
-    What is left is uniform: the masks between the groups, whose seeds nobody tells.
+    Everybody is shown the same participants. What is left is uniform: masks between groups, whose seeds nobody tells.
     """
     play = late(suite_name=suite_name, length=200)
     bind(play, others=others)
@@ -234,6 +234,33 @@ def test_a_sum_over_two_contexts_is_noise_whatever_the_server_says(suite_name, o
     with pytest.raises(RoundAborted, match="out of range"):
         play.server.advance()
     assert np.abs(left).mean() > 2**28
+
+
+@SUITES
+def test_a_server_that_splits_the_participants_too_gets_a_sum_of_each_group_and_of_no_fewer(suite_name):
+    """What the honest-but-curious model leaves out: two servers in one, each of which says that the others are gone."""
+    play = Play(make_params(context=b"", suite_name=suite_name, n=10))
+    groups = {OURS: range(10, 15), THEIRS: range(15, 20)}
+    servers = {context: suite(suite_name).server(play.params) for context in groups}
+    advertised = {number: play.answer(number) for number in play.clients}
+    for server in servers.values():
+        for number, answer in advertised.items():
+            server.receive(client(number), answer)
+        server.advance()
+    for context, group in groups.items():
+        play.server = servers[context]
+        play.step(silent=set(play.clients) - set(group))
+        play.server.bind(context)
+        for number in group:
+            play.clients[number].bind(context)
+        play.to(Phase.FINISHED)
+        assert np.array_equal(play.server.result.vector, play.exact_sum(group))
+    assert play.params.minimum_contributors > 1
+    smaller = Play(make_params(context=b"", suite_name=suite_name, n=10)).to(Phase.SHARE_KEYS)
+    for number in range(10, 10 + play.params.minimum_contributors - 1):
+        smaller.server.receive(client(number), smaller.answer(number))
+    with pytest.raises(RoundAborted):
+        smaller.server.advance()
 
 
 @pytest.mark.parametrize("others", [{13, 14, 15}, {13, 14, 15, 18}])
