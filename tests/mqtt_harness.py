@@ -104,7 +104,9 @@ class Hand:
 
     def close(self):
         self.client.disconnect()
-        self.client.loop_stop()
+        # paho's thread may end, and be forgotten, between paho's look at it and paho's waiting for it.
+        with contextlib.suppress(AttributeError):
+            self.client.loop_stop()
         # paho leaves the two sockets by which it wakes its thread to the garbage collector, which complains of them.
         self.client._reset_sockets()
 
