@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -81,9 +82,10 @@ def learning() -> str:
     Path("job.toml").write_text('suite = "kahe"\nrounds = 5\ndata = { name = "hospitals", clients = 10 }\n')
     said = json.loads(privfl("run", "job.toml", "--out", "hospitals", "--json").stdout)
     require(said["accuracy"] > 0.85, f"accuracy {said['accuracy']}")
+    from privfl.learning.models import build
     from privfl.learning.trained import load_trained
 
-    model = load_trained("hospitals/model.npz")
+    model = load_trained("hospitals/model.npz", partial(build, "mlp"))
     return f"accuracy {said['accuracy']:.2f}, {type(model).__name__}"
 
 
