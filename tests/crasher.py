@@ -409,6 +409,7 @@ def serve():
 
     torch.set_num_threads(1)  # a process with threads is not to be forked
     import privfl.cli.main
+    import privfl.cli.run
     import privfl.learning.rounds
     import privfl.report.run_report  # noqa: F401 - imported once, for all that are forked
 

@@ -1,5 +1,6 @@
 """What others build on stays: names, signatures, types, and an import that costs little."""
 
+import ast
 import importlib
 import importlib.resources
 import inspect
@@ -10,10 +11,12 @@ from pathlib import Path
 import api_names
 import pytest
 
+import privfl
+
 LISTED = (Path(__file__).parent / "api.txt").read_text(encoding="utf-8").splitlines()
 AGAIN = "if that is meant: python tests/api_names.py > tests/api.txt, and a line in CHANGELOG.md"
 NEEDED = {"privfl", "numpy", "cryptography", "_cffi_backend", "_openssl", "msgspec", "typing_extensions"}
-"""What `import privfl` may import beside Python's own library: three dependencies, and what theirs are."""
+"""What the names of `privfl` may import beside Python's own library: three dependencies, and what theirs are."""
 FACE = {
     "encoding",
     "errors",
@@ -100,15 +103,51 @@ def _imported_by(code):
     return packages, parts
 
 
-def test_importing_privfl_imports_what_it_needs_and_no_more():
-    packages, parts = _imported_by("import privfl")
+def test_importing_privfl_imports_nothing_until_a_name_is_used():
+    assert _imported_by("import privfl") == ({"privfl"}, set())
+    assert _imported_by("import privfl\nprivfl.PrivflError") == ({"privfl"}, {"errors"})
+    assert _imported_by("import privfl\nprivfl.errors.DecodeError") == ({"privfl"}, {"errors"})
+
+
+def test_all_names_of_privfl_import_what_they_need_and_no_more():
+    packages, parts = _imported_by("from privfl import *")
     assert packages <= NEEDED
     assert parts <= FACE
     assert {"suites", "session"} <= parts
 
 
+def test_python_loads_the_names_that_type_checkers_see_from_the_same_modules():
+    tree = ast.parse(Path(privfl.__file__).read_text(encoding="utf-8"))
+    seen = {
+        alias.asname: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("privfl.")
+        for alias in node.names
+    }
+    assert seen == privfl._HOME_OF
+    assert set(seen) | {"__version__"} == set(privfl.__all__) <= set(dir(privfl))
+    with pytest.raises(AttributeError, match="has no attribute 'simulation'"):
+        _ = privfl.simulation
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import privfl, privfl.simulate as part",
+        "import privfl.suites, privfl.learning.sessions, privfl",
+        "from privfl.simulate import Simulation; import privfl",
+        "from privfl import simulate; import privfl.simulate",
+        "from importlib import import_module; part = import_module('privfl.simulate'); import privfl",
+    ],
+)
+def test_simulate_is_the_function_whoever_imports_the_module_of_that_name(code):
+    shown = f"{code}\nfrom privfl import simulate\nprint(callable(privfl.simulate) and privfl.simulate is simulate)"
+    outcome = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True)
+    assert outcome.stdout == "True\n"
+
+
 def test_parts_that_take_long_wait_until_they_are_used():
-    code = f"import privfl, sys; print([name for name in {SLOW} if name in sys.modules])"
+    code = f"from privfl import *; import sys; print([name for name in {SLOW} if name in sys.modules])"
     outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert outcome.stdout.strip() == "[]"
 

@@ -662,3 +662,29 @@ def test_output_cut_short_by_a_pipe_is_no_error(tmp_path):
     outcome = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert outcome.returncode == 0
     assert outcome.stderr == ""
+
+
+# -- what it waits for ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "imported"),
+    [
+        (["--version"], set()),
+        (["init", "--help"], {"init"}),
+        (["identity", "--help"], {"identity"}),
+        (["--help"], {"audit", "bench", "identity", "init", "plan", "run", "serve"}),
+        (["ron"], {"audit", "bench", "identity", "init", "plan", "run", "serve"}),
+    ],
+)
+def test_a_verb_waits_for_no_other_verb(line, imported):
+    code = (
+        "import sys\n"
+        "from privfl.cli.main import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "verbs = {'audit', 'bench', 'identity', 'init', 'plan', 'run', 'serve'}\n"
+        "print(*sorted(verb for verb in verbs if f'privfl.cli.{verb}' in sys.modules), file=sys.stderr)"
+    )
+    outcome = subprocess.run([sys.executable, "-c", code, *line], capture_output=True, text=True, check=True)
+    assert set(outcome.stderr.splitlines()[-1].split()) == imported

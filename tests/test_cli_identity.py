@@ -137,6 +137,7 @@ def test_a_certificate_is_no_authority(capsys):
 def test_no_certificates_code_is_loaded_by_other_verbs():
     code = (
         "import sys, privfl.cli.main\n"
+        "privfl.cli.main.make_parser()\n"
         "try: privfl.cli.main.main(['identity', 'cert', '--help'])\n"
         "except SystemExit: print('cryptography.x509' in sys.modules, file=sys.stderr)"
     )

@@ -243,6 +243,7 @@ def test_help_shows_an_example_that_works(told, verb):
 def test_the_command_starts_without_the_libraries():
     code = (
         "import sys, privfl.cli.main, privfl.dp.accountants, privfl.dp.calibration\n"
+        "privfl.cli.main.make_parser()\n"
         "print([name for name in ('dp_accounting', 'opacus', 'scipy', 'torch') if name in sys.modules])"
     )
     outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

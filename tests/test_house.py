@@ -41,7 +41,7 @@ def test_types():
 
 
 def test_importing_privfl_imports_nothing_heavy():
-    code = f"import privfl, sys; print([name for name in {HEAVY!r} if name in sys.modules])"
+    code = f"from privfl import *; import sys; print([name for name in {HEAVY!r} if name in sys.modules])"
     assert tool(sys.executable, "-c", code).stdout.strip() == "[]"
 
 
@@ -58,11 +58,6 @@ def test_the_face_is_sorted_complete_and_importable():
     assert sorted(privfl.__all__) == sorted(set(privfl.__all__))
     for name in privfl.__all__:
         assert hasattr(privfl, name), name
-    tree = ast.parse((ROOT / "privfl" / "__init__.py").read_text(encoding="utf-8"))
-    exported = {
-        alias.asname for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names if alias.asname
-    }
-    assert exported | {"__version__"} == set(privfl.__all__)
 
 
 def test_every_error_is_drawn_in_the_tree_and_under_one_root():

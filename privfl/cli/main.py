@@ -10,14 +10,15 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Final, NoReturn
 
 from privfl import __version__
-from privfl.cli import audit, bench, calibrate, epsilon, identity, init, join, plan, run, serve
 from privfl.cli.exits import Exit
 from privfl.errors import ConfigurationError, MissingExtra, PrivflError
 
-_VERBS: Final = (run, serve, join, plan, epsilon, calibrate, audit, bench, identity, init)
+_VERBS: Final = ("run", "serve", "join", "plan", "epsilon", "calibrate", "audit", "bench", "identity", "init")
+"""Each is a module of `privfl.cli` that `register`s itself; `--help` lists them in this order."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -25,23 +26,25 @@ class _Parser(argparse.ArgumentParser):
         self.exit(Exit.USAGE, f"privfl: {message} (see `{self.prog} --help`)\n")
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command, with all verbs."""
+def make_parser(verbs: Sequence[str] = _VERBS) -> argparse.ArgumentParser:
+    """Return the parser of the command, with all verbs or some of them; what the others need is not imported."""
     parser = _Parser(
         prog="privfl",
         description="Secure aggregation for federated learning: the server learns only the sum.",
         epilog="example: privfl run examples/hospitals.toml --out runs/first",
     )
     parser.add_argument("--version", action="version", version=f"privfl {__version__}")
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in _VERBS:
-        verb.register(verbs)
+    listed = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in verbs:
+        import_module(f"privfl.cli.{verb}").register(listed)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
-    parser = make_parser()
+    if arguments is None:
+        arguments = sys.argv[1:]
+    parser = make_parser(_needed(list(arguments[:1])))
     try:
         options = parser.parse_args(arguments)
         code = options.call(options)
@@ -57,6 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.GOOD
     return int(code)
+
+
+def _needed(first: list[str]) -> Sequence[str]:
+    """Return the verbs that a command line which begins so needs: all are listed by `--help` and after a wrong one."""
+    if first == ["--version"]:
+        return ()
+    return first if set(first) & set(_VERBS) else _VERBS
 
 
 def _say(message: object, code: Exit) -> int:
