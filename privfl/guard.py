@@ -39,6 +39,20 @@ class StateGuard(Protocol):
         ...
 
 
+def require_guard(guard: object) -> None:
+    """Raise unless something makes claims: found out late, it would cost a session.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    if isinstance(guard, type):
+        raise ConfigurationError(f"guard is the class {guard.__name__}: one of its kind works, such as MemoryGuard()")
+    if not all(callable(getattr(guard, method, None)) for method in ("claim", "claimed")):
+        raise ConfigurationError(
+            f"guard is of type {type(guard).__name__}: what has claim and claimed works, such as FileGuard('claims')"
+        )
+
+
 class MemoryGuard:
     """Claims that last as long as the process: enough where parties never restart."""
 
@@ -68,8 +82,8 @@ class FileGuard:
         ConfigurationError: the directory cannot be made or written.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self._directory = directory = Path(directory)
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
             to_disk(directory.parent)  # or a crash could take the directory away, and the claims with it

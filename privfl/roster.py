@@ -131,14 +131,14 @@ class Roster:
         )
 
     @classmethod
-    def load(cls, path: Path) -> Roster:
+    def load(cls, path: str | os.PathLike[str]) -> Roster:
         """Read a roster from a file.
 
         Raises:
             ConfigurationError: the file cannot be read, or is no roster.
         """
         try:
-            return cls.from_json(path.read_text(encoding="utf-8"))
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"the roster {path} cannot be read: {error}") from None
 
@@ -206,6 +206,12 @@ class Credentials:
 
     identity: Identity
     roster: Roster
+
+    def __post_init__(self) -> None:
+        given: tuple[object, object] = (self.identity, self.roster)
+        if not isinstance(given[0], Identity) or not isinstance(given[1], Roster):
+            kinds = " and ".join(type(one).__name__ for one in given)
+            raise ConfigurationError(f"credentials are made of {kinds}: Credentials(identity=…, roster=…) works")
 
     def require_own(self, number: int) -> None:
         """Raise unless the roster lists this identity under that number, and has not expired.

@@ -22,14 +22,17 @@ from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from privfl.errors import ConfigurationError
 from privfl.params import DEFAULT_STATISTICAL_BITS, ServerModel, SessionParams, ThreatModel
-from privfl.wire import PartyId
+from privfl.wire import PartyId, SuiteCode
+
+_Name = TypeVar("_Name", bound=str)
+_SUITES: Final = frozenset(code.name.lower() for code in SuiteCode)
 
 Vector = npt.NDArray[np.signedinteger[Any]]
 
@@ -106,8 +109,13 @@ class ClientPolicy:
                 raise ConfigurationError(
                     f"{key} of a client's policy is {value!r}: a whole number from {least} up works"
                 )
-        if self.corrupt is not None and not 0 <= self.corrupt < 1:
+        corrupt: object = self.corrupt
+        if corrupt is not None and not (isinstance(corrupt, float | int) and 0 <= corrupt < 1):
             raise ConfigurationError(f"corrupt of a client's policy is {self.corrupt!r}: a fraction such as 0.1 works")
+        # A string would be searched for the suite's name: "never plain" holds "plain".
+        object.__setattr__(self, "suites", _chosen("suites", self.suites, _SUITES))
+        if self.servers is not None:
+            object.__setattr__(self, "servers", _chosen("servers", self.servers, frozenset(ServerModel)))
 
     def settled(self, *, signs: bool) -> ClientPolicy:
         """Return the policy with `servers` filled in, for a client that has credentials or has none."""
@@ -148,6 +156,19 @@ class ClientPolicy:
             )
 
 
+def _chosen(key: str, given: object, known: frozenset[_Name]) -> frozenset[_Name]:
+    """Return what a policy allows as a set.
+
+    Raises:
+        ConfigurationError: no set, or one of what there is not.
+    """
+    if not isinstance(given, AbstractSet | tuple | list) or not all(one in known for one in given):
+        raise ConfigurationError(
+            f"{key} of a client's policy are {given!r}: some of {', '.join(sorted(map(str, known)))} work, as a set"
+        )
+    return frozenset(given)
+
+
 PLAIN_ALLOWED: Final = ClientPolicy(minimum_contributors=1, suites=frozenset({"plain"}))
 """The policy of a client that lets its vector be read."""
 
@@ -165,7 +186,8 @@ class ClientSession(Protocol):
 
         Args:
             vector: int32 or int64, shape (params.vector.length,), magnitudes ≤ params.vector.bound; or an iterable of
-                such chunks. It is read when the upload is made: do not change it before.
+                such chunks. It is read when the upload is made: do not change it before. What has come to lie beyond
+                the bound until then, and chunks that are not as agreed, are refused by `respond`.
 
         Raises:
             ConfigurationError: wrong shape, type or magnitude.
@@ -204,8 +226,10 @@ class ClientSession(Protocol):
         Raises:
             DecodeError: not a message; nothing has changed.
             DisclosureRefused: must not be answered; secrets destroyed, session over.
-            LocalProtocolError: no vector was submitted, or the context is to come (try again after `submit` and
-                `bind`), or the session is over.
+            LocalProtocolError: no vector was submitted, a chunk of it could not be made, or the context is to come
+                (try again after `submit` and `bind`); or the session is over.
+            ConfigurationError: the vector is not as agreed any more, or its chunks are not: submit it again, and try
+                again.
         """
         ...
 

@@ -16,6 +16,7 @@ from privfl.encoding.fixed_point import FixedPoint
 from privfl.encoding.layout import Layout
 from privfl.encoding.update import UpdateCodec
 from privfl.errors import BudgetExceeded, ConfigurationError, ProtocolError, RoundAborted
+from privfl.guard import MemoryGuard
 from privfl.params import (
     NONCE_BYTES,
     CkksSetting,
@@ -240,6 +241,7 @@ def simulated_client(
         if chosen.protects
         else PLAIN_ALLOWED,
         credentials=Credentials(identity, roster) if identity and roster else None,
+        guard=MemoryGuard() if params.threat.server is ServerModel.ACTIVE else None,
         workers=workers,
         remember_response=False,
         committee=committee.key if committee else None,

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Final, Protocol, cast
 
 from privfl.errors import ConfigurationError, DecodeError
-from privfl.guard import StateGuard
+from privfl.guard import StateGuard, require_guard
 from privfl.lockstep.sizes import SessionSizes
 from privfl.lockstep.sleep import sleeping_suite
 from privfl.params import (
@@ -191,7 +191,25 @@ class Suite:
         remember_response: bool = True,
         committee: object | None = None,
     ) -> ClientSession:
-        """Make a client session."""
+        """Make a client session.
+
+        Args:
+            params: what was agreed on, of this suite.
+            number: this client's number, one of `params.cohort`.
+            policy: what the client insists on, whatever the parameters say; `ClientPolicy()` unless given.
+            credentials: its identity, and the roster that it trusts; needed where the server may lie.
+            guard: remembers nonces and contexts, so that none is used twice: durable (`FileGuard`) where the client may
+                restart or its session sleeps. Needed where the server may lie; elsewhere, without one, the caller
+                sees to it.
+            entropy: source of all secrets; the operating system unless given, which is for tests alone.
+            workers: threads for long vectors; 1 starts none.
+            remember_response: keep the last response to answer a repeated request; costs an upload's size in memory.
+            committee: the committee's key, for suites that have one.
+
+        Raises:
+            ConfigurationError: the parameters do not suit the policy, or an argument is not as said.
+        """
+        _check_arguments(policy, credentials)
         return _package(self.name).client(
             params,
             number,
@@ -213,7 +231,18 @@ class Suite:
         workers: int = 1,
         committee: object | None = None,
     ) -> ServerSession:
-        """Make a server session."""
+        """Make a server session.
+
+        Args:
+            params: what was agreed on, of this suite.
+            roster: the clients' identities; needed where the server may lie.
+            entropy: source of what it draws; the operating system unless given, which is for tests alone.
+            workers: threads for long vectors; 1 starts none.
+            committee: the committee's key, for suites that have one.
+
+        Raises:
+            ConfigurationError: no session can be held under these parameters, or with these arguments.
+        """
         return _package(self.name).server(params, roster=roster, entropy=entropy, workers=workers, committee=committee)
 
 
@@ -241,8 +270,10 @@ def wake(
     Raises:
         DecodeError: another key, or altered bytes.
         DisclosureRefused: this state has answered already, in whatever process.
-        ConfigurationError: the key, the credentials or the committee do not suit.
+        ConfigurationError: the key, the guard, the credentials or the committee do not suit.
     """
+    require_guard(guard)
+    _check_arguments(None, credentials)
     name = sleeping_suite(raw).name.lower()
     if name not in _SUITES:
         raise DecodeError("a session at rest of an unknown suite")
@@ -255,6 +286,15 @@ def wake(
         remember_response=remember_response,
         committee=committee,
     )
+
+
+def _check_arguments(policy: object, credentials: object) -> None:
+    if policy is not None and not isinstance(policy, ClientPolicy):
+        raise ConfigurationError(f"policy is of type {type(policy).__name__}: ClientPolicy(…) works")
+    if credentials is not None and not isinstance(credentials, Credentials):
+        raise ConfigurationError(
+            f"credentials are of type {type(credentials).__name__}: Credentials(identity=…, roster=…) works"
+        )
 
 
 def _package(name: str) -> SuitePackage:

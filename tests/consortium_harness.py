@@ -9,6 +9,7 @@ import numpy as np
 from harness import HONEST, identity_of, make_params, make_vectors
 
 from privfl import ClientPolicy, Credentials, ThreatModel, suite
+from privfl.guard import MemoryGuard
 from privfl.integrations.consortium import (
     Declined,
     Facts,
@@ -205,7 +206,7 @@ def in_memory(params, number):
         minimum_contributors=1, suites=frozenset({params.suite}), servers=frozenset({params.threat.server})
     )
     credentials = Credentials(identity_of(number), roster) if params.roster_digest else None
-    return suite(params.suite).client(params, number, policy=policy, credentials=credentials)
+    return suite(params.suite).client(params, number, policy=policy, credentials=credentials, guard=MemoryGuard())
 
 
 class Life(threading.Thread):

@@ -139,7 +139,8 @@ class Play:
         credentials = Credentials(identity_of(number), self.roster) if self.params.roster_digest else None
         chosen = suite(self.params.suite)
         usual = ClientPolicy(corrupt=self.params.threat.corrupt) if chosen.protects else PLAIN_ALLOWED
-        options = {"policy": usual} | options
+        needed = MemoryGuard() if self.params.threat.server is ServerModel.ACTIVE else None
+        options = {"policy": usual, "guard": needed} | options
         return chosen.client(self.params, number, credentials=credentials, committee=self.key, **options)
 
     def fresh_member(self, number, **options):

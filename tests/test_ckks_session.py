@@ -44,6 +44,7 @@ from privfl.ckks.messages import Opening, Upload, UploadRequest
 from privfl.ckks.modulus import PRIMES
 from privfl.ckks.planner import modulus_of
 from privfl.ckks.server import CkksServer
+from privfl.lockstep.client import WholeVector
 from privfl.primitives.entropy import OsEntropy
 from privfl.roster import Credentials
 from privfl.simulate import roster_of
@@ -472,7 +473,7 @@ def test_a_sum_out_of_range_is_not_released(sign):
     play = Play(play.params, vectors)
     beyond = vectors[10].copy()
     beyond[3] += sign
-    play.clients[10]._vector = beyond
+    play.clients[10]._take_vector = lambda: (WholeVector(beyond, 2 * BOUND), 1)
     play.to(Phase.OPEN)
     with pytest.raises(RoundAborted, match="out of range: a client left its bound"):
         play.step()

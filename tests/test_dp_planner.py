@@ -125,10 +125,23 @@ def test_the_drop_out_figures_of_the_specification():
         assert math.sqrt(event.variance) / event.l2_sensitivity == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(("contributors", "corrupt"), [(0, 0), (3, 3), (61, 0), (5, 7), (10, -1)])
+@pytest.mark.parametrize(("contributors", "corrupt"), [(0, 0), (3, 3), (61, 0), (5, 7)])
 def test_rounds_without_an_honest_contributor_are_not_charged(contributors, corrupt):
     with pytest.raises(ConfigurationError, match="up to 60 work, one of them honest"):
         effective(plan(**SMALL), contributors=contributors, corrupt=corrupt)
+
+
+@pytest.mark.parametrize(
+    ("key", "counts"),
+    [
+        ("corrupt", {"contributors": 10, "corrupt": -1}),
+        ("corrupt", {"contributors": 10, "corrupt": 0.25}),  # as a threat model has it: of ten clients a quarter of one
+        ("contributors", {"contributors": 9.0, "corrupt": 0}),
+    ],
+)
+def test_clients_are_counted_not_measured(key, counts):
+    with pytest.raises(ConfigurationError, match=f"{key} is .*: a whole number from 0 to 1000000 works"):
+        effective(plan(**SMALL), **counts)
 
 
 @pytest.mark.parametrize("mechanism", Mechanism)

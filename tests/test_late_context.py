@@ -50,7 +50,9 @@ def named(play, number, context):
     """A client whose parameters have the context from the start."""
     credentials = Credentials(identity_of(number), play.roster) if play.params.roster_digest else None
     params = play.params.with_context(context)
-    session = suite(params.suite).client(params, number, credentials=credentials, policy=play.clients[number]._policy)
+    session = suite(params.suite).client(
+        params, number, credentials=credentials, guard=MemoryGuard(), policy=play.clients[number]._policy
+    )
     session.submit(play.vectors[number])
     return session
 

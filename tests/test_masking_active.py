@@ -849,8 +849,19 @@ def test_a_server_that_may_lie_does_not_choose_how_many_are_corrupt(client_class
     credentials = Credentials(identity_of(10), roster_of({n: identity_of(n) for n in lax.cohort}))
     with pytest.raises(ConfigurationError, match=r"^threat.corrupt is 0.0: this client wants 0.1 or more"):
         client_class(lax, 10, credentials=credentials, policy=policy)
-    assert client_class(usual, 10, credentials=credentials, policy=policy)
-    assert client_class(lax, 10, credentials=credentials, policy=ClientPolicy(corrupt=0.0))
+    assert client_class(usual, 10, credentials=credentials, guard=MemoryGuard(), policy=policy)
+    assert client_class(lax, 10, credentials=credentials, guard=MemoryGuard(), policy=ClientPolicy(corrupt=0.0))
+
+
+@pytest.mark.parametrize("client_class", [MaskingClient, KaheClient])
+def test_a_client_of_a_server_that_may_lie_needs_a_guard(client_class):
+    """All others count on it that it signs once."""
+    params = make_params(n=5, suite_name=client_class._suite.name.lower(), server=ACTIVE)
+    credentials = Credentials(identity_of(10), roster_of({n: identity_of(n) for n in params.cohort}))
+    with pytest.raises(
+        ConfigurationError, match=r"^guard is None where the server may lie: guard=FileGuard\(…\) works"
+    ):
+        client_class(params, 10, credentials=credentials)
 
 
 def test_a_client_can_insist_on_a_number_of_corrupt_clients_whatever_the_cohort():
@@ -862,7 +873,7 @@ def test_a_client_can_insist_on_a_number_of_corrupt_clients_whatever_the_cohort(
     ]
     with pytest.raises(ConfigurationError, match=r"threat.corrupt is 0.1 of 11 clients: .* wants 10 .* 0.91 or more"):
         MaskingClient(small, 10, credentials=credentials[0], policy=policy)
-    assert MaskingClient(large, 10, credentials=credentials[1], policy=policy)
+    assert MaskingClient(large, 10, credentials=credentials[1], guard=MemoryGuard(), policy=policy)
 
 
 def test_the_policy_is_asked_before_any_work_that_parameters_ask_for(monkeypatch):

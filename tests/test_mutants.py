@@ -42,6 +42,7 @@ from mutants_mqtt import MUTANTS as OF_MQTT
 from mutants_mqtt import WITH_BROKER
 from mutants_promises import MUTANTS as OF_PROMISES
 from mutants_roster import MUTANTS as OF_ROSTERS
+from mutants_slips import MUTANTS as OF_SLIPS
 
 import privfl
 
@@ -71,6 +72,7 @@ MUTANTS = (
     *OF_FLOWER_ATTACKS,
     *OF_FLOWER_PRIVACY,
     *OF_PROMISES,
+    *OF_SLIPS,
 )
 NAMED = {}
 """By file, the tests that catch something."""

@@ -117,7 +117,7 @@ def plan(suite_name="masking", **options):
 @pytest.mark.parametrize("suite_name", ["masking", "kahe"])
 def test_no_session_begins_under_a_roster_that_has_expired(suite_name, at):
     params, own = plan(suite_name), Credentials(identity_of(3), ROSTER)
-    suite(suite_name).client(params, 3, credentials=own)
+    suite(suite_name).client(params, 3, credentials=own, guard=MemoryGuard())
     at(END)
     with pytest.raises(ConfigurationError, match=OVER):
         suite(suite_name).client(params, 3, credentials=own)

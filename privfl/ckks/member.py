@@ -16,7 +16,7 @@ from privfl.ckks.modulus import Residues
 from privfl.ckks.planner import modulus_of, verified
 from privfl.ckks.seal import seal_ring
 from privfl.errors import ConfigurationError, DisclosureRefused
-from privfl.guard import StateGuard
+from privfl.guard import StateGuard, require_guard
 from privfl.lockstep.party import Handler, Incoming, SessionOver
 from privfl.lockstep.waking import SleepingParty, open_resting, seal_resting
 from privfl.params import SessionParams
@@ -121,6 +121,7 @@ class CommitteeMember(SleepingParty):
                 f"cohort.minimum is {params.minimum_contributors}: this member of the committee wants "
                 f"{minimum_contributors} or more"
             )
+        require_guard(guard)
         if not guard.claimed(KEY_IN_USE, _books(key)):
             raise DisclosureRefused(
                 "this guard does not know the committee's key: give the one that the key was taken into use with; if "

@@ -216,14 +216,17 @@ def effective(made: IntegerPlan, *, contributors: int, corrupt: int = 0) -> Even
     Args:
         made: the plan.
         contributors: how many clients are in the sum.
-        corrupt: how many of them may tell their noise to whoever the guarantee is against.
+        corrupt: how many of them, as a whole number, may tell their noise to whoever the guarantee is against.
 
     Raises:
-        ConfigurationError: no honest contributor is left, or there are more than the cohort.
+        ConfigurationError: no whole numbers, no honest contributor is left, or there are more than the cohort.
 
     Guarantees:
         1. Noise that only corrupt clients know of is not counted; the server's is counted once, whoever took part.
     """
+    check_whole("contributors", contributors, 0, _MOST_CLIENTS, such_as=str(made.cohort))
+    # A fraction of them, as threat models have it, would count hardly anybody as corrupt.
+    check_whole("corrupt", corrupt, 0, _MOST_CLIENTS, such_as="1")
     honest = contributors - corrupt
     if not 0 < honest <= contributors <= made.cohort:
         raise ConfigurationError(

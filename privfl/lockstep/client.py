@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -48,7 +48,7 @@ class LockstepClient(SleepingParty):
     ) -> None:
         policy.check(params)
         if number not in params.cohort:
-            raise ConfigurationError(f"client {number} is not in the cohort: {_some(params.cohort)} are")
+            raise ConfigurationError(f"client {number!r} is not in the cohort: the numbers {_some(params.cohort)} are")
         super().__init__(
             client(number),
             state=state,
@@ -158,12 +158,23 @@ class LockstepClient(SleepingParty):
             raise LocalProtocolError(f"the session of {self.party} is over: {self._state.why}")
         if self._vector_taken or self._vector is not None:
             raise LocalProtocolError(f"{self.party} has submitted its vector already: one session, one vector")
+        given: object = vector
+        if hasattr(given, "vector"):
+            raise ConfigurationError(f"a vector is an array, not a whole {type(given).__name__}: submit its .vector")
+        if isinstance(given, str | bytes | bytearray | memoryview | Mapping) or not isinstance(given, Iterable):
+            raise ConfigurationError(
+                f"a vector is an array of int32 or int64, or an iterable of such chunks, not of type "
+                f"{type(given).__name__}"
+            )
         if isinstance(vector, np.ndarray):
             if vector.shape != (self.params.vector.length,):
                 raise ConfigurationError(
                     f"vector of shape {vector.shape} where {(self.params.vector.length,)} is agreed (vector.length)"
                 )
             check_chunk(vector, self.params.vector.bound)
+        elif isinstance(vector, list | tuple):  # at hand as well; other chunks are seen when they are made
+            for chunk in vector:
+                check_chunk(chunk, self.params.vector.bound)
         self._vector = vector
 
     def _take_vector(self) -> tuple[WholeVector | VectorInChunks, int]:
@@ -171,7 +182,7 @@ class LockstepClient(SleepingParty):
         assert self._vector is not None  # noqa: S101 - `_before` has seen to it; for the type checker
         vector, self._vector = self._vector, None
         if isinstance(vector, np.ndarray):
-            return WholeVector(vector), _ANY_NUMBER
+            return WholeVector(vector, self.params.vector.bound), _ANY_NUMBER
         return VectorInChunks(vector, self.params.vector), 1
 
     def _vector_frame(self, message: Message, session: bytes, *, masks: Sequence[Mask] = (), workers: int = 1) -> bytes:
@@ -230,12 +241,20 @@ def check_chunk(chunk: Vector, bound: int) -> None:
 class WholeVector:
     """A vector at hand, read in any order."""
 
-    def __init__(self, vector: Vector) -> None:
+    def __init__(self, vector: Vector, bound: int) -> None:
         self._vector = vector
+        self._bound = bound
 
     def store(self, ring: Ring, start: int, out: Words) -> None:
-        """Write a piece of the vector as residues."""
-        ring.store(self._vector[start : start + len(out)], out)
+        """Write a piece of the vector as residues.
+
+        Raises:
+            ConfigurationError: it has changed since it was submitted, and is beyond the bound now. Unseen, it would
+                make the sum of all another.
+        """
+        piece = self._vector[start : start + len(out)]
+        check_chunk(piece, self._bound)
+        ring.store(piece, out)
 
     def finish(self) -> None:
         """Do nothing: the length was checked when the vector was submitted."""
@@ -254,6 +273,7 @@ class VectorInChunks:
 
         Raises:
             ConfigurationError: a chunk is not as agreed, or there are too few.
+            LocalProtocolError: there was an error in the making of a chunk.
         """
         filled = 0
         while filled < len(out):
@@ -270,6 +290,7 @@ class VectorInChunks:
 
         Raises:
             ConfigurationError: something is.
+            LocalProtocolError: as for `store`.
         """
         if self._more():
             raise ConfigurationError(
@@ -278,7 +299,12 @@ class VectorInChunks:
 
     def _more(self) -> bool:
         while not len(self._rest):
-            chunk = next(self._chunks, None)
+            try:
+                chunk = next(self._chunks, None)
+            except Exception as error:  # the caller's own slip, whatever it is: nothing has left yet
+                raise LocalProtocolError(
+                    f"a chunk of the vector could not be made ({type(error).__name__}): submit the vector again"
+                ) from error
             if chunk is None:
                 return False
             check_chunk(chunk, self._spec.bound)

@@ -24,6 +24,7 @@ from privfl.wire import (
     encode_message,
     message_type,
     open_envelope,
+    require_party,
 )
 
 MessageT = TypeVar("MessageT", bound=Message)
@@ -130,6 +131,7 @@ class StepServer(Generic[ResultT]):
 
     def request_for(self, party: PartyId) -> bytes:
         """See `ServerSession.request_for`."""
+        require_party(party)
         step = self._open_step()
         if not self._takes_part(party, step):
             raise LocalProtocolError(f"{party} takes no part in {step.phase}")
@@ -141,6 +143,7 @@ class StepServer(Generic[ResultT]):
 
     def receive(self, sender: PartyId, response: bytes) -> None:
         """See `ServerSession.receive`."""
+        require_party(sender)
         step = self._step
         if step is None:
             raise RemoteProtocolError(f"{sender} answers a session that is over", peer=sender)

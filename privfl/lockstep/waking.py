@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from privfl.errors import ConfigurationError, DecodeError, DisclosureRefused, LocalProtocolError
-from privfl.guard import MemoryGuard, StateGuard
+from privfl.guard import MemoryGuard, StateGuard, require_guard
 from privfl.lockstep.party import Incoming, LockstepParty, SessionOver
 from privfl.primitives.labels import Label
 from privfl.primitives.sealing import open_sealed, seal
@@ -47,6 +47,8 @@ class SleepingParty(LockstepParty):
         guard: StateGuard | None,
     ) -> None:
         super().__init__(party, state=state, body_limit_bytes=body_limit_bytes, remember_response=remember_response)
+        if guard is not None:
+            require_guard(guard)
         self._guard: StateGuard = MemoryGuard() if guard is None else guard
         self._may_sleep = guard is not None
         self._woken = False
@@ -104,8 +106,13 @@ class SleepingParty(LockstepParty):
             last: digest of the last request, and the response if it is remembered.
 
         Raises:
+            ConfigurationError: there is no guard.
             DisclosureRefused: this state has answered already.
         """
+        if not self._may_sleep:
+            # One of its own would know of nobody else who wakes from the same bytes: two could answer, with the same
+            # masks over two vectors.
+            raise ConfigurationError("guard is None: a session wakes with the guard that it was made with")
         self._state, self._last, self._woken = state, last, True
         if self._guard.claimed(_RESTORED, self._claim_key()):
             raise DisclosureRefused("this state of a session has answered already: it is not restored again")

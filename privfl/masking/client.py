@@ -85,7 +85,7 @@ class MaskingClient(LockstepClient):
         policy: what the client insists on, whatever the parameters say; with credentials, the active model unless said.
         credentials: identity and roster; needed in the active model, and only there.
         guard: remembers nonces and contexts, so that none is used twice; give a durable one to a client that may
-            restart. Without one, the caller sees to it.
+            restart. Needed in the active model; elsewhere, without one, the caller sees to it.
         entropy: source of all secrets.
         workers: threads for masking long vectors; 1 starts none.
         remember_response: keep the last response to answer a repeated request; costs the vector's size in memory.
@@ -130,6 +130,7 @@ class MaskingClient(LockstepClient):
         policy = (policy or ClientPolicy()).settled(signs=credentials is not None)
         policy.check(params)  # before any work that the parameters ask for
         setting = self._verified(params)
+        active = params.threat.server is ServerModel.ACTIVE
         super().__init__(
             params,
             number,
@@ -140,11 +141,17 @@ class MaskingClient(LockstepClient):
             body_limit_bytes=_request_limit_bytes(params, setting),
         )
         credentials = _required_credentials(params, number, credentials)
+        if active and guard is None:
+            # The others count on it: a witness that is made to sign twice, by two objects that know nothing of each
+            # other, is a corrupt one.
+            raise ConfigurationError(
+                "guard is None where the server may lie: guard=FileGuard(…) works, or MemoryGuard() where the client "
+                "runs in one process for ever"
+            )
         self._me = number
         self._setting = setting
         self._entropy = entropy or OsEntropy()
         self._workers = workers
-        active = params.threat.server is ServerModel.ACTIVE
         quorum = planner.quorum(len(params.cohort), params.threat) if active else None
         self._limits = checks.Limits(
             me=number,

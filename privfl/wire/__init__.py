@@ -25,6 +25,7 @@ from privfl.wire.envelope import (
     client,
     envelope_bytes,
     open_envelope,
+    require_party,
 )
 
 __all__ = [
@@ -48,4 +49,5 @@ __all__ = [
     "message_type",
     "open_envelope",
     "require_ascending",
+    "require_party",
 ]

@@ -20,6 +20,7 @@ agreed parameters dictate. The padding keeps the words aligned, so that they are
 from __future__ import annotations
 
 import io
+import operator
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from privfl.errors import DecodeError
+from privfl.errors import ConfigurationError, DecodeError
 
 MAGIC: Final = b"PVFL"
 VERSION: Final = 1
@@ -37,6 +38,7 @@ _HEADER: Final = struct.Struct("<4sBBBBI32sI")
 HEADER_BYTES: Final = _HEADER.size
 TAIL_ALIGNMENT_BYTES: Final = 16
 SESSION_BYTES: Final = 32
+_NUMBERS: Final = 1 << 32
 
 CONTROL_BODY_LIMIT_BYTES: Final = 4096
 """Room for a struct that does not grow with the number of peers."""
@@ -64,8 +66,28 @@ SERVER: Final = PartyId(Role.SERVER, 0)
 
 
 def client(number: int) -> PartyId:
-    """Name the client with that number."""
-    return PartyId(Role.CLIENT, number)
+    """Name the client with that number.
+
+    Raises:
+        ConfigurationError: no whole number from 0 to 2^32 − 1.
+    """
+    try:
+        whole = operator.index(number)
+    except TypeError:
+        whole = -1
+    if not 0 <= whole < _NUMBERS:
+        raise ConfigurationError(f"a client's number is {number!r}: a whole number from 0 to 2^32 - 1 works")
+    return PartyId(Role.CLIENT, whole)
+
+
+def require_party(party: object) -> None:
+    """Raise unless it names a party.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    if not isinstance(party, PartyId):
+        raise ConfigurationError(f"the party is {party!r}: a PartyId works, such as privfl.client(0)")
 
 
 class SuiteCode(IntEnum):
