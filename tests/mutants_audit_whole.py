@@ -266,12 +266,33 @@ MUTANTS = (
     Mutant(
         "a gap in rounds",
         "audit/coverage.py",
-        "    if lost := sorted(set(range(1, len(shown) + 1)) - shown):",
-        "    if lost := []:",
+        "    if left_out := sorted(set(range(1, len(shown) + 1)) - shown):",
+        "    if left_out := []:",
         (
             fraud("round left out: of all files"),
             fraud("accountant reset: in all files"),
         ),
+    ),
+    Mutant(
+        "metrics of other rounds",
+        "audit/ledger.py",
+        "    if kept is not None and numbers != list(range(1, int(kept) + 1)):\n",
+        "    if False:\n",
+        (f"{TESTS}::test_metrics_that_lack_rounds_or_are_another_runs_are_found_out",),
+    ),
+    Mutant(
+        "metrics whose last line is not compared",
+        "audit/ledger.py",
+        "    if told is None or not math.isclose(told, real, rel_tol=1e-3, abs_tol=ACCURACY):\n",
+        "    if False:\n",
+        (f"{TESTS}::test_metrics_that_lack_rounds_or_are_another_runs_are_found_out",),
+    ),
+    Mutant(
+        "what was opened and not kept is a fraud",
+        "audit/coverage.py",
+        "    if done > last:\n",
+        "    if done != last:\n",
+        (f"{TESTS}::test_a_crash_in_the_last_round_that_the_budget_allows_accuses_nobody",),
     ),
     Mutant(
         "metrics that are not compared",

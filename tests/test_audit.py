@@ -242,6 +242,44 @@ def test_a_crash_accuses_nobody(target, name, doubted, tmp_path):
     assert odd(found).keys() <= doubted
 
 
+def test_a_crash_in_the_last_round_that_the_budget_allows_accuses_nobody(tmp_path):
+    """Its sum was opened and charged, and no other fits the budget: the run ends a round earlier."""
+    found = looked_at(crashed(tmp_path / "run", JOBS["budgeted"](), FederatedRun, "_save", 3))
+    assert (odd(found), found.verdict) == ({}, PASS)
+    assert len((tmp_path / "run" / METRICS).read_text().splitlines()) == 2
+    assert "The run ended after round 2: it was killed before it kept what" in finding(found, "rounds").detail
+
+
+@pytest.mark.parametrize(("change", "outcome"), [
+    (lambda path, _: path.unlink(), INCONCLUSIVE),
+    (lambda path, _: path.write_text(""), INCONCLUSIVE),
+    (lambda path, lines: path.write_text("".join(lines[:-1])), FAIL),
+    (lambda path, lines: path.write_text(lines[0] + lines[2]), FAIL),
+    (lambda path, lines: path.write_text("".join([*lines, lines[-1]])), FAIL),
+    (lambda path, lines: path.write_text("".join([*lines[:-1], edited(lines[-1], epsilon=0.01)])), FAIL),
+    (lambda path, lines: path.write_text("".join([*lines[:-1], edited(lines[-1], epsilon=None)])), FAIL),
+])  # fmt: skip
+def test_metrics_that_lack_rounds_or_are_another_runs_are_found_out(change, outcome, copy):
+    path = copy("central") / METRICS
+    change(path, path.read_text().splitlines(keepends=True))
+    found = looked_at(path.parent)
+    assert odd(found)["metrics"] is outcome
+    assert found.verdict is outcome
+
+
+def edited(line, **figures):
+    return json.dumps(json.loads(line) | figures) + "\n"
+
+
+def test_a_job_without_privacy_is_not_accused_of_a_missing_ledger_because_its_evidence_was_changed(copy):
+    folder = copy("none")
+    lines = (folder / EVIDENCE).read_text().splitlines(keepends=True)
+    (folder / EVIDENCE).write_text("".join([*lines[:2], lines[2].replace("a", "b", 1), *lines[3:]]))
+    found = looked_at(folder)
+    assert odd(found)["evidence"] is FAIL
+    assert odd(found).get("ledger", NOT_CLAIMED) is not FAIL
+
+
 @pytest.mark.parametrize(("name", "count", "epsilon"), [("plain", 12, 1.1), ("ckks", 4, 0.8)])
 def test_clients_that_amplify_and_keep_ledgers_are_not_accused(name, count, epsilon, tmp_path):
     """Some stop when their own budget is spent: fewer take part than were invited."""
@@ -389,7 +427,7 @@ def test_a_ledger_that_lacks_a_charge_fails_beside_its_evidence(copy):
     assert odd(looked_at(folder)) == {"ledger": INCONCLUSIVE}
     without_tail(folder / LEDGER)
     found = looked_at(folder)
-    assert odd(found) == {"ledger": INCONCLUSIVE, "rounds": FAIL}
+    assert odd(found) == {"ledger": INCONCLUSIVE, "metrics": FAIL, "rounds": FAIL}
     assert found.verdict is FAIL
 
 
@@ -575,8 +613,7 @@ def test_garbage_fails_and_raises_nothing(content, honest, copy, tmp_path):
         was = (folder / name).read_bytes()
         (folder / name).write_bytes(content)
         found = looked_at(folder)
-        # Nothing is promised of the key's file; no metrics, and no lines of them, tell nothing.
-        if name != COORDINATOR and (name, content) != (METRICS, b""):
+        if name != COORDINATOR:  # of the key's file nothing is promised
             assert found.verdict is not PASS, name
         (folder / name).write_bytes(was)
 

@@ -53,9 +53,9 @@ def rounds(artefacts: Artefacts, contents: Contents) -> Seen:
     shown = {session.round for session in evidence.rounds}
     released = [session.round for session in evidence.rounds if session.released]
     _told(artefacts, released)
-    if lost := sorted(set(range(1, len(shown) + 1)) - shown):
-        raise Wrong(f"The evidence shows no session of rounds {lost}: they were left out.", where=read.name)
-    _ended(artefacts, contents, max(shown, default=0))
+    if left_out := sorted(set(range(1, len(shown) + 1)) - shown):
+        raise Wrong(f"The evidence shows no session of rounds {left_out}: they were left out.", where=read.name)
+    lost = _ended(artefacts, contents, max(shown, default=0))
     if absent := sorted({charge.round for charge in contents.charges} - shown):
         raise Undecided(
             f"Rounds {absent} were charged, and no session of theirs is shown.",
@@ -64,6 +64,11 @@ def rounds(artefacts: Artefacts, contents: Contents) -> Seen:
         )
     idle = len(contents.charges) - len(released)
     more = f" {idle} charges brought nothing: aborts, or crashes; what they cost stays spent." if idle > 0 else ""
+    if lost:
+        more += (
+            f" The run ended after round {lost[0] - 1}: it was killed before it kept what later sums, charged as all, "
+            f"brought."
+        )
     return Seen(
         detail=f"{len(released)} sums were released, each on a charge of its own.{more}",
         rests_on=Word.COORDINATOR,
@@ -102,20 +107,27 @@ def opened(session: SessionRecord, *, uploads: bool) -> bool:
     return session.released or any(message.phase in phases for message in session.messages)
 
 
-def _ended(artefacts: Artefacts, contents: Contents, last: int) -> None:
-    """Stop if the closing record tells of other rounds than are shown, or of fewer than the job asks for."""
+def _ended(artefacts: Artefacts, contents: Contents, last: int) -> range:
+    """Stop if the closing record tells of more rounds than are shown, or of fewer than the job asks for.
+
+    Returns:
+        Rounds that are shown, and that the run did not keep: it was killed after it had opened their sums, and when it
+        went on, its budget did not allow for others in their place.
+    """
     closed, job = contents.closed or {}, artefacts.job.value
     done, where = number(closed, "rounds"), f"{artefacts.ledger.name}, line {contents.lines}"
     if done is None:
-        return
-    if done != last:
+        return range(0)
+    # Of fewer there may be word: what was opened was charged, as was seen before, whether or not it was kept.
+    if done > last:
         raise Wrong(f"The closing record tells of {done:g} rounds, and the evidence of {last}.", where=where)
     if job is None or job_digest(job) != contents.opening.facts.get(JOB_DIGEST):
-        return  # none, or another one, which `job` says
+        return range(int(done) + 1, last + 1)  # none, or another one, which `job` says
     if done < job.rounds and not closed.get("stopped"):
         raise Wrong(
             f"The closing record tells of {done:g} rounds of {job.rounds}, and of no reason to stop.", where=where
         )
+    return range(int(done) + 1, last + 1)
 
 
 def contributors(artefacts: Artefacts, contents: Contents) -> Seen:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
 
 from privfl.audit.artefacts import Artefacts
 from privfl.audit.checks import NotClaimed, Seen, Undecided, Wrong, brief, number, require_believable
@@ -12,6 +15,7 @@ from privfl.dp.chain import Contents
 from privfl.dp.records import events_of
 from privfl.errors import BudgetExceeded, UnsupportedEvent
 
+_MOST_NUMBERS: Final = 8
 ACCURACY = 1e-6
 """Relative: by what two honest computations of one number may differ."""
 
@@ -24,6 +28,11 @@ def intact(artefacts: Artefacts) -> Seen:
         evidence = artefacts.evidence.value
         mode = None if evidence is None else evidence.facts.get("mode")
         job = artefacts.job.value
+        if artefacts.evidence.problem and job is not None and job.privacy.mode.value == "none":
+            raise Undecided(
+                "There is no ledger, and the job asks for none. That the run had none either, the evidence would tell.",
+                missing=f"{artefacts.evidence.name} that can be read",
+            )
         if job is not None and job.privacy.mode.value != mode:
             raise Wrong(
                 f"The job asks for mode {job.privacy.mode.value!r}, the evidence says {mode!r}, and there is no "
@@ -149,28 +158,47 @@ def epsilon(artefacts: Artefacts, contents: Contents, real: float) -> Seen:
     )
 
 
-def metrics(artefacts: Artefacts, contents: Contents, real: float) -> Seen:
-    """What was told round by round ends where the ledger does.
+def metrics(artefacts: Artefacts, contents: Contents, cost: Callable[[Contents], float]) -> Seen:
+    """What was told round by round tells of every round, and ends with what was charged until then.
 
     Args:
         artefacts: what there is.
         contents: the ledger.
-        real: ε at the ledger's δ, recomputed.
+        cost: ε at the ledger's δ of what a ledger charges, recomputed.
     """
     name, rows = artefacts.metrics.name, artefacts.metrics.value or ()
-    told = number(rows[-1], "epsilon") if rows else None
-    if told is None:
+    kept = number(contents.closed or {}, "rounds")
+    if not rows and kept and not artefacts.bare:
+        raise Undecided(
+            f"The closing record tells of {kept:g} rounds, and no {name} of any.", missing=f"{name} as it was written"
+        )
+    if not rows:
         raise NotClaimed(f"No {name} tells of ε.")
-    if len(rows) != len(contents.charges):
-        raise NotClaimed(
-            f"{name} has {len(rows)} lines for {len(contents.charges)} charges: some charges brought nothing."
-        )
-    if not math.isclose(told, real, rel_tol=1e-3, abs_tol=ACCURACY):
+    numbers = [row["round"] for row in rows]
+    if kept is not None and numbers != list(range(1, int(kept) + 1)):
         raise Wrong(
-            f"{name} ends with ε = {told:.6g}, and what was charged costs {shown(real)}.",
-            where=f"{name}, line {len(rows)}",
+            f"{name} tells of rounds {_some(numbers)}, and the closing record of {kept:g}: lines were left out, or "
+            f"belong to another run.",
+            where=name,
         )
-    return Seen(detail=f"{name} ends with ε = {told:.6g}.")
+    # Charges of later rounds brought nothing that was kept: their round was interrupted, or the budget then ended it.
+    until = tuple(charge for charge in contents.charges if charge.round <= numbers[-1])
+    real = cost(replace(contents, charges=until))
+    told, where = number(rows[-1], "epsilon"), f"{name}, line {len(rows)}"
+    if told is None and math.isinf(real):
+        raise NotClaimed(f"{name} tells of no ε, as there is none.")
+    if told is None or not math.isclose(told, real, rel_tol=1e-3, abs_tol=ACCURACY):
+        ends = "no ε" if told is None else f"ε = {told:.6g}"
+        raise Wrong(f"{name} ends with {ends}, and what was charged until then costs {shown(real)}.", where=where)
+    return Seen(
+        detail=f"{name} ends with ε = {told:.6g}. Its accuracies and times are the coordinator's word.",
+        rests_on=Word.COORDINATOR,
+    )
+
+
+def _some(numbers: Sequence[object]) -> str:
+    shown_here = ", ".join(map(str, numbers[:_MOST_NUMBERS]))
+    return f"{shown_here}, …" if len(numbers) > _MOST_NUMBERS else shown_here
 
 
 def budget(artefacts: Artefacts, contents: Contents) -> Seen:

@@ -94,10 +94,15 @@ def _of_epsilon(
     own = contents.opening.budget
     real = opinions if delta == own.delta else opinions_of(contents.spent, own.delta, own.relation)
     yield _check("epsilon", title, lambda: ledger.epsilon(artefacts, contents, real.epsilon))
+
+    def cost(of: Contents) -> float:
+        same = len(of.charges) == len(contents.charges)
+        return real.epsilon if same else opinions_of(of.spent, own.delta, own.relation).epsilon
+
     yield _check(
         "metrics",
         "What was told round by round ends where the ledger does",
-        lambda: ledger.metrics(artefacts, contents, real.epsilon),
+        lambda: ledger.metrics(artefacts, contents, cost),
     )
     yield _check("budget", "The budget was kept", lambda: ledger.budget(artefacts, contents))
 

@@ -26,6 +26,7 @@ from privfl.report.formats import UNSEEN, format_count
 from privfl.report.page import Banner, Fact, Page, Tone, render_page
 from privfl.report.privacy_claim import neighbours
 
+_KICKER: Final = "privfl audit:"
 _HEADINGS: Final[Mapping[Outcome, str]] = {
     Outcome.FAIL: "FAIL: what is claimed does not hold",
     Outcome.INCONCLUSIVE: "INCONCLUSIVE: what is claimed is not shown",
@@ -34,6 +35,11 @@ _HEADINGS: Final[Mapping[Outcome, str]] = {
 _WITHOUT_PRIVACY: Final = "PASS: secure aggregation alone; no differential privacy is claimed"
 _UNCHECKED: Final = "INCONCLUSIVE: nothing was checked"
 _WITHOUT_ANYTHING: Final = "PASS: nothing is claimed that could be contradicted"
+
+
+def is_audit_page(content: bytes) -> bool:
+    """Whether a file is a page that `render_audit` made: one that another may take the place of."""
+    return content.startswith(b"<!") and _KICKER.encode() in content
 
 
 def render_audit(audit: Audit) -> str:
@@ -57,7 +63,7 @@ def render_audit(audit: Audit) -> str:
     """
     page = Page(
         title=_heading(audit),
-        kicker="privfl audit: secure aggregation" + (" and differential privacy" if is_private(audit) else ""),
+        kicker=f"{_KICKER} secure aggregation" + (" and differential privacy" if is_private(audit) else ""),
         subtitle=_subtitle(audit),
         standfirst=_standfirst(audit),
         facts=_headline(audit),

@@ -13,10 +13,11 @@ from rich.text import Text
 
 from privfl.audit.examine import examine
 from privfl.audit.findings import Audit, Layer, Outcome
-from privfl.audit.report import render_audit
+from privfl.audit.report import is_audit_page, render_audit
 from privfl.cli.exits import Exit
 from privfl.cli.tables import show
 from privfl.errors import ConfigurationError
+from privfl.guard import make_folder
 from privfl.learning.checkpoint import require_writable, write_whole
 from privfl.primitives.signatures import IDENTITY_BYTES, check_identity
 from privfl.report.formats import visible
@@ -60,6 +61,10 @@ def call(options: argparse.Namespace) -> int:
     if options.report is not None:
         if options.report.is_dir():
             raise ConfigurationError(f"--report {options.report} is a directory: name a file, such as audit.html")
+        if options.report.exists() and not is_audit_page(options.report.read_bytes()):
+            raise ConfigurationError(
+                f"--report {options.report} is there, and no page of an audit: name another file, such as audit.html"
+            )
         require_writable(options.report.absolute().parent, "--report")
     made = examine(
         options.path,
@@ -69,6 +74,7 @@ def call(options: argparse.Namespace) -> int:
         command=_command(options),
     )
     if options.report is not None:
+        make_folder(options.report.absolute().parent)
         write_whole(options.report, render_audit(made).encode())
     if options.json:
         print(json.dumps(made.to_json() | ({} if options.report is None else {"report": str(options.report)})))

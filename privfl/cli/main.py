@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
     if arguments is None:
         arguments = sys.argv[1:]
-    parser = make_parser(_needed(list(arguments[:1])))
     try:
+        parser = make_parser(_needed(list(arguments[:1])))
         options = parser.parse_args(arguments)
         code = options.call(options)
         sys.stdout.flush()
@@ -59,6 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has gone. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.GOOD
+    except OSError as error:  # a full disk, a folder that went away: the machine's, and nothing of ours to trace
+        where = f"{error.filename}: " if error.filename else ""
+        resumes = ": what was done is kept; see to it, then --resume goes on" if arguments[:1] == ["run"] else ""
+        from privfl.report.formats import visible  # noqa: PLC0415 - slow to import, and needed for this alone
+
+        return _say(visible(f"{where}{error.strerror or error}{resumes}"), Exit.USAGE)
     return int(code)
 
 

@@ -115,9 +115,16 @@ def privacy_warnings(run: FederatedRun, told: Told | None) -> list[str]:
         found.append(noise)
     if told is not None:
         rows = {row.round: row for row in run.metrics}
-        idle = [one.round for one in told.privacy.charges if one.round not in rows or rows[one.round].aborted]
+        charged = [one.round for one in told.privacy.charges]
+        idle = [number for number in charged if number in rows and rows[number].aborted]
         if idle:
             found.append(f"rounds {idle} released nothing after they were charged: what they cost stays spent")
+        lost = [number for number in charged if number not in rows]
+        if lost:
+            found.append(
+                f"rounds {lost} were charged, and are not in the model: the run ended before it kept what their sums "
+                f"brought, and what they cost stays spent"
+            )
         again = [one.round for one in told.privacy.charges if one.times > 1]
         if again:
             found.append(f"rounds {again} were charged again, because a crash made the run repeat them")

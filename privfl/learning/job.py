@@ -344,7 +344,7 @@ def job_from_toml(content: bytes, overrides: Sequence[str] = (), *, what: str = 
     if len(content) > MOST_JOB_BYTES:
         raise ConfigurationError(f"{what} is larger than {MOST_JOB_BYTES} bytes: a job of some lines works")
     try:
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")  # editors of Windows begin a file with a mark that is no text
     except UnicodeDecodeError:
         raise ConfigurationError(f"{what} is not UTF-8: save it as UTF-8") from None
     if any(line.count(".") > _MOST_DOTS for line in text.split("\n") if not line.lstrip().startswith("#")):
@@ -361,7 +361,8 @@ def job_from_toml(content: bytes, overrides: Sequence[str] = (), *, what: str = 
     except ConfigurationError:
         raise
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{what} is not TOML: {error}") from None
+        quoted = '; a text stands in quotes, such as suite = "kahe"' if "Invalid value" in str(error) else ""
+        raise ConfigurationError(f"{what} is not TOML: {error}{quoted}") from None
     except RecursionError:
         raise ConfigurationError(f"{what} is nested too deeply: tables, and lists of tables, work") from None
     except (ValueError, ArithmeticError):

@@ -10,7 +10,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,8 @@ class LocalTraining:
 
     def __post_init__(self) -> None:
         _check_count("strategy.epochs", self.epochs, such_as=5)
+        if self.epochs > _MOST_EPOCHS:
+            raise ConfigurationError(f"strategy.epochs is {self.epochs}; up to {_MOST_EPOCHS} work, such as 5")
         _check_count("strategy.batch_size", self.batch_size, such_as=16)
         if not _is_finite_number(self.learning_rate) or self.learning_rate <= 0:
             raise ConfigurationError(
@@ -144,6 +146,9 @@ class Trainer(Protocol):
     def evaluate(self, weights: Mapping[str, NDArray[np.float32]], examples: Examples) -> Evaluation:
         """Loss and accuracy of the model with `weights` on `examples`; neither is modified."""
         ...
+
+
+_MOST_EPOCHS: Final = 1_000_000
 
 
 def _check_count(key: str, value: object, *, such_as: int) -> None:

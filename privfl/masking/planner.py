@@ -82,7 +82,7 @@ def plan(clients: int, threat: ThreatModel) -> MaskingSetting:
         ConfigurationError: nothing does; says which fraction to lower.
     """
     if clients < 3:
-        raise ConfigurationError(f"cohort.size is {clients}: masking needs at least 3 clients")
+        raise ConfigurationError(f"cohort.size is {clients}: pairwise masks need at least 3 clients")
     if threat.server is ServerModel.ACTIVE:
         quorum(clients, threat)
     if clients < COMPLETE_BELOW:

@@ -141,18 +141,26 @@ def _cohort_note(rows: tuple[RoundMetrics, ...]) -> str:
 
 
 def _dropout_fact(rows: tuple[RoundMetrics, ...]) -> Fact:
-    dropped, asked = sum(row.dropped for row in rows), sum(row.cohort for row in rows)
-    if not dropped:
+    lost, asked = sum(map(_lost, rows)), sum(row.cohort for row in rows)
+    if not lost:
         reasons = any(row.dropped_because for row in rows)
         stayed = "out of a sum; who was lost otherwise: see Drop-outs" if reasons else "every client stayed to the end"
         return Fact(label="Drop-outs", value="0", note=stayed)
-    hit = sum(row.dropped > 0 for row in rows)
-    share = format_percent(dropped / asked if asked else None)
+    hit, late = sum(_lost(row) > 0 for row in rows), sum(row.vanished for row in rows)
+    share = format_percent(lost / asked if asked else None)
+    after = f"; {format_count(late)} after the upload, which counts" if late else ""
     return Fact(
         label="Drop-outs",
-        value=format_count(dropped),
-        note=f"{share} of those asked, in {counted(hit, 'round')}",
+        value=format_count(lost),
+        note=f"{share} of those asked, in {counted(hit, 'round')}{after}",
     )
+
+
+def _lost(row: RoundMetrics) -> int:
+    """Clients that fell silent, sooner or later; of a round that aborted, in which nobody is in a sum, those known."""
+    if row.aborted:
+        return len({client for who in row.dropped_because.values() for client in who})
+    return row.dropped + row.vanished
 
 
 def counted(count: int, noun: str) -> str:

@@ -80,10 +80,9 @@ def rounds_section(rows: Sequence[RoundMetrics]) -> Section:
 def _accuracy_figure(rows: Sequence[RoundMetrics], marks: tuple[Mark, ...]) -> Figure:
     caption = "Share of held-out examples that the global model gets right after each round."
     if any(row.local_accuracy is not None for row in rows):
-        caption += (
-            " Dashed: what the clients measured on their own examples, averaged through the secure sum, so "
-            "that the server learns the average and no client’s own."
-        )
+        caption += " Dashed: what the clients measured on their own examples, on average"
+        open_sums = any(row.suite == "plain" for row in rows)
+        caption += "." if open_sums else ": the secure sum tells the server no client’s own."
     if any(mark.kind is MarkKind.DROPOUT for mark in marks):
         most = max(row.dropped for row in rows if not row.aborted)
         caption += f" Bars below the axis: clients that dropped out, {format_count(most)} where they are longest."
