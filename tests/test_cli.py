@@ -1,5 +1,6 @@
 """The command: its contract, its exit codes, and what a person reads when something is wrong."""
 
+import errno
 import json
 import os
 import re
@@ -226,6 +227,66 @@ def test_an_interrupted_run_says_how_to_go_on(job, capsys, monkeypatch):
     assert "privfl run --resume out goes on" in said(capsys)[1]
     monkeypatch.setattr(FederatedRun, "_round", original)
     assert main(["run", "--resume", "out", "--json"]) == 0
+
+
+@pytest.mark.parametrize("verb", ["run", "audit", "--help"])
+def test_an_interruption_while_the_verb_is_loaded_is_no_traceback(verb, capsys, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("privfl.cli.main.make_parser", interrupted)
+    assert main([verb]) == 130
+    assert said(capsys) == ("", "privfl: interrupted\n")
+
+
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(job, capsys, monkeypatch):
+    from privfl.learning import rounds
+
+    def full(path, _content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rounds, "append_line", full)
+        assert main(["run", str(job), "--out", "out"]) == 64
+    told = (
+        "privfl: out/metrics.jsonl: No space left on device: what was done is kept; see to it, then --resume goes on\n"
+    )
+    assert said(capsys)[1].endswith(told)
+    assert main(["run", "--resume", "out", "--json"]) == 0
+    assert [json.loads(line)["round"] for line in Path("out/metrics.jsonl").read_text().splitlines()] == [1, 2]
+
+
+def test_a_run_whose_rounds_are_told_of_no_more_does_not_go_on(job, capsys):
+    assert main(["run", str(job), "--set", "rounds=3", "--out", "out"]) == 0
+    said(capsys)
+    lines = Path("out/metrics.jsonl").read_text().splitlines(keepends=True)
+    for kept, lost in (([], "1, 2"), (lines[1:], "1"), ([lines[0], lines[2]], "2")):
+        Path("out/metrics.jsonl").write_text("".join(kept))
+        assert main(["run", "--resume", "out"]) == 64
+        assert f"metrics.jsonl tells nothing of rounds [{lost}]: put it back as it was" in said(capsys)[1]
+    Path("out/metrics.jsonl").write_text("".join(lines[:2]))
+    assert main(["run", "--resume", "out"]) == 0  # the model's own note tells of the last
+
+
+def test_clients_whose_examples_do_not_all_count_are_told_of(job, capsys):
+    job.write_text(SMALL + '[data]\nclients = 10\npartition = "dirichlet"\nalpha = 0.3\n', encoding="utf-8")
+    assert main(["run", str(job), "--out", "out"]) == 0
+    word = re.search(
+        r"(\d) of 10 clients have more than (\d+) examples, .*: strategy\.weight_max = (\d+) counts", said(capsys)[1]
+    )
+    assert int(word[1]) >= 1
+    assert int(word[3]) > int(word[2])
+    assert main(["run", str(job), "--set", f"strategy.weight_max={word[3]}", "--out", "counted"]) == 0
+    assert "weight_max" not in said(capsys)[1]
+
+
+def test_a_job_may_begin_with_a_byte_order_mark_and_an_unquoted_text_is_explained(job, capsys):
+    job.write_text(SMALL, encoding="utf-8-sig")
+    assert main(["run", str(job), "--out", "out"]) == 0
+    said(capsys)
+    job.write_text("suite = kahe\n", encoding="utf-8")
+    assert main(["run", str(job), "--out", "other"]) == 64
+    assert 'Invalid value (at line 1, column 9); a text stands in quotes, such as suite = "kahe"' in said(capsys)[1]
 
 
 def test_a_missing_extra_is_named(job, capsys, monkeypatch):

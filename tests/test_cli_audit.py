@@ -110,6 +110,21 @@ def test_the_page_stands_alone(run, tmp_path, capsys):
     assert f"report: {path}" in capsys.readouterr().out
 
 
+def test_the_page_takes_no_other_files_place(run, tmp_path, capsys):
+    for name in (LEDGER, EVIDENCE, "report.html", "model.npz"):
+        page = run / name
+        if not page.exists():
+            continue
+        before = page.read_bytes()
+        assert main(["audit", str(run), "--report", str(page)]) == 64
+        assert "is there, and no page of an audit: name another file, such as audit.html" in capsys.readouterr().err
+        assert page.read_bytes() == before
+    page = tmp_path / "not" / "yet" / "audit.html"
+    for _ in range(2):  # a page of its own it may replace
+        assert main(["audit", str(run), "--report", str(page)]) == 0
+        assert page.read_text(encoding="utf-8").startswith("<!")
+
+
 def test_epsilon_is_told_at_the_delta_that_is_asked_for(run, capsys):
     code, answer = told(capsys, run, "--delta", "1e-7")
     assert (code, answer["delta"], answer["claim"]["delta"]) == (GOOD, 1e-7, 1e-5)

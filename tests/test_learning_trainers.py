@@ -754,6 +754,28 @@ def test_labels_of_which_no_model_could_have_outputs_are_refused(own):
             load_own(f"{own}:{name}", clients=2, seed=0, test=f"{own}:{test}")
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_missing_value_is_named_with_its_place_but_where_it_is_private(value, own):
+    module = __import__(own)
+
+    def gap(client=2):
+        features, labels = module.load_client(client, 0, 0)
+        if client == 2:
+            features[1, 2] = value
+        return features, labels
+
+    module.gap = gap
+    load = {"clients": 3, "seed": 0}
+    with pytest.raises(
+        ConfigurationError, match=rf"client 2: features\[1, 2\] is {value}; fill in what is missing, such"
+    ):
+        load_own(f"{own}:gap", test=f"{own}:load_test", **load)
+    for private in (False, True):  # what the server holds out is its own
+        with pytest.raises(ConfigurationError, match=rf"data\.test is .*: features\[1, 2\] is {value}; fill in"):
+            load_own(f"{own}:load_client", test=f"{own}:gap", private=private, **load)
+    assert load_own(f"{own}:gap", test=f"{own}:load_test", private=True, **load)
+
+
 def test_numbers_of_words_are_features_too(own):
     data = load_own(f"{own}:tokens", clients=3, seed=0, test=f"{own}:tokens")
     assert all(examples.features.dtype == np.int64 for examples in (*data.clients, data.test))

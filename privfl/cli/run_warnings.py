@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from privfl.cli.run_privacy import Told, privacy_warnings
+from privfl.learning.assembly import weight_max_of
 from privfl.learning.averaging import SATURATION_WARNING
+from privfl.learning.data import FederatedData
 from privfl.learning.local_work import TRAINING_FAILED
 from privfl.learning.rounds import FederatedRun
 from privfl.report.run_reasons import detail_of, format_spans, kind_of
@@ -28,7 +30,19 @@ def warnings_of(run: FederatedRun, told: Told | None) -> list[str]:
             reasons.setdefault(row.aborted_because or "too few clients were left", []).append(row.round)
     for why, rounds in reasons.items():
         found.append(f"rounds {rounds} aborted, and nothing was released: {why}")
-    return [*found, *_failed_training(run), *_failed_evaluations(run)]
+    return [*found, *_cut_weights(run), *_failed_training(run), *_failed_evaluations(run)]
+
+
+def _cut_weights(run: FederatedRun) -> list[str]:
+    """Clients that hold more examples than count; what nobody chose is worth a word."""
+    if run.job.strategy.weight_max is not None or run.guarantee is not None or not isinstance(run.data, FederatedData):
+        return []
+    held, most = [len(examples) for examples in run.data.clients], weight_max_of(run.job, run.data.facts)
+    over = sum(examples > most for examples in held)
+    if not over:
+        return []
+    who = f"{over} of {len(held)} clients have more than {most} examples, which is twice the average and all that count"
+    return [f"{who}: strategy.weight_max = {max(held)} counts them all"]
 
 
 def _failed_training(run: FederatedRun) -> list[str]:

@@ -168,9 +168,15 @@ def averaging_of(
         return PrivateAveraging.of(
             job, layout, guarantee.integers, clip=job.privacy.clip, entropy=OsEntropy(), workers=workers
         )
-    # The public size of the data set over the number of clients; what single clients hold stays with them.
-    average = facts.examples / facts.clients
-    return WeightedAveraging.of(job, layout, weight_max=job.strategy.weight_max or math.ceil(2 * average))
+    return WeightedAveraging.of(job, layout, weight_max=weight_max_of(job, facts))
+
+
+def weight_max_of(job: Job, facts: PublicFacts) -> int:
+    """Return the largest number of examples that counts.
+
+    It follows from the public size of the data set and the number of clients: what single clients hold stays with them.
+    """
+    return job.strategy.weight_max or math.ceil(2 * facts.examples / facts.clients)
 
 
 def scheduler_of(

@@ -56,7 +56,8 @@ def load_own(
 
     Guarantees:
         1. The arrays are copies: what the functions do with theirs afterwards changes nothing.
-        2. If `private`, the number of classes does not depend on what clients hold, and no label of theirs is refused.
+        2. If `private`, the number of classes does not depend on what clients hold, and no label of theirs, nor a
+           feature that is not finite, is refused.
     """
     load_client = own_function("data.name", name, sample=_CLIENT_SAMPLE, offered=_OFFERED)
     if clients < 1:
@@ -161,9 +162,23 @@ def _examples(where: str, returned: object, *, classes: int | None = None) -> Ex
         own.flags.writeable = False
         arrays.append(own)
     try:
-        return Examples(features=arrays[0], labels=arrays[1])
+        examples = Examples(features=arrays[0], labels=arrays[1])
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}: {error}") from None
+    if classes is None:  # of private data no refusal tells what they hold
+        _require_finite(where, examples)
+    return examples
+
+
+def _require_finite(where: str, examples: Examples) -> None:
+    finite = np.isfinite(examples.features)
+    if not finite.all():
+        row, *column = (int(index) for index in np.argwhere(~finite)[0])
+        place = f"[{', '.join(map(str, (row, *column)))}]"
+        raise ConfigurationError(
+            f"{where}: features{place} is {examples.features[(row, *column)]}; fill in what is missing, such as with "
+            f"numpy.nan_to_num, or leave the example out"
+        )
 
 
 def _require_classes(where: str, examples: Examples, most: int, *, given: bool) -> None:

@@ -266,7 +266,9 @@ class FederatedRun:
         rows = [] if not (out / METRICS).exists() else _whole_lines(out / METRICS)
         try:
             self._memory.restore(checkpoint, self.weights)
-            rows = [row for row in rows if row["round"] < checkpoint.round] + [dict(checkpoint.metrics)]
+            rows = [row for row in rows if row["round"] < checkpoint.round]
+            _require_all(rows, checkpoint.round)
+            rows.append(dict(checkpoint.metrics))
             self.metrics = [RoundMetrics(**row) for row in rows]
         except (ConfigurationError, TypeError, KeyError) as error:
             raise ConfigurationError(f"{out / MODEL} cannot be gone on from: {error}") from None
@@ -522,6 +524,12 @@ class FederatedRun:
             ),
         )
         self._kept = best.best_round
+
+
+def _require_all(rows: list[dict[str, Any]], done: int) -> None:
+    """Raise unless all rounds before the last are told of: nobody else knows what became of them."""
+    if lost := sorted(set(range(1, done)) - {row["round"] for row in rows}):
+        raise ConfigurationError(f"{METRICS} tells nothing of rounds {lost}: put it back as it was, or start elsewhere")
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
