@@ -133,7 +133,10 @@ class ClientPolicy:
             raise ConfigurationError(f"suite {params.suite!r} is not allowed by this client: {sorted(self.suites)} are")
         threat, clients = params.threat, len(params.cohort)
         if self.servers is not None and threat.server not in self.servers:
-            raise ConfigurationError(f"threat.server {threat.server.value!r} is not allowed by this client")
+            raise ConfigurationError(
+                f"threat.server {threat.server.value!r} is not allowed by this client, because of its policy or its "
+                f"credentials: {sorted(map(str, self.servers))} are, and ClientPolicy(servers=…) says otherwise"
+            )
         least = self.corrupt
         if least is None:
             least = ThreatModel().corrupt if threat.server is ServerModel.ACTIVE else 0.0

@@ -211,7 +211,11 @@ class _Run:
         return self.clients[number]
 
     def vector(self, number: int) -> Vector:
-        return self.vectors(number) if callable(self.vectors) else self.vectors[number]
+        if callable(self.vectors):
+            return self.vectors(number)
+        if number not in self.vectors:
+            raise ConfigurationError(f"vectors holds none of client {number}: give one for each client of the cohort")
+        return self.vectors[number]
 
 
 def simulated_client(
@@ -288,7 +292,7 @@ def simulate(
         The sum and what it cost. An abort is an outcome, not an exception.
 
     Raises:
-        ConfigurationError: a vector does not fit the parameters.
+        ConfigurationError: a vector is missing or does not fit the parameters, or somebody drops out who is not there.
 
     Guarantees:
         1. No sum is opened unless `before_opening` has returned.
@@ -296,14 +300,14 @@ def simulate(
     run = _Run(
         params=params,
         vectors=vectors,
-        leaving=_leaving(drops or {}),
+        leaving=_leaving(drops or {}, params.cohort),
         workers=workers,
         record=record,
         watch=watch,
         identities=identities or {},
         roster=roster_of(identities) if identities else None,
         committee=committee,
-        absent=_leaving(absent_members or {}),
+        absent=_leaving(absent_members or {}, committee.members if committee else ()),
         context=context,
         clients=dict(clients or {}),
     )
@@ -339,10 +343,16 @@ def simulate(
     )
 
 
-def _leaving(drops: Mapping[Phase, Collection[int]]) -> dict[int, int]:
+def _leaving(drops: Mapping[Phase, Collection[int]], known: Collection[int]) -> dict[int, int]:
     """Return when each party falls silent."""
     leaving: dict[int, int] = {}
     for phase, numbers in drops.items():
+        if phase not in _PHASE_ORDER or isinstance(numbers, int):
+            raise ConfigurationError(
+                f"drops holds {{{phase!r}: {numbers!r}}}: a phase and numbers work, such as {{Phase.MASKED_INPUT: [3]}}"
+            )
+        if strangers := set(numbers) - set(known):
+            raise ConfigurationError(f"drops names {sorted(strangers)} at {phase}, who have no part in the session")
         for number in numbers:
             leaving[number] = min(leaving.get(number, len(_PHASE_ORDER)), _PHASE_ORDER[phase])
     return leaving
@@ -462,7 +472,7 @@ def aggregate(
     >>> aggregate(updates, clip=1.0).round(3)
     array([0.3, 0.3, 0.3], dtype=float32)
     """
-    if not updates:
+    if len(updates) == 0:
         raise ConfigurationError("updates is empty: give one update for each client")
     weights = [1.0] * len(updates) if weights is None else list(weights)
     if len(weights) != len(updates):

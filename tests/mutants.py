@@ -570,7 +570,7 @@ MUTANTS = (
     Mutant(
         "secrets kept after a refusal",
         "lockstep/party.py",
-        '            self._end(f"refused: {why}")\n',
+        '            self._end(self._state.why if isinstance(self._state, SessionOver) else f"refused: {why}")\n',
         "",
         (f"{CHECKS}::test_unmask_refuses_foreign_ids_among_dropped", MACHINE),
     ),

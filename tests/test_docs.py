@@ -152,7 +152,7 @@ def test_a_private_run_and_its_audit(workplace, monkeypatch, capsys):
 
 def test_privacy_in_another_stack(workplace):
     pytest.importorskip("dp_accounting")
-    ((_, code),) = blocks("privacy.md", "python")
+    code = "\n".join(code for _, code in blocks("privacy.md", "python"))
     run_python(code, "privacy.md", {})
 
 

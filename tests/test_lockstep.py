@@ -290,10 +290,14 @@ def test_guarantee_2_a_repeated_request_gets_the_same_response_and_nothing_else_
 def test_guarantee_3_what_is_not_expected_ends_the_session():
     session, server = Member(3), make_server()
     session.respond(server.request_for(member(3)))
-    with pytest.raises(DisclosureRefused, match=r"^Ask has no place in state Done$"):
+    with pytest.raises(
+        DisclosureRefused, match=r"^Ask has no place in state Done: it comes twice, too late, or from another session$"
+    ):
         session.respond(server.request_for(member(7)))
     assert session.before == [(Ask, True), (Ask, False)]
-    assert session._state == SessionOver("refused: Ask has no place in state Done")
+    assert session._state == SessionOver(
+        "refused: Ask has no place in state Done: it comes twice, too late, or from another session"
+    )
     assert session._last is None
     with pytest.raises(DisclosureRefused, match=r"^the session is over: refused: Ask has no place"):
         session.respond(server.request_for(member(3)))

@@ -259,13 +259,13 @@ class MemberKey:
             raise DecodeError("not a member's key, as MemberKey.to_bytes() writes one")
         return read_member_key(open_sealed(raw, key, head=_MEMBER_MAGIC, label=Label.CKKS_MEMBER))
 
-    def save(self, path: Path, key: bytes) -> None:
+    def save(self, path: str | os.PathLike[str], key: bytes) -> None:
         """Write the sealed key to a file that is not there yet.
 
         Raises:
             ConfigurationError: the file exists or cannot be written; nothing has been overwritten.
         """
-        sealed = self.to_bytes(key)
+        sealed, path = self.to_bytes(key), Path(path)
         try:
             file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             try:
@@ -281,14 +281,14 @@ class MemberKey:
             raise ConfigurationError(f"the member's key {path} cannot be written: {error.strerror}") from None
 
     @classmethod
-    def load(cls, path: Path, key: bytes) -> MemberKey:
+    def load(cls, path: str | os.PathLike[str], key: bytes) -> MemberKey:
         """Read a member's key from a file.
 
         Raises:
             ConfigurationError: the file cannot be read, is damaged, or the sealing key is another.
         """
         try:
-            return cls.from_bytes(path.read_bytes(), key)
+            return cls.from_bytes(Path(path).read_bytes(), key)
         except OSError as error:
             raise ConfigurationError(f"the member's key {path} cannot be read: {error.strerror}") from None
         except DecodeError as error:

@@ -142,12 +142,13 @@ def _shape(wishes: SettingWishes) -> CommitteeShape:
     return wishes.committee or CommitteeShape()
 
 
-def keyed(epoch: KeyEpoch, key: bytes, clients: int, reach: int) -> CkksSetting:
+def keyed(epoch: KeyEpoch, key: bytes, clients: int, reach: int, length: int | None = None) -> CkksSetting:
     """Return the setting of a session under a key that is there, for sums of clients that reach so far.
 
     Raises:
-        ConfigurationError: the key is not made for so many clients, or so long sums.
+        ConfigurationError: the key is not made for so many clients, so long vectors, or sums that reach so far.
     """
+    _require_length(length or 1, epoch)
     if clients > epoch.clients:
         raise ConfigurationError(
             f"cohort.size is {clients}: up to {epoch.clients} works, which the committee's key is made for"
@@ -161,6 +162,13 @@ def keyed(epoch: KeyEpoch, key: bytes, clients: int, reach: int) -> CkksSetting:
     return CkksSetting(epoch=epoch, scale_bits=scale, key=key)
 
 
+def _require_length(length: int, epoch: KeyEpoch) -> None:
+    if length > epoch.length:
+        raise ConfigurationError(
+            f"vector.length is {length}: up to {epoch.length} works, which the committee's key is made for"
+        )
+
+
 def verified(params: SessionParams) -> CkksSetting:
     """Return a session's setting, once it is checked.
 
@@ -171,7 +179,9 @@ def verified(params: SessionParams) -> CkksSetting:
     if not isinstance(setting, CkksSetting):
         raise ConfigurationError(f"parameters of suite {params.suite!r} where 'ckks' is needed")
     if not setting.key:
-        raise ConfigurationError("a ckks session needs a committee's key: hold a key ceremony, and give its result")
+        raise ConfigurationError(
+            "a ckks session needs a committee's key: hold a key ceremony, and give its result when a session is planned"
+        )
     if params.threat.server is ServerModel.ACTIVE:
         raise ConfigurationError("threat.server is 'active': 'honest-but-curious' works with suite 'ckks'")
     if params.threat.statistical_bits > setting.epoch.statistical_bits:
@@ -179,11 +189,7 @@ def verified(params: SessionParams) -> CkksSetting:
             f"threat.statistical_bits is {params.threat.statistical_bits}: up to {setting.epoch.statistical_bits} "
             f"works, which the committee's key is made for"
         )
-    if params.vector.length > setting.epoch.length:
-        raise ConfigurationError(
-            f"vector.length is {params.vector.length}: up to {setting.epoch.length} works, which the committee's key "
-            f"is made for"
-        )
+    _require_length(params.vector.length, setting.epoch)
     allowed = keyed(setting.epoch, setting.key, len(params.cohort), params.vector.reach(len(params.cohort)))
     if setting.scale_bits > allowed.scale_bits:
         raise ConfigurationError(f"ckks scale_bits is {setting.scale_bits}: up to {allowed.scale_bits} works")

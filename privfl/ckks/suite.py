@@ -26,7 +26,7 @@ def setting(clients: int, threat: ThreatModel, wishes: SettingWishes) -> Setting
     key = wishes.key
     if not isinstance(key, CommitteeKey):
         raise ConfigurationError(f"committee is a {type(key).__name__}: a CommitteeKey works")
-    return planner.keyed(key.epoch, key.digest, clients, wishes.reach(clients))
+    return planner.keyed(key.epoch, key.digest, clients, wishes.reach(clients), wishes.length)
 
 
 def fewest_contributors(clients: int, threat: ThreatModel) -> int:

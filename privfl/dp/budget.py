@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Final
 
 from privfl.dp.accountants.base import check_delta
 from privfl.dp.events import NonPrivate, Relation, Repeated, event_from_json, event_to_json
-from privfl.dp.mechanisms import check_number, check_whole
+from privfl.dp.mechanisms import check_number, check_relation, check_whole
 from privfl.dp.plan import Plan, flat
 from privfl.dp.renyi import ORDERS, best_order, filtered_epsilon
 from privfl.errors import BudgetExceeded, ConfigurationError
@@ -82,9 +82,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         check_delta(self.delta)
-        if self.relation not in list(Relation):
-            raise ConfigurationError(f"relation is {self.relation!r}: one of {', '.join(Relation)} works")
-        object.__setattr__(self, "relation", Relation(self.relation))
+        object.__setattr__(self, "relation", check_relation(self.relation))
         if self.epsilon is not None:
             check_number("epsilon", self.epsilon, 1e-6, 1e6, such_as="4")
         self._check_plan()

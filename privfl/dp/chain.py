@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -120,7 +121,7 @@ class LedgerChain(Chain):
         return number
 
 
-def read_ledger(path: Path, signer: bytes | None = None) -> Contents:
+def read_ledger(path: str | os.PathLike[str], signer: bytes | None = None) -> Contents:
     """Verify a ledger and return what it holds; nothing is repaired, and no lock is needed.
 
     Args:
@@ -132,5 +133,5 @@ def read_ledger(path: Path, signer: bytes | None = None) -> Contents:
         LedgerError: no such file; damaged, torn in its last line, or written by somebody else. It names the line.
     """
     chain = LedgerChain()
-    read_chain(path, chain, signer)
+    read_chain(Path(path), chain, signer)
     return chain.contents()

@@ -21,7 +21,7 @@ from privfl.dp.clip import Clipping, check_clip, clip_into
 from privfl.dp.noise import IntegerNoise
 from privfl.dp.planner import IntegerPlan
 from privfl.dp.rounding import round_conditionally
-from privfl.encoding.layout import Arrays, Layout
+from privfl.encoding.layout import Arrays, Layout, require_sum
 from privfl.errors import ConfigurationError
 from privfl.primitives.entropy import Entropy
 
@@ -98,8 +98,13 @@ class PrivateCodec:
         """Return the codec of a plan; what the plan's dimension has beyond the layout are extras.
 
         Raises:
-            ConfigurationError: the plan is for fewer coordinates than the layout has.
+            ConfigurationError: the plan is for fewer coordinates than the layout has, or for more and no extras.
         """
+        if plan.dimension < layout.length or (plan.dimension > layout.length and not plan.extras_norm):
+            raise ConfigurationError(
+                f"the layout has {layout.length} coordinates, and the plan was made for {plan.dimension} "
+                f"(with extras_norm {plan.extras_norm:g}): dimension={layout.length} works, and what extras add"
+            )
         return cls(
             layout=layout,
             clipping=clipping,
@@ -188,8 +193,7 @@ class PrivateCodec:
         Raises:
             ConfigurationError: wrong shape, clip or denominator.
         """
-        if total.shape != (self.length,):
-            raise ConfigurationError(f"a sum of shape {total.shape} where {(self.length,)} is agreed")
+        require_sum(total, self.length)
         check_clip("clip", clip)
         if not 0 < denominator < math.inf:
             raise ConfigurationError(f"the denominator is {denominator}: a number above 0 works, such as the cohort")

@@ -13,6 +13,7 @@ the run that owns the ledger cuts it off, and says so, when it resumes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
@@ -62,7 +63,9 @@ class Ledger:
         self._journal = journal
 
     @classmethod
-    def create(cls, path: Path, opening: Opening, identity: Identity, *, entropy: Entropy = _OS) -> Ledger:
+    def create(
+        cls, path: str | os.PathLike[str], opening: Opening, identity: Identity, *, entropy: Entropy = _OS
+    ) -> Ledger:
         """Open a new ledger.
 
         Args:
@@ -74,7 +77,7 @@ class Ledger:
         Raises:
             LedgerError: the file exists, or cannot be made; it is there whole or not at all.
         """
-        return cls(Journal.create(path, LedgerChain(), opening.to_body(), identity, entropy))
+        return cls(Journal.create(Path(path), LedgerChain(), opening.to_body(), identity, entropy))
 
     @classmethod
     def in_memory(cls, opening: Opening, identity: Identity, *, entropy: Entropy = _OS) -> Ledger:
@@ -82,13 +85,13 @@ class Ledger:
         return cls(Journal.in_memory(LedgerChain(), opening.to_body(), identity, entropy))
 
     @classmethod
-    def resume(cls, path: Path, identity: Identity) -> Ledger:
+    def resume(cls, path: str | os.PathLike[str], identity: Identity) -> Ledger:
         """Go on with a ledger after a crash or a stop.
 
         Raises:
             LedgerError: no such file; another writer has it; it is damaged, or closed, or another key opened it.
         """
-        return cls(Journal.resume(path, LedgerChain(), identity))
+        return cls(Journal.resume(Path(path), LedgerChain(), identity))
 
     @property
     def recovered(self) -> str | None:

@@ -245,6 +245,17 @@ def check_number(key: str, value: object, low: float, high: float, *, such_as: s
         raise ConfigurationError(f"{key} is {value!r}: a number from {low:g} to {high:g} works, such as {such_as}")
 
 
+def check_relation(relation: str) -> Relation:
+    """Return the relation of a name.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+    """
+    if relation not in list(Relation):
+        raise ConfigurationError(f"relation is {relation!r}: one of {', '.join(Relation)} works")
+    return Relation(relation)
+
+
 def check_whole(key: str, value: object, low: int, high: int, *, such_as: str) -> None:
     """Raise unless it is a whole number from low to high.
 

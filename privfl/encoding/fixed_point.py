@@ -56,12 +56,12 @@ class FixedPoint:
     def __post_init__(self) -> None:
         if type(self.bits) is not int or not MIN_BITS <= self.bits <= MAX_BITS:
             raise ConfigurationError(
-                f"encoding.bits is {self.bits}: a whole number from {MIN_BITS} to {MAX_BITS} works, such as 16"
+                f"encoding.bits is {self.bits!r}: a whole number from {MIN_BITS} to {MAX_BITS} works, such as 16"
             )
         low, high = CLIP_RANGE
-        if not (math.isfinite(self.clip) and low <= self.clip <= high):
+        if not (is_number(self.clip) and low <= self.clip <= high):
             raise ConfigurationError(
-                f"encoding.clip is {self.clip}: a number from {low:g} to {high:g} works, such as 1.0"
+                f"encoding.clip is {self.clip!r}: a number from {low:g} to {high:g} works, such as 1.0"
             )
 
     @property
@@ -123,6 +123,11 @@ class FixedPoint:
                 _round_at_random(part, dice(part.size), whole[: part.size], uniform[: part.size])
             np.copyto(out[start : start + _CHUNK], part, casting="unsafe")
         return clipped
+
+
+def is_number(value: object) -> bool:
+    """Whether it is one finite number, of Python's or of numpy's."""
+    return isinstance(value, int | float | np.integer | np.floating) and math.isfinite(value)
 
 
 def _round_at_random(values: _Floats, words: npt.NDArray[np.uint32], whole: _Floats, uniform: _Floats) -> None:

@@ -43,6 +43,7 @@ class Layout:
             ConfigurationError: an array is not of floats (integer buffers are not part of an update), or none holds
                 any value.
         """
+        _require_named(arrays)
         for name, array in arrays.items():
             _require_floats(name, array)
         layout = cls(tuple((name, tuple(array.shape)) for name, array in arrays.items()))
@@ -69,6 +70,7 @@ class Layout:
         Raises:
             ConfigurationError: names the array that differs.
         """
+        _require_named(arrays)
         expected = dict(self.entries)
         for name in (*expected, *arrays):
             if name not in expected or name not in arrays:
@@ -83,6 +85,26 @@ class Layout:
     def unflatten(self, vector: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         """Cut a vector of shape (length,) into its named arrays (views)."""
         return {name: vector[place].reshape(shape) for name, shape, place in self.spans()}
+
+
+def require_sum(total: object, length: int) -> None:
+    """Raise unless it is a sum of vectors: whole numbers, as many as are agreed.
+
+    Raises:
+        ConfigurationError: it is not; of a whole `Aggregate`, says which part is.
+    """
+    if hasattr(total, "vector"):
+        raise ConfigurationError(f"a sum is an array, not a whole {type(total).__name__}: give its .vector")
+    if not isinstance(total, np.ndarray) or total.dtype.kind not in "iu":
+        kind = total.dtype if isinstance(total, np.ndarray) else f"of type {type(total).__name__}"
+        raise ConfigurationError(f"a sum is an array of whole numbers, such as int64, not {kind}")
+    if total.shape != (length,):
+        raise ConfigurationError(f"a sum of shape {total.shape} where {(length,)} is agreed")
+
+
+def _require_named(arrays: object) -> None:
+    if not isinstance(arrays, Mapping):
+        raise ConfigurationError(f"an update maps names to arrays, as a dict does: it is a {type(arrays).__name__}")
 
 
 def _require_floats(name: str, array: object) -> None:

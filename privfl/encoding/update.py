@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from privfl.encoding.counts import CountCode
-from privfl.encoding.fixed_point import CLIP_RANGE, Dice, FixedPoint
-from privfl.encoding.layout import Arrays, Layout
+from privfl.encoding.fixed_point import CLIP_RANGE, Dice, FixedPoint, is_number
+from privfl.encoding.layout import Arrays, Layout, require_sum
 from privfl.errors import ConfigurationError, RoundAborted
 
 _HALF: Final = 0.5
@@ -87,8 +87,14 @@ class UpdateCodec:
     error_std: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.weight_max) and self.weight_max > 0):
-            raise ConfigurationError(f"weight_max is {self.weight_max}: a positive number works, such as 1.0")
+        parts: tuple[object, object] = (self.layout, self.coding)
+        if not isinstance(parts[0], Layout) or not isinstance(parts[1], FixedPoint):
+            kinds = " and ".join(type(part).__name__ for part in parts)
+            raise ConfigurationError(f"layout and coding are {kinds}: Layout.of(arrays) and FixedPoint(…) work")
+        if not (is_number(self.weight_max) and self.weight_max > 0):
+            raise ConfigurationError(f"weight_max is {self.weight_max!r}: a positive number works, such as 1.0")
+        if not (is_number(self.error_std) and self.error_std >= 0):
+            raise ConfigurationError(f"error_std is {self.error_std!r}: a number from 0 up works, such as 0.0")
         for name, maximum in self.counts.items():
             CountCode(maximum, self.bound, name, self._slack)
         for name, most in self.means.items():
@@ -174,7 +180,7 @@ class UpdateCodec:
         """
         self.layout.check(arrays)
         counts, means = dict(counts or {}), dict(means or {})
-        if not 0 < weight <= self.weight_max:
+        if not (is_number(weight) and 0 < weight <= self.weight_max):
             raise ConfigurationError(
                 f"the weight is outside its range: above 0, up to weight_max = {self.weight_max}, works"
             )
@@ -198,7 +204,7 @@ class UpdateCodec:
         tail += [self._count_code(name).encode(counts[name]) for name in self.counts]
         for name, maximum in self.means.items():
             value = means[name]
-            if not (math.isfinite(value) and value >= 0):
+            if not (is_number(value) and value >= 0):
                 raise ConfigurationError(f"metric {name!r} is out of range: a finite number from 0 up works")
             tail.append(np.array([round(min(value / maximum, 1.0) * fraction * self.bound)], np.int32))
         vector[self.layout.length :] = np.concatenate(tail)
@@ -235,12 +241,11 @@ class UpdateCodec:
             contributors: how many are in it.
 
         Raises:
-            ConfigurationError: wrong length.
+            ConfigurationError: no whole numbers, or another length.
             RoundAborted: no sum of contributions as agreed: a client wrote what the encoding cannot write, such as a
                 negative weight (which would scale the mean without limit).
         """
-        if total.shape != (self.length,):
-            raise ConfigurationError(f"a sum of shape {total.shape} where {(self.length,)} is agreed")
+        require_sum(total, self.length)
         position = self.layout.length
         units = int(total[position])
         self._check_sum(total, units, contributors)

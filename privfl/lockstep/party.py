@@ -139,7 +139,8 @@ class LockstepParty(ABC):
         except BaseException as error:
             # Only our own texts are kept: those of others could hold what is private.
             why = str(error) if isinstance(error, PrivflError) else type(error).__name__
-            self._end(f"refused: {why}")
+            # Why it ended in the first place is what matters; the repeat goes in any case.
+            self._end(self._state.why if isinstance(self._state, SessionOver) else f"refused: {why}")
             raise
         self._state = state
         self._last = (fingerprint, response if self._remember else None)
@@ -185,7 +186,9 @@ def bound(params: SessionParams, context: bytes) -> SessionParams:
 
 def _refuse_out_of_order(state: object, incoming: Incoming) -> tuple[Any, bytes]:
     if isinstance(state, SessionOver):
-        raise DisclosureRefused(f"the session is over: {state.why}", peer=SERVER)
+        raise DisclosureRefused(f"the session is over: {state.why}; each round needs a session of its own", peer=SERVER)
     raise DisclosureRefused(
-        f"{type(incoming.message).__name__} has no place in state {type(state).__name__}", peer=SERVER
+        f"{type(incoming.message).__name__} has no place in state {type(state).__name__}: it comes twice, too late, or "
+        f"from another session",
+        peer=SERVER,
     )

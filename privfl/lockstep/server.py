@@ -108,6 +108,7 @@ class StepServer(Generic[ResultT]):
         self._suite = suite
         self._step: ServerStep[Any, ResultT] | None = first
         self._taking_part = frozenset(first.waiting)  # numbers within the step's role
+        self._closed: dict[int, tuple[Phase, int]] = {}  # by type of answer: phases that are over, and their tails
         self._result: ResultT | None = None
 
     def __reduce_ex__(self, _protocol: object) -> NoReturn:
@@ -153,8 +154,12 @@ class StepServer(Generic[ResultT]):
             envelope = open_envelope(
                 response,
                 body_limit_bytes=step.body_limit_bytes,
-                tail_bytes_of={message_type(step.answer): step.tail_bytes},
+                tail_bytes_of={
+                    **{number: tail_bytes for number, (_, tail_bytes) in self._closed.items()},
+                    message_type(step.answer): step.tail_bytes,
+                },
             )
+            self._require_open(envelope, step)
             _require_origin(envelope, sender=sender, suite=self._suite, session=step.session)
             message = decode_message(envelope, step.answer)
             if sender.number not in step.waiting:
@@ -168,6 +173,7 @@ class StepServer(Generic[ResultT]):
     def advance(self) -> None:
         """See `ServerSession.advance`."""
         step = self._open_step()
+        self._closed[message_type(step.answer)] = (step.phase, step.tail_bytes)
         self._step = None  # whatever happens in close: this phase is over, and an abort releases nothing
         outcome = step.close()
         if isinstance(outcome, ServerStep):
@@ -185,6 +191,11 @@ class StepServer(Generic[ResultT]):
 
     def _takes_part(self, party: PartyId, step: ServerStep[Any, ResultT]) -> bool:
         return party.role is step.role and party.number in self._taking_part
+
+    def _require_open(self, envelope: Envelope, step: ServerStep[Any, ResultT]) -> None:
+        if envelope.type_number != message_type(step.answer):
+            closed, _ = self._closed[envelope.type_number]
+            raise DecodeError(f"{envelope.sender} answers {closed}, which is closed: too late, or delivered again")
 
     def _open_step(self) -> ServerStep[Any, ResultT]:
         if self._step is None:

@@ -8,7 +8,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from privfl.errors import ConfigurationError, RemoteProtocolError
-from privfl.primitives.entropy import Entropy
+from privfl.primitives.entropy import Entropy, OsEntropy
 from privfl.primitives.labels import Label
 from privfl.primitives.secret import Secret
 from privfl.primitives.transcript import digest
@@ -47,9 +47,13 @@ class Identity:
         self.public: bytes = self._private.public_key().public_bytes_raw()
 
     @classmethod
-    def generate(cls, entropy: Entropy) -> Identity:
-        """Draw a fresh identity."""
-        return cls(Secret(entropy.token_bytes(IDENTITY_BYTES)))
+    def generate(cls, entropy: Entropy | None = None) -> Identity:
+        """Draw a fresh identity.
+
+        Args:
+            entropy: the operating system's unless given, which is for tests alone.
+        """
+        return cls(Secret((entropy or OsEntropy()).token_bytes(IDENTITY_BYTES)))
 
     @classmethod
     def from_pem(cls, pem: bytes) -> Identity:

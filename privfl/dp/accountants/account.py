@@ -10,7 +10,7 @@ from privfl.dp.accountants.base import Accountant
 from privfl.dp.accountants.pld import PldAccountant
 from privfl.dp.accountants.prv import PrvAccountant
 from privfl.dp.accountants.rdp import RdpAccountant
-from privfl.dp.mechanisms import Relation, Repeated
+from privfl.dp.mechanisms import Relation, Repeated, check_relation
 from privfl.errors import ConfigurationError, MissingExtra, UnsupportedEvent
 
 ACCOUNTANTS: Final[Mapping[str, type[Accountant]]] = {
@@ -56,7 +56,7 @@ def account(
             takes seconds.
 
     Raises:
-        ConfigurationError: δ is no such probability, or a name is unknown.
+        ConfigurationError: δ is no such probability, or a name, of accountant or relation, is unknown.
         UnsupportedEvent: neither pld nor rdp knows all events.
         MissingExtra: dp-accounting is not installed.
 
@@ -64,6 +64,7 @@ def account(
         1. `epsilon` is pld's ε where pld knows all events, and rdp's otherwise.
         2. Where neither does, the error says why; ε is never that of a part of the events.
     """
+    relation = check_relation(relation)
     answers, reported = _ask(events, (delta,), relation, names)
     return Account(
         epsilon=answers[reported][0],

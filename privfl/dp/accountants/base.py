@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from privfl.dp.accountants.reduce import Primitive, reduced
-from privfl.dp.mechanisms import MAX_COUNT, Event, NonPrivate, Relation, Repeated, check_number, check_whole
+from privfl.dp.mechanisms import (
+    MAX_COUNT,
+    Event,
+    NonPrivate,
+    Relation,
+    Repeated,
+    check_number,
+    check_relation,
+    check_whole,
+)
 from privfl.errors import ConfigurationError, UnsupportedEvent
 
 _SHARE: Final = 1e-3
@@ -38,7 +47,7 @@ class Accountant(ABC):
     name: ClassVar[str]
 
     def __init__(self, relation: Relation = Relation.ADD_OR_REMOVE_ONE) -> None:
-        self._relation = Relation(relation)
+        self._relation = check_relation(relation)
         self._spent: dict[Primitive, int] = {}
         self._distance = 0.0
 
