@@ -267,6 +267,24 @@ def test_metrics_that_lack_rounds_or_are_another_runs_are_found_out(change, outc
     assert found.verdict is outcome
 
 
+def test_another_threat_model_is_told_key_by_key(copy):
+    folder = copy("none")
+    text = (folder / JOB).read_text()
+    (folder / JOB).write_text(text.replace("dropout = 0.1", "dropout = 0.2", 1))
+    assert (folder / JOB).read_text() != text
+    said = finding(looked_at(folder), "secure-aggregation")
+    assert said.outcome is FAIL
+    assert said.detail == "threat.dropout is 0.2 in the job and 0.1 in the session."
+
+
+@pytest.mark.parametrize(("mode", "key"), [("client-central", "audit.probes"), ("example", "audit.canaries")])
+def test_too_few_canaries_are_told_with_the_key_that_makes_more(mode, key, tmp_path):
+    wanted = job(mode, audit={"probes": 2, "canaries": 32}, privacy={"noise_multiplier": 0.7})
+    said = finding(looked_at(made(tmp_path / "run", wanted)), "control")
+    assert said.outcome is INCONCLUSIVE
+    assert said.missing == f"more canaries (`{key}`), or a smaller claim"
+
+
 def edited(line, **figures):
     return json.dumps(json.loads(line) | figures) + "\n"
 

@@ -8,6 +8,7 @@ import pytest
 from harness import ACTIVE, Play, identity_of, make_params
 
 import privfl
+from privfl.cli.run_facts import _minimum
 from privfl.dp import account, read_ledger
 from privfl.dp.accountants import RdpAccountant
 from privfl.dp.budget import Budget
@@ -174,6 +175,13 @@ def test_an_error_in_the_making_of_a_chunk_costs_no_session(suite_name):
     assert isinstance(told.value.__cause__, ZeroDivisionError)
     client.submit(play.vectors[10])
     play.server.receive(privfl.client(10), client.respond(request))
+
+
+def test_the_fewest_contributors_are_told_that_it_takes():
+    """As many as were agreed on, and one beside the threshold, whose mask they open."""
+    assert _minimum(make_params(n=8, minimum=3, threshold=5)) == "3; 6 to open their masks"
+    assert _minimum(make_params(n=8, minimum=6, threshold=5)) == "6"
+    assert _minimum(make_params(n=8, minimum=3, suite_name="plain")) == "3"
 
 
 # -- parties ----------------------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def attack(subject: Subject) -> tuple[tuple[Finding, ...], tuple[Measured, ...]]
     findings = (
         _check("canaries", "No attack finds out more about a client or an example than is claimed",
                lambda: _canaries(subject, attacks, measured)),
-        _check("control", "The same attack without noise contradicts the claim", lambda: _control(attacks)),
+        _check("control", "The same attack without noise contradicts the claim", lambda: _control(subject, attacks)),
     )  # fmt: skip
     return findings, tuple(measured)
 
@@ -98,12 +98,14 @@ def _canaries(subject: Subject, attacks: list[tuple[_Attack, _Claim]], measured:
             raise outcome(
                 f"{told} The claim does not hold: what was guessed right would be less likely than {level:g}.",
                 figures=figures,
-                missing="" if outcome is Wrong else "more canaries: once in a thousand this is chance",
+                missing=""
+                if outcome is Wrong
+                else f"more canaries (`{_source(subject)}`): once in a thousand this is chance",
             )
     return Seen(detail=told, rests_on=Word.COORDINATOR, figures=figures)
 
 
-def _control(attacks: list[tuple[_Attack, _Claim]]) -> Seen:
+def _control(subject: Subject, attacks: list[tuple[_Attack, _Claim]]) -> Seen:
     if not attacks:
         raise NotClaimed("Nothing was attacked.")
     found, claim = attacks[0]
@@ -114,9 +116,14 @@ def _control(attacks: list[tuple[_Attack, _Claim]]) -> Seen:
         raise Undecided(
             f"{told}, which does not contradict ε = {claim.epsilon:.4g}: the attack could not have, whatever was done.",
             figures=figures,
-            missing="more canaries (`audit.probes`, `audit.canaries`), or a smaller claim",
+            missing=f"more canaries (`{_source(subject)}`), or a smaller claim",
         )
     return Seen(detail=f"{told}, which contradicts ε = {claim.epsilon:.4g}, as it must.", figures=figures)
+
+
+def _source(subject: Subject) -> str:
+    """Return the key of a job that says how many canaries there are: one in each probe, or some of the examples."""
+    return "audit.probes" if subject.guarantee.integers is not None else "audit.canaries"
 
 
 def _power(one: Measured) -> str:

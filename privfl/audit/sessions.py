@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -219,9 +220,13 @@ def _suites_agree(artefacts: Artefacts, evidence: Evidence, session: SessionReco
     if session.params is not None and artefacts.job.value is not None:
         agreed, asked = session.params.threat, artefacts.job.value.threat
         if agreed != asked:
-            raise Wrong(
-                f"The job asks for the threat model {asked}, and the session was held for {agreed}.", where=where
-            )
+            both = {key.name: (getattr(asked, key.name), getattr(agreed, key.name)) for key in fields(asked)}
+            differing = [
+                f"threat.{key} is {job} in the job and {held} in the session"
+                for key, (job, held) in both.items()
+                if job != held
+            ]
+            raise Wrong(f"{'; '.join(differing)}.", where=where)
 
 
 def _as_agreed(session: SessionRecord, where: str) -> None:

@@ -18,7 +18,7 @@ from privfl.learning.rounds import BEST, FederatedRun
 from privfl.learning.schedule_job import ScheduleKind
 from privfl.learning.strategy_job import Optimiser, ScheduleJob, StrategyJob
 from privfl.masking import planner
-from privfl.params import CkksSetting, KaheSetting, ServerModel
+from privfl.params import CkksSetting, KaheSetting, ServerModel, SessionParams
 from privfl.report.formats import format_bytes, format_number, format_percent
 from privfl.suites import suite
 
@@ -51,6 +51,14 @@ def promise(run: FederatedRun) -> str:
     )
 
 
+def _minimum(params: SessionParams) -> str:
+    """Fewest contributors as agreed, and as many as it takes to open their masks where that is more."""
+    agreed, masking = params.minimum_contributors, params.masking
+    if masking is None or masking.degree < len(params.cohort) - 1 or masking.threshold < agreed:
+        return str(agreed)
+    return f"{agreed}; {masking.threshold + 1} to open their masks"
+
+
 def run_facts(run: FederatedRun) -> tuple[tuple[str, str], ...]:
     """Names and values: strategy, session, versions."""
     params = run.params
@@ -62,7 +70,7 @@ def run_facts(run: FederatedRun) -> tuple[tuple[str, str], ...]:
         ("server", threat.server.value),
         ("may collude with it", f"{threat.corrupt:g} of the clients"),
         ("may drop out", f"{threat.dropout:g} of the clients"),
-        ("minimum contributors", str(params.minimum_contributors)),
+        ("minimum contributors", _minimum(params)),
     ]
     steps = "quantisation steps"
     if run.guarantee is not None and run.guarantee.integers is not None:
