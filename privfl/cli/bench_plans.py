@@ -128,7 +128,7 @@ def _beside(chosen: Sequence[Peer], sizes: Iterable[tuple[int, int, float]]) -> 
 
 def _check_counts(options: argparse.Namespace) -> None:
     if options.repeat < 1 or options.workers < 1:
-        raise ConfigurationError("--repeat and --workers start at 1")
+        raise ConfigurationError("--repeat and --workers start at 1: --repeat 5 --workers 1 works")
 
 
 def _peers(text: str) -> list[Peer]:

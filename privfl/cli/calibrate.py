@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from privfl.cli.epsilon import add_release, answer
+from privfl.cli.epsilon import add_release, answer, named_as_flags
 from privfl.cli.exits import Exit
 from privfl.cli.tables import show
 from privfl.dp.accountants import ACCOUNTANTS, account
@@ -44,7 +44,8 @@ def call(options: argparse.Namespace) -> int:
         raise ConfigurationError("--steps is missing: the number of releases works, such as 200")
     rate = 1.0 if options.sampling_rate is None else options.sampling_rate
     relation = Relation(options.relation)
-    noise = noise_multiplier_for(options.epsilon, options.delta, rate, options.steps, relation)
+    with named_as_flags():
+        noise = noise_multiplier_for(options.epsilon, options.delta, rate, options.steps, relation)
     event = PoissonSampled(sampling_probability=rate, event=Gaussian(noise_multiplier=noise))
     cost = account((Repeated(event=event, count=options.steps),), options.delta, relation, names=tuple(ACCOUNTANTS))
     told = {"noise_multiplier": noise, "sampling_rate": rate, "steps": options.steps} | answer(cost)

@@ -6,6 +6,8 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -111,9 +113,30 @@ def _from_options(options: argparse.Namespace) -> Events:
                 f"--{name.replace('_', '-')} is missing: --noise-multiplier 1.1 --steps 1000 works, or --events FILE"
             )
     rate = 1.0 if options.sampling_rate is None else options.sampling_rate
-    event = PoissonSampled(sampling_probability=rate, event=Gaussian(noise_multiplier=options.noise_multiplier))
     relation = Relation(options.relation or Relation.ADD_OR_REMOVE_ONE)
-    return Events(relation=relation, events=(Repeated(event=event, count=options.steps),))
+    with named_as_flags():
+        event = PoissonSampled(sampling_probability=rate, event=Gaussian(noise_multiplier=options.noise_multiplier))
+        return Events(relation=relation, events=(Repeated(event=event, count=options.steps),))
+
+
+_FLAGS: Final = {
+    "count": "--steps",
+    "steps": "--steps",
+    "sampling_probability": "--sampling-rate",
+    "noise_multiplier": "--noise-multiplier",
+    "epsilon": "--epsilon",
+    "delta": "--delta",
+}
+
+
+@contextmanager
+def named_as_flags() -> Iterator[None]:
+    """Let complaints begin with the flag that somebody typed, not with an event's own name for it."""
+    try:
+        yield
+    except ConfigurationError as error:
+        key, _, rest = str(error).partition(" ")
+        raise ConfigurationError(f"{_FLAGS.get(key, key)} {rest}") from None
 
 
 def _show(cost: Account) -> None:

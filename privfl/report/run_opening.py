@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from privfl.report.formats import (
     format_bytes,
     format_count,
@@ -78,14 +80,14 @@ def headline(report: RunReport) -> tuple[Fact, ...]:
     rows = report.rows
     if not rows:
         return ()
-    first, last = rows[0], rows[-1]
+    last = rows[-1]
     totals = Totals.of(rows)
     aborted = sum(row.aborted for row in rows)
     facts = [
         Fact(
             label="Held-out accuracy",
             value=format_percent(last.accuracy),
-            note=f"{format_percent(first.accuracy)} after round {format_count(first.round)}" if len(rows) > 1 else "",
+            note=_accuracy_note(rows, aborted),
         ),
         Fact(
             label="Suite",
@@ -116,6 +118,12 @@ def headline(report: RunReport) -> tuple[Fact, ...]:
     if report.privacy is not None:
         facts.insert(1, privacy_fact(report.privacy))
     return tuple(facts)
+
+
+def _accuracy_note(rows: Sequence[RoundMetrics], aborted: int) -> str:
+    if aborted == len(rows):
+        return "of the model that the run began with: no round released anything"
+    return f"{format_percent(rows[0].accuracy)} after round {format_count(rows[0].round)}" if len(rows) > 1 else ""
 
 
 def _best_fact(best: BestModel) -> Fact:

@@ -35,7 +35,7 @@ def server_view_section(view: ServerView) -> Section:
     exposed = looks_exposed(view)
     lead = (
         f"Client {view.client}’s update in round {view.round}, beside the words that reached the server for the same "
-        f"{count} coordinates under `{view.suite}`. "
+        f"{count} coordinates under `{view.suite}`: the model's, and what a client sends beside, such as its weight. "
     )
     note = (
         "The panel exists only because this run was a simulation, which holds both sides at once; in a deployment "
