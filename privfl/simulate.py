@@ -307,7 +307,7 @@ def simulate(
         identities=identities or {},
         roster=roster_of(identities) if identities else None,
         committee=committee,
-        absent=_leaving(absent_members or {}, committee.members if committee else ()),
+        absent=_leaving(absent_members or {}, committee.members if committee else None),
         context=context,
         clients=dict(clients or {}),
     )
@@ -343,15 +343,15 @@ def simulate(
     )
 
 
-def _leaving(drops: Mapping[Phase, Collection[int]], known: Collection[int]) -> dict[int, int]:
-    """Return when each party falls silent."""
+def _leaving(drops: Mapping[Phase, Collection[int]], known: Collection[int] | None) -> dict[int, int]:
+    """Return when each party falls silent, of those that there are; None: of a committee that nobody asks for."""
     leaving: dict[int, int] = {}
     for phase, numbers in drops.items():
         if phase not in _PHASE_ORDER or isinstance(numbers, int):
             raise ConfigurationError(
                 f"drops holds {{{phase!r}: {numbers!r}}}: a phase and numbers work, such as {{Phase.MASKED_INPUT: [3]}}"
             )
-        if strangers := set(numbers) - set(known):
+        if known is not None and (strangers := set(numbers) - set(known)):
             raise ConfigurationError(f"drops names {sorted(strangers)} at {phase}, who have no part in the session")
         for number in numbers:
             leaving[number] = min(leaving.get(number, len(_PHASE_ORDER)), _PHASE_ORDER[phase])

@@ -315,7 +315,6 @@ def test_ledgers_take_the_name_of_their_file(tmp_path):
             {"drops": {Phase.MASKED_INPUT: [10, 99]}},
             r"drops names \[99\] at MaskedInput, who have no part in the session",
         ),
-        ({"absent_members": {Phase.OPEN: [0]}}, r"drops names \[0\] at Open"),
         ({"vectors": {10: np.zeros(16, np.int32)}}, "vectors holds none of client 11: give one for each"),
     ],
 )

@@ -169,7 +169,7 @@ class Sessions:
         outcome = simulate(
             params,
             client_books.guarded(params, inputs.vectors.__getitem__) if client_books else inputs.vectors,
-            drops=inputs.drops,
+            drops=_drops_of(inputs),
             workers=self._workers,
             record=True,
             watch=catch,
@@ -194,9 +194,10 @@ class Sessions:
             return held.outcome, held.seconds
         params = replace(self.planned(inputs.context, inputs.cohort, "plain"), minimum_contributors=1)
         # Who refused to upload does not do it here either.
-        silent = inputs.drops.get(Phase.MASKED_INPUT, frozenset()) | held.outcome.failures.keys()
+        drops = _drops_of(inputs)
+        silent = drops.get(Phase.MASKED_INPUT, frozenset()) | held.outcome.failures.keys()
         begun = time.perf_counter()
-        plain = simulate(params, inputs.vectors, drops={**inputs.drops, Phase.MASKED_INPUT: silent}, record=True)
+        plain = simulate(params, inputs.vectors, drops={**drops, Phase.MASKED_INPUT: silent}, record=True)
         return plain, time.perf_counter() - begun
 
     @property
@@ -274,6 +275,11 @@ def key_epoch(job: Job, vector: VectorSpec, *, clients: int | None = None) -> Ke
     if not isinstance(setting, CkksSetting):
         raise ConfigurationError(f"suite is {job.suite!r}, whose sums no committee opens: 'ckks' works")
     return setting.epoch
+
+
+def _drops_of(inputs: RoundInputs) -> dict[Phase, frozenset[int]]:
+    """Who of a cohort falls silent in which phase; a job's script may name clients that are not in it."""
+    return {phase: frozenset(who) & set(inputs.cohort) for phase, who in inputs.drops.items()}
 
 
 class _Catch:
