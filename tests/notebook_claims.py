@@ -77,7 +77,7 @@ def catches_what_it_plants(notebook):
         ("a byte changed", "evidence (conformity)"),
         ("0.7 of the noise, by the server", "noise-added (conformity)"),
         ("0.7 of the noise, by the clients", "noise-added (conformity)"),
-        ("a charge removed", "rounds (recomputation)"),
+        ("a charge removed", "metrics (recomputation), rounds (recomputation)"),
     ):
         assert caught[name] == ("fail", by)
     verdict, by = caught["a round removed"]

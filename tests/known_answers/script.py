@@ -33,6 +33,7 @@ from privfl import (
     ClientSession,
     Credentials,
     Identity,
+    MemoryGuard,
     PrivflError,
     Roster,
     ServerSession,
@@ -74,6 +75,7 @@ class Cast:
                 number,
                 policy=ClientPolicy(corrupt=self.params.threat.corrupt) if self.params.masking else PLAIN_ALLOWED,
                 credentials=Credentials(identities[number], roster) if roster else None,
+                guard=MemoryGuard() if roster else None,
                 entropy=entropy.get(str(number)),
             )
             submitted = np.array(head["vectors"][str(number)], np.int64)
