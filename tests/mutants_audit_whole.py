@@ -276,7 +276,7 @@ MUTANTS = (
     Mutant(
         "metrics of other rounds",
         "audit/ledger.py",
-        "    if kept is not None and numbers != list(range(1, int(kept) + 1)):\n",
+        "    if kept is not None and (len(numbers) != kept or numbers != list(range(1, len(numbers) + 1))):\n",
         "    if False:\n",
         (f"{TESTS}::test_metrics_that_lack_rounds_or_are_another_runs_are_found_out",),
     ),
@@ -290,7 +290,7 @@ MUTANTS = (
     Mutant(
         "what was opened and not kept is a fraud",
         "audit/coverage.py",
-        "    if done > last:\n",
+        "    if not 0 <= done <= last:\n",
         "    if done != last:\n",
         (f"{TESTS}::test_a_crash_in_the_last_round_that_the_budget_allows_accuses_nobody",),
     ),

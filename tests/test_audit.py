@@ -285,6 +285,13 @@ def test_too_few_canaries_are_told_with_the_key_that_makes_more(mode, key, tmp_p
     assert said.missing == f"more canaries (`{key}`), or a smaller claim"
 
 
+@pytest.mark.parametrize("rounds", ["1e15", "-1", "2.5", str(10**400), str(-(10**400))])
+def test_a_closing_record_of_rounds_that_no_run_has_is_wrong_and_costs_no_memory(rounds, copy):
+    folder = copy("central")
+    forge(folder, ledger=closing(rounds=json.loads(rounds)))
+    assert FAIL in {odd(looked_at(folder)).get(key) for key in ("ledger", "rounds", "metrics")}
+
+
 def edited(line, **figures):
     return json.dumps(json.loads(line) | figures) + "\n"
 

@@ -228,6 +228,7 @@ CODEC = UpdateCodec(
         ({"layout": {"w": np.zeros(3)}}, "layout and coding are dict and FixedPoint"),
         ({"coding": {"clip": 1.0}}, "layout and coding are Layout and dict"),
         ({"weight_max": None}, "weight_max is None: a positive number works"),
+        ({"weight_max": 10**400}, "weight_max is 1000"),
         ({"error_std": math.nan}, "error_std is nan: a number from 0 up works"),
         ({"error_std": "a"}, "error_std is 'a'"),
     ],
@@ -237,7 +238,7 @@ def test_parts_of_a_codec_that_are_none_are_named(wrong, why):
         replace(CODEC, **wrong)
 
 
-@pytest.mark.parametrize("weight", [None, "3", np.array([0.5]), math.nan])
+@pytest.mark.parametrize("weight", [None, "3", np.array([0.5]), math.nan, 10**400, -math.inf])
 def test_a_weight_that_is_no_number_is_refused(weight):
     with pytest.raises(ConfigurationError, match="the weight is outside its range"):
         CODEC.encode({"w": np.zeros(3, np.float32)}, weight=weight)

@@ -119,7 +119,7 @@ def _ended(artefacts: Artefacts, contents: Contents, last: int) -> range:
     if done is None:
         return range(0)
     # Of fewer there may be word: what was opened was charged, as was seen before, whether or not it was kept.
-    if done > last:
+    if not 0 <= done <= last:
         raise Wrong(f"The closing record tells of {done:g} rounds, and the evidence of {last}.", where=where)
     if job is None or job_digest(job) != contents.opening.facts.get(JOB_DIGEST):
         return range(int(done) + 1, last + 1)  # none, or another one, which `job` says

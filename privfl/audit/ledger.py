@@ -175,7 +175,7 @@ def metrics(artefacts: Artefacts, contents: Contents, cost: Callable[[Contents],
     if not rows:
         raise NotClaimed(f"No {name} tells of ε.")
     numbers = [row["round"] for row in rows]
-    if kept is not None and numbers != list(range(1, int(kept) + 1)):
+    if kept is not None and (len(numbers) != kept or numbers != list(range(1, len(numbers) + 1))):
         raise Wrong(
             f"{name} tells of rounds {_some(numbers)}, and the closing record of {kept:g}: lines were left out, or "
             f"belong to another run.",

@@ -61,7 +61,7 @@ def call(options: argparse.Namespace) -> int:
     if options.report is not None:
         if options.report.is_dir():
             raise ConfigurationError(f"--report {options.report} is a directory: name a file, such as audit.html")
-        if options.report.exists() and not is_audit_page(options.report.read_bytes()):
+        if options.report.exists() and not _may_be_replaced(options.report):
             raise ConfigurationError(
                 f"--report {options.report} is there, and no page of an audit: name another file, such as audit.html"
             )
@@ -106,6 +106,10 @@ def _command(options: argparse.Namespace) -> str:
     for layer in options.layers or ():
         words += ["--layer", layer]
     return shlex.join(words)
+
+
+def _may_be_replaced(path: Path) -> bool:
+    return path.is_file() and is_audit_page(path.read_bytes())
 
 
 def _show(made: Audit) -> None:

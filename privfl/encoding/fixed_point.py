@@ -7,6 +7,7 @@ References:
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -127,7 +128,8 @@ class FixedPoint:
 
 def is_number(value: object) -> bool:
     """Whether it is one finite number, of Python's or of numpy's."""
-    return isinstance(value, int | float | np.integer | np.floating) and math.isfinite(value)
+    most = sys.float_info.max  # compared with, whole numbers of any length are none; nor is NaN
+    return isinstance(value, int | float | np.integer | np.floating) and bool(-most <= value <= most)
 
 
 def _round_at_random(values: _Floats, words: npt.NDArray[np.uint32], whole: _Floats, uniform: _Floats) -> None:
