@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Final, Protocol, cast
 
 from privfl.errors import ConfigurationError, DecodeError
-from privfl.guard import StateGuard, require_guard
+from privfl.guard import StateGuard
 from privfl.lockstep.sizes import SessionSizes
 from privfl.lockstep.sleep import sleeping_suite
 from privfl.params import (
@@ -272,7 +272,6 @@ def wake(
         DisclosureRefused: this state has answered already, in whatever process.
         ConfigurationError: the key, the guard, the credentials or the committee do not suit.
     """
-    require_guard(guard)
     _check_arguments(None, credentials)
     name = sleeping_suite(raw).name.lower()
     if name not in _SUITES:

@@ -140,6 +140,31 @@ def text_of(case):
 # Reasons.
 
 
+def test_the_tile_counts_whom_the_tables_count():
+    """Of a round that aborted those who are known, not everybody who was asked; after the upload is lost as well."""
+    case = report(
+        rows=(
+            row(1, dropped=2, vanished=1),
+            aborted(2, dropped_because={"battery empty": [5, 6], "went offline": [6]}),
+            row(3, dropped=0),
+        )
+    )
+    assert re.search(r"Drop-outs 5 \S+ % of those asked, in 2 rounds; 1 after the upload, which counts", text_of(case))
+
+
+def test_a_run_that_released_nothing_shows_whose_accuracy_it_is():
+    said = "of the model that the run began with: no round released anything"
+    assert said in text_of(report(rows=(aborted(1), aborted(2))))
+    assert said not in text_of(report(rows=(aborted(1), row(2))))
+
+
+def test_the_clients_figures_of_a_plain_run_are_no_secure_sums():
+    """Whatever is averaged there, the server has read first."""
+    promise = "the secure sum tells the server no client’s own"
+    assert promise in text_of(report(rows=(row(1), row(2))))
+    assert promise not in text_of(report(suite="plain", rows=(row(1, suite="plain"), row(2, suite="plain"))))
+
+
 def test_guarantee_9_every_reason_stands_with_who_it_was():
     case = report(
         rows=(

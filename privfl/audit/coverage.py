@@ -121,13 +121,14 @@ def _ended(artefacts: Artefacts, contents: Contents, last: int) -> range:
     # Of fewer there may be word: what was opened was charged, as was seen before, whether or not it was kept.
     if not 0 <= done <= last:
         raise Wrong(f"The closing record tells of {done:g} rounds, and the evidence of {last}.", where=where)
+    lost = range(int(done) + 1, last + 1)
     if job is None or job_digest(job) != contents.opening.facts.get(JOB_DIGEST):
-        return range(int(done) + 1, last + 1)  # none, or another one, which `job` says
+        return lost  # no job, or another one, which `job` says
     if done < job.rounds and not closed.get("stopped"):
         raise Wrong(
             f"The closing record tells of {done:g} rounds of {job.rounds}, and of no reason to stop.", where=where
         )
-    return range(int(done) + 1, last + 1)
+    return lost
 
 
 def contributors(artefacts: Artefacts, contents: Contents) -> Seen:

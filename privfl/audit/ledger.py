@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
 
 from privfl.audit.artefacts import Artefacts
 from privfl.audit.checks import NotClaimed, Seen, Undecided, Wrong, brief, number, require_believable
@@ -14,8 +13,8 @@ from privfl.audit.opinions import Opinions
 from privfl.dp.chain import Contents
 from privfl.dp.records import events_of
 from privfl.errors import BudgetExceeded, UnsupportedEvent
+from privfl.report.run_reasons import format_spans
 
-_MOST_NUMBERS: Final = 8
 ACCURACY = 1e-6
 """Relative: by what two honest computations of one number may differ."""
 
@@ -177,8 +176,8 @@ def metrics(artefacts: Artefacts, contents: Contents, cost: Callable[[Contents],
     numbers = [row["round"] for row in rows]
     if kept is not None and (len(numbers) != kept or numbers != list(range(1, len(numbers) + 1))):
         raise Wrong(
-            f"{name} tells of rounds {_some(numbers)}, and the closing record of {kept:g}: lines were left out, or "
-            f"belong to another run.",
+            f"{name} tells of rounds {format_spans(numbers)}, and the closing record of {kept:g}: lines were left out, "
+            f"or belong to another run.",
             where=name,
         )
     # Charges of later rounds brought nothing that was kept: their round was interrupted, or the budget then ended it.
@@ -194,11 +193,6 @@ def metrics(artefacts: Artefacts, contents: Contents, cost: Callable[[Contents],
         detail=f"{name} ends with ε = {told:.6g}. Its accuracies and times are the coordinator's word.",
         rests_on=Word.COORDINATOR,
     )
-
-
-def _some(numbers: Sequence[object]) -> str:
-    shown_here = ", ".join(map(str, numbers[:_MOST_NUMBERS]))
-    return f"{shown_here}, …" if len(numbers) > _MOST_NUMBERS else shown_here
 
 
 def budget(artefacts: Artefacts, contents: Contents) -> Seen:

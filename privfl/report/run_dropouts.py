@@ -27,6 +27,7 @@ from privfl.report.run_reasons import (
     by_kind,
     errors_table,
     format_spans,
+    known_lost,
     tallies,
 )
 from privfl.round_metrics import RoundMetrics
@@ -99,7 +100,7 @@ def _reasons_figure(kinds: Sequence[Tally]) -> Figure:
 
 
 def _clients_figure(rows: Sequence[RoundMetrics]) -> Figure:
-    lost = Counter(client for row in rows for client in {c for who in row.dropped_because.values() for c in who})
+    lost = Counter(client for row in rows for client in known_lost(row))
     most = sorted(lost.items(), key=lambda pair: (-pair[1], pair[0]))
     bars = tuple(
         Bar(label=f"client {format_count(client)}", value=count, text=_share(count, len(rows)))
@@ -160,8 +161,7 @@ def _unexplained(row: RoundMetrics, rows: Sequence[RoundMetrics]) -> int | None:
     """Clients that fell silent for no reason that is known; None where that cannot be told."""
     if row.aborted or _buffered(rows):
         return None
-    told = {client for who in row.dropped_because.values() for client in who}
-    return max(row.dropped + row.vanished - len(told), 0)
+    return max(row.dropped + row.vanished - len(known_lost(row)), 0)
 
 
 def _buffered(rows: Sequence[RoundMetrics]) -> bool:

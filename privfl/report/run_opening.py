@@ -15,6 +15,7 @@ from privfl.report.page import Banner, Fact, Tone
 from privfl.report.run_content import BestModel, RunReport
 from privfl.report.run_costs import PLAIN, Totals
 from privfl.report.run_privacy import privacy_banner, privacy_fact
+from privfl.report.run_reasons import known_lost
 from privfl.report.server_view import looks_exposed
 from privfl.round_metrics import RoundMetrics
 
@@ -167,7 +168,7 @@ def _dropout_fact(rows: tuple[RoundMetrics, ...]) -> Fact:
 def _lost(row: RoundMetrics) -> int:
     """Clients that fell silent, sooner or later; of a round that aborted, in which nobody is in a sum, those known."""
     if row.aborted:
-        return len({client for who in row.dropped_because.values() for client in who})
+        return len(known_lost(row))
     return row.dropped + row.vanished
 
 

@@ -85,6 +85,11 @@ def detail_of(reason: str) -> str:
     return reason if kind == REFUSED != reason else reason.removeprefix(kind).removeprefix(":").strip()
 
 
+def known_lost(row: RoundMetrics) -> set[int]:
+    """Return the clients of which a round says why they were lost."""
+    return {client for who in row.dropped_because.values() for client in who}
+
+
 def by_kind(reasons: Reasons) -> dict[str, tuple[int, ...]]:
     """Return the clients of each kind of reasons, in the order of `MEANINGS`."""
     found: dict[str, set[int]] = {}
